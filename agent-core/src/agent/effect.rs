@@ -1,0 +1,308 @@
+//! The seam between the agent's services and a board: what they ask for ([`Effect`]) and what they are told
+//! ([`Event`]). `agent-linux` is one interpreter, the fake board of the tests another.
+//!
+//! An interpreter does an effect when it gets it, and reports with an event at once or later. Effects that name an
+//! [`Op`] belong to one operation; the interpreter keeps what it opened for it (a file, a device, a child) under
+//! that number until `Close`.
+
+use crate::wire::block::Codec;
+use crate::wire::response::Exit;
+use crate::wire::{Failure, request};
+
+/// Number of an operation in progress, below [`OPS_MAX`](super::OPS_MAX).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op(pub u8);
+
+/// What an interpreter must do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// Do it and answer with [`Agent::answer`](super::Agent::answer) or [`Agent::fail`](super::Agent::fail), at once.
+    Call {
+        /// Request id for the answer.
+        request: u32,
+        /// What to do.
+        call: Call<'a>,
+    },
+    /// Open something for reading or writing. Answered with [`Event::Opened`] or [`Event::Failed`].
+    Open {
+        /// The operation.
+        op: Op,
+        /// What.
+        target: Target<'a>,
+    },
+    /// Read at most `max` bytes from `offset` of what `op` opened. Answered with [`Event::Bytes`].
+    Read {
+        /// The operation.
+        op: Op,
+        /// First byte; a listing has no offsets and goes on where it was.
+        offset: u64,
+        /// Most bytes wanted.
+        max: usize,
+    },
+    /// Append these bytes to what `op` opened. Only a failure is reported.
+    Write {
+        /// The operation.
+        op: Op,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Zeros in what `op` opened. Only a failure is reported.
+    Zero {
+        /// The operation.
+        op: Op,
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
+    /// A bin begins; its packed bytes follow as [`Effect::BinBytes`].
+    Bin {
+        /// The operation.
+        op: Op,
+        /// How it is packed.
+        codec: Codec,
+        /// Bytes to come.
+        packed: u32,
+        /// Where it goes.
+        offset: u64,
+        /// Bytes after unpacking.
+        length: u32,
+    },
+    /// Packed bytes of the bin that began; with the last of them it is unpacked and written. Only a failure is
+    /// reported.
+    BinBytes {
+        /// The operation.
+        op: Op,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Make it durable (fsync) and visible (a put's rename). Answered with [`Event::Committed`].
+    Commit {
+        /// The operation.
+        op: Op,
+    },
+    /// Forget what `op` opened; what was put and not committed is removed, a child that still runs is killed with
+    /// its process group.
+    Close {
+        /// The operation.
+        op: Op,
+    },
+    /// Start a command in a process group of its own. Answered with [`Event::Spawned`] or [`Event::Failed`], and
+    /// later with [`Event::Output`] and [`Event::Exited`].
+    Spawn {
+        /// The operation.
+        op: Op,
+        /// The command.
+        command: Command<'a>,
+    },
+    /// Bytes for the standard input of a child. The interpreter keeps what the pipe does not take, at most
+    /// [`STDIN_WINDOW`](super::STDIN_WINDOW) bytes, and reports [`Event::InputTaken`].
+    Input {
+        /// The operation.
+        op: Op,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Close the standard input of a child when it has taken everything.
+    EndInput {
+        /// The operation.
+        op: Op,
+    },
+    /// Signal the process group of a child.
+    Signal {
+        /// The operation.
+        op: Op,
+        /// Signal number.
+        signal: u8,
+    },
+    /// Append to a file of the run's directory on the board. Problems are reported with [`Event::RunFileFailed`].
+    RunFile {
+        /// Which.
+        file: RunFile,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Make the run's files durable: those of the running test, kernel log and journal.
+    SyncRun,
+    /// Set the level up to which the kernel prints on the console: `true` lowers it for a session, `false`
+    /// restores what was found at the start.
+    QuietConsole(bool),
+    /// Read /dev/kmsg on from this sequence number (0: the first there is).
+    SeekKernel {
+        /// First sequence number wanted.
+        sequence: u64,
+    },
+    /// Restart or stop the board: sync, then do it; nothing is answered.
+    Reboot {
+        /// [`request::Reboot::RESTART`] or [`request::Reboot::POWER_OFF`].
+        how: u8,
+    },
+}
+
+/// Requests that are done in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call<'a> {
+    /// Answered with a [`response::Info`](crate::wire::response::Info).
+    Info,
+    /// Answered with a [`response::Clock`](crate::wire::response::Clock).
+    Clock(request::Clock),
+    /// Answered with a [`response::Stat`](crate::wire::response::Stat).
+    Stat(request::Path<'a>),
+    /// Answered with a [`response::Done`](crate::wire::response::Done).
+    Remove(request::Path<'a>),
+    /// Answered with a [`response::Partition`](crate::wire::response::Partition).
+    Partition(request::Partition<'a>),
+    /// Answered with a [`response::Mounted`](crate::wire::response::Mounted).
+    Mount(request::Mount<'a>),
+    /// Answered with a [`response::Done`](crate::wire::response::Done).
+    Unmount(request::Partition<'a>),
+    /// Answered with a [`response::Injected`](crate::wire::response::Injected).
+    Inject(request::Inject<'a>),
+}
+
+/// Something to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// A file to read.
+    Get {
+        /// Absolute path.
+        path: &'a str,
+    },
+    /// A file to write beside its final name.
+    Put {
+        /// Absolute path.
+        path: &'a str,
+        /// Permission bits.
+        mode: u32,
+        /// Bytes to come; refused with `TOO_LARGE` when the file system has no room for them.
+        size: u64,
+    },
+    /// A directory to list; [`Event::Bytes`] brings whole counted [`Entry`](crate::wire::response::Entry)s.
+    List {
+        /// Absolute path.
+        path: &'a str,
+        /// Descend.
+        recursive: bool,
+    },
+    /// A partition to read, past the page cache.
+    PartitionRead {
+        /// Its label.
+        label: &'a str,
+    },
+    /// A partition to write; refused when it is mounted or `master`.
+    PartitionWrite {
+        /// Its label.
+        label: &'a str,
+    },
+}
+
+/// A command to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// As the dispatcher asked.
+    Exec(request::Exec<'a>),
+    /// Test number `index` of the plan: `/bin/sh -e run.sh` in its directory. What it prints is written to the
+    /// suite's `stdout.log` and `stderr.log` before it is reported.
+    Test {
+        /// Index in the plan.
+        index: u16,
+        /// Name of the suite: its directory under `tests/`.
+        suite: &'a str,
+    },
+}
+
+/// A file of the run's directory that the core writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunFile {
+    /// `journal.ndjson`: what the plan did, synced line by line.
+    Journal,
+    /// `kernel.log`.
+    KernelLog,
+    /// `agent.log`.
+    AgentLog,
+    /// `tests/<suite>/output.ndjson` of the test that runs: when which bytes of its output came.
+    Output,
+}
+
+/// One of a child's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipe {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What an interpreter reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// It is open.
+    Opened {
+        /// The operation.
+        op: Op,
+        /// Size in bytes (file, partition), 0 for a listing.
+        size: u64,
+        /// Permission bits, 0 where there are none.
+        mode: u32,
+    },
+    /// What was read; empty at the end.
+    Bytes {
+        /// The operation.
+        op: Op,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// It is durable.
+    Committed {
+        /// The operation.
+        op: Op,
+    },
+    /// It cannot be done; the operation is over, the interpreter has closed it.
+    Failed {
+        /// The operation.
+        op: Op,
+        /// Why.
+        failure: Failure<'a>,
+    },
+    /// The child runs.
+    Spawned {
+        /// The operation.
+        op: Op,
+    },
+    /// A child printed this, at most as much as [`Agent::output_room`](super::Agent::output_room) said; empty when
+    /// the pipe has ended.
+    Output {
+        /// The operation.
+        op: Op,
+        /// Which pipe.
+        pipe: Pipe,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The child has taken so many bytes of its input.
+    InputTaken {
+        /// The operation.
+        op: Op,
+        /// Bytes.
+        bytes: usize,
+    },
+    /// The child has ended; its pipes may still bring output.
+    Exited {
+        /// The operation.
+        op: Op,
+        /// How.
+        exit: Exit,
+    },
+    /// One record as read from /dev/kmsg.
+    Kernel {
+        /// `priority,sequence,µs,flags;text` and continuation lines, as the kernel gives it.
+        record: &'a [u8],
+    },
+    /// /dev/kmsg lost records before this point (EPIPE).
+    KernelGap,
+    /// A file of the run could not be written.
+    RunFileFailed {
+        /// `errno`.
+        os_error: i32,
+    },
+}

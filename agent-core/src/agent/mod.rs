@@ -1,0 +1,511 @@
+//! The agent's services as state machines: bytes of the line and [`Event`]s go in, [`Effect`]s come out.
+//!
+//! ```text
+//!        handle_line ─▶ link ─▶ requests, streams ─▶ operations ─▶ poll_effect
+//!   poll_transmit ◀─── link ◀─── answers, streams ◀─ operations ◀─ handle_event
+//! ```
+//!
+//! An [`Agent`] owns the board's end of the link, at most [`OPS_MAX`] operations (commands, transfers, the running
+//! test), the test plan and the live log. It knows no operating system: whoever drives it opens, reads, spawns and
+//! reboots as the effects say. What the dispatcher started dies with its session; the test plan goes on.
+
+pub mod effect;
+pub mod kmsg;
+
+mod exec;
+mod live;
+mod ops;
+mod queue;
+mod runner;
+mod transfer;
+
+pub use crate::wire::plan;
+pub use effect::{Call, Command, Effect, Event, Op, Pipe, RunFile, Target};
+pub use runner::{DRAIN_WAIT, KILL_GRACE, START_WAIT};
+pub use transfer::{HASH_READ, WRITE_WINDOW};
+
+use crate::link::frame::CONTENT_MAX;
+use crate::link::{self, Beacon, CONTROL_CREDIT, Coding, LineConfig, Link, Priority};
+use crate::time::Instant;
+use crate::wire::record::Record;
+use crate::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
+use heapless::Vec;
+use kmsg::KernelRecord;
+use live::Live;
+use ops::{Operations, Piece};
+use queue::Queue;
+use runner::Runner;
+use serde::Serialize;
+
+/// Operations at a time, the running test among them.
+pub const OPS_MAX: usize = 8;
+
+/// Bytes of standard input that a child need not have taken yet: the credit that a stream begins with.
+pub const STDIN_WINDOW: usize = link::INITIAL_CREDIT;
+
+/// Bytes of the longest frame on the line.
+pub const LINE_MAX: usize = link::LINE_MAX;
+
+/// Longest answer in bytes.
+pub const ANSWER_MAX: usize = 2048;
+
+/// Room that a request must find for its answer before it is read: its own, and a short one of every operation.
+const ANSWER_ROOM: usize = ANSWER_MAX + OPS_MAX * 128;
+
+/// Text of an operation's failure, bytes: what is left of its 128 in [`ANSWER_ROOM`] for people to read.
+const OP_FAILURE_TEXT_MAX: usize = 96;
+
+/// Text of a call's failure, bytes: a path and what is wrong with it.
+const CALL_FAILURE_TEXT_MAX: usize = 512;
+
+/// The board's end of the link: 10 KiB of frames either way, streams for every operation, and 4 KiB to send in each.
+pub(crate) type AgentLink = Link<16, 20, 4096>;
+
+/// What an agent is told about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The kernel's boot id.
+    pub boot_id: [u8; 16],
+    /// A random number of this start.
+    pub nonce: u32,
+    /// Which image it runs in.
+    pub role: Role,
+    /// How it sends frames: text-safe on a UART that the kernel also writes to.
+    pub coding: Coding,
+    /// Bits per second of the line.
+    pub baud: u32,
+}
+
+/// Which image an agent runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The master image: it deploys.
+    Master,
+    /// The test image: it runs the test.
+    Test,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Agent {
+    link: AgentLink,
+    /// Bytes of stream 0 not yet read as messages.
+    inbox: Vec<u8, CONTROL_CREDIT>,
+    /// ... of which so many have been read.
+    inbox_read: usize,
+    /// The piece of a stream that is being worked on.
+    piece: Piece<CONTENT_MAX>,
+    ops: Operations,
+    queue: Queue,
+    live: Live,
+    runner: Runner,
+    /// The session that the operations belong to, by the link's count.
+    session: Option<u64>,
+    overflows_told: u32,
+}
+
+impl Agent {
+    /// An agent that beacons from `now` on.
+    pub fn new(now: Instant, config: Config) -> Self {
+        let Config { boot_id, nonce, role, coding, baud } = config;
+        let role = match role {
+            Role::Master => response::Info::MASTER,
+            Role::Test => response::Info::TEST,
+        };
+        let beacon = Beacon { boot_id, nonce, role, coding };
+        Self {
+            link: Link::board(now, LineConfig { coding, baud }, beacon),
+            inbox: Vec::new(),
+            inbox_read: 0,
+            piece: Piece::new(),
+            ops: Operations::new(),
+            queue: Queue::new(),
+            live: Live::new(),
+            runner: Runner::new(),
+            session: None,
+            overflows_told: 0,
+        }
+    }
+
+    /// Gives the test agent its plan, or says why there is none; the dispatcher is told when it asks. The first test
+    /// starts when somebody follows the log, or after [`START_WAIT`].
+    pub fn start_plan(&mut self, now: Instant, plan: Result<&[u8], &str>, run_directory: &str) {
+        self.runner.start(now, plan, run_directory, &mut self.queue);
+    }
+
+    /// Bytes came from the line.
+    pub fn handle_line(&mut self, now: Instant, bytes: &[u8]) {
+        // Others' text on this end of the line is an echo or a person; the link counts it.
+        self.link.handle_input(now, bytes, &mut |_| {});
+        // A new session may be open before the end of the old one has been read as an event. No operation of the old
+        // one may answer in the new one.
+        let current = self.link.is_open().then_some(self.link.stats().sessions);
+        if self.session.is_some() && self.session != current {
+            self.end_session();
+        }
+    }
+
+    /// Something happened that an effect asked for.
+    pub fn handle_event(&mut self, now: Instant, event: Event<'_>) {
+        match event {
+            Event::Kernel { record } => self.handle_kernel(now, record),
+            Event::KernelGap => self.note(now, b"the kernel's log lost records"),
+            Event::RunFileFailed { .. } => self.note(now, b"a file of the run could not be written"),
+            Event::Output { op, pipe, bytes } if self.runner.running(op).is_some() => {
+                let record = self.runner.handle_output(now, pipe, bytes, &mut self.queue);
+                if let Some(record) = record {
+                    self.live.record(&mut self.link, &record);
+                }
+            }
+            Event::Exited { op, exit } if self.runner.running(op).is_some() => {
+                self.runner.handle_exit(now, exit);
+            }
+            Event::Failed { op, failure } if self.runner.running(op).is_some() => {
+                self.runner.handle_failed(now, failure.os_error, &mut self.queue, &mut self.live);
+                self.ops.free(op);
+            }
+            event => self.ops.handle_event(now, event, &mut self.link, &mut self.queue),
+        }
+    }
+
+    /// The time of [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.link.handle_timeout(now);
+        self.ops.handle_timeout(now, &mut self.link, &mut self.queue);
+    }
+
+    /// The next thing to do. To be called until it says `None`, each effect done before the next call.
+    pub fn poll_effect(&mut self, now: Instant) -> Option<Effect<'_>> {
+        let next = self.next(now)?;
+        match next {
+            Next::Queued(queued) => {
+                Some(self.queue.effect(queued, |index| self.runner.suite(index)))
+            }
+            Next::Piece { op, start, end, kind } => {
+                let bytes = self.piece.bytes.get(start..end)?;
+                Some(match kind {
+                    ops::PieceKind::Write => Effect::Write { op, bytes },
+                    ops::PieceKind::Bin => Effect::BinBytes { op, bytes },
+                    ops::PieceKind::Input => Effect::Input { op, bytes },
+                })
+            }
+            Next::Request { start, end, op } => {
+                // It has been parsed before; only the borrow is new.
+                let (envelope, _) = Envelope::parse(self.inbox.get(start..end)?).ok()??;
+                ops::request_effect(&envelope, op)
+            }
+        }
+    }
+
+    /// Writes the next frame into `out` (at least [`LINE_MAX`] bytes) and returns its length.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.link.poll_transmit(now, out)
+    }
+
+    /// When [`Self::handle_timeout`] must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.link.poll_timeout(), self.ops.poll_timeout(), self.runner.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How many bytes of a child's output may be reported now; with 0 they stay in the pipe.
+    pub fn output_room(&self, op: Op, pipe: Pipe) -> usize {
+        if self.runner.running(op).is_some() {
+            return TEST_OUTPUT_MAX;
+        }
+        self.ops.output_room(op, pipe, &self.link)
+    }
+
+    /// Whether a record of the kernel's log is welcome now.
+    pub fn kernel_room(&self) -> bool {
+        // With a plan the log goes to a file, and the live log takes what it can.
+        self.runner.has_plan() || self.live.room(&self.link) >= live::KERNEL_ROOM
+    }
+
+    /// Answers a [`Call`].
+    pub fn answer<T: Serialize>(&mut self, method: Method, request: u32, body: &T) {
+        send(&mut self.link, method, request, body);
+    }
+
+    /// Says that a [`Call`] failed.
+    pub fn fail(&mut self, request: u32, failure: &Failure<'_>) {
+        let failure = shortened(failure, CALL_FAILURE_TEXT_MAX);
+        send(&mut self.link, Method::FAILED, request, &failure);
+    }
+
+    /// The counters of the link.
+    pub fn stats(&self) -> &link::Stats {
+        self.link.stats()
+    }
+
+    /// Finds the next effect, without borrowing.
+    fn next(&mut self, now: Instant) -> Option<Next> {
+        loop {
+            if let Some(queued) = self.queue.pop() {
+                return Some(Next::Queued(queued));
+            }
+            self.advance_plan(now);
+            if let Some(next) = self.next_of_piece() {
+                match next {
+                    PieceStep::Do(next) => return Some(next),
+                    PieceStep::Again => continue,
+                    PieceStep::Wait => {
+                        if self.ops.advance(now, &mut self.link, &mut self.queue) {
+                            continue;
+                        }
+                        return None;
+                    }
+                }
+            }
+            if self.ops.advance(now, &mut self.link, &mut self.queue) {
+                continue;
+            }
+            if let Some(next) = self.next_request(now) {
+                match next {
+                    Some(next) => return Some(next),
+                    None => continue,
+                }
+            }
+            if !self.handle_link_event() && self.queue.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    fn advance_plan(&mut self, now: Instant) {
+        if let Some(op) = self.runner.advance(now, &mut self.queue, &mut self.live) {
+            self.queue.push(queue::Queued::Close { op });
+            self.ops.free(op);
+        }
+        if self.runner.is_due(now, self.live.is_followed()) {
+            if let Some(op) = self.ops.reserve() {
+                if !self.runner.next(now, op, &mut self.queue, &mut self.live) {
+                    self.ops.free(op);
+                }
+            }
+        }
+        self.live.flush(&mut self.link, |index| self.runner.suite(index));
+        if self.queue.overflows != self.overflows_told {
+            self.overflows_told = self.queue.overflows;
+            self.note(now, b"effects were lost: a bound of the agent is too small");
+        }
+    }
+
+    fn next_of_piece(&mut self) -> Option<PieceStep> {
+        if self.piece.is_done() {
+            return None;
+        }
+        let step = self.ops.work_on(&mut self.piece, &mut self.link, &mut self.queue);
+        Some(match step {
+            ops::Work::Wait => PieceStep::Wait,
+            ops::Work::Again => PieceStep::Again,
+            ops::Work::Effect { op, start, end, kind } => {
+                PieceStep::Do(Next::Piece { op, start, end, kind })
+            }
+        })
+    }
+
+    /// Reads the next request. `Some(None)`: one was dealt with without an effect.
+    fn next_request(&mut self, now: Instant) -> Option<Option<Next>> {
+        if self.inbox_read > 0 {
+            self.link.grant(0, self.inbox_read);
+            self.inbox.rotate_left(self.inbox_read);
+            self.inbox.truncate(self.inbox.len() - self.inbox_read);
+            self.inbox_read = 0;
+        }
+        if self.link.room(0) < ANSWER_ROOM {
+            return None;
+        }
+        let (envelope, length) = match Envelope::parse(&self.inbox) {
+            Ok(Some(parsed)) => parsed,
+            Ok(None) => return None,
+            Err(_) => {
+                // A dispatcher that sends this will not be understood again in this session.
+                self.link.abandon(now);
+                self.inbox.clear();
+                return None;
+            }
+        };
+        self.inbox_read = length;
+        let request = envelope.request;
+        let outcome = match envelope.method {
+            Method::FOLLOW => codec::decode::<request::Follow>(envelope.body).map(|follow| {
+                let streams = [follow.stream];
+                if let Err(failure) =
+                    self.ops.claim(&streams, None, Priority::Interactive, &mut self.link)
+                {
+                    send(&mut self.link, Method::FAILED, request, &failure);
+                    return None;
+                }
+                if let Some(before) = self.live.follow(follow.stream) {
+                    self.link.finish(before);
+                }
+                if !self.runner.has_plan() {
+                    let sequence = follow.kernel_from;
+                    self.queue.push(queue::Queued::SeekKernel { sequence });
+                }
+                send(&mut self.link, Method::FOLLOW, request, &response::Done {});
+                None
+            }),
+            Method::TEST_STATUS => {
+                send(&mut self.link, Method::TEST_STATUS, request, &self.runner.status());
+                Ok(None)
+            }
+            Method::REBOOT => codec::decode::<request::Reboot>(envelope.body).map(|reboot| {
+                send(&mut self.link, Method::REBOOT, request, &response::Done {});
+                self.ops.reboot_when_sent(now, reboot.how);
+                None
+            }),
+            Method::SIGNAL => codec::decode::<request::Signal>(envelope.body).map(|signal| {
+                self.ops.signal(request, signal, &mut self.link, &mut self.queue);
+                None
+            }),
+            _ => {
+                let kept_free = usize::from(self.runner.needs_operation());
+                let live = self.live.stream();
+                match self.ops.begin(now, &envelope, kept_free, live, &mut self.link) {
+                    Ok(op) => Ok(Some(op)),
+                    Err(failure) => {
+                        send(&mut self.link, Method::FAILED, request, &failure);
+                        Ok(None)
+                    }
+                }
+            }
+        };
+        Some(match outcome {
+            Ok(Some(op)) => Some(Next::Request { start: 0, end: length, op }),
+            Ok(None) => None,
+            Err(codec::BadBody) => {
+                let failure = transfer::failure(FailureKind::BAD_MESSAGE, "");
+                send(&mut self.link, Method::FAILED, request, &failure);
+                None
+            }
+        })
+    }
+
+    /// Takes the next event of the link; `false` when there is none.
+    fn handle_link_event(&mut self) -> bool {
+        let Some(event) = self.link.poll_event() else { return false };
+        match event {
+            link::Event::Beacon(_) => {}
+            link::Event::Opened(_) => {
+                self.inbox.clear();
+                self.inbox_read = 0;
+                self.session = Some(self.link.stats().sessions);
+                self.queue.push(queue::Queued::QuietConsole(true));
+            }
+            link::Event::Closed(_) => {
+                self.end_session();
+                self.queue.push(queue::Queued::QuietConsole(false));
+            }
+            link::Event::Data { stream: 0, bytes } => {
+                // Never more than was granted, and no more was than fits.
+                let _ = self.inbox.extend_from_slice(bytes);
+            }
+            link::Event::Data { stream, bytes } => self.piece.begin(stream, bytes),
+            link::Event::Finished { stream } => {
+                self.ops.handle_finished(stream, &mut self.link, &mut self.queue);
+            }
+            link::Event::Reset { stream } if self.live.stream() == Some(stream) => {
+                self.live.unfollow();
+                self.link.close_stream(stream);
+            }
+            link::Event::Reset { stream } => {
+                self.ops.handle_reset(stream, &mut self.link, &mut self.queue);
+            }
+        }
+        true
+    }
+
+    /// What the dispatcher started ends; the test plan goes on.
+    fn end_session(&mut self) {
+        self.session = None;
+        self.live.unfollow();
+        self.piece.drop_it();
+        self.inbox.clear();
+        self.inbox_read = 0;
+        self.ops.handle_closed(&mut self.queue);
+    }
+
+    fn handle_kernel(&mut self, now: Instant, record: &[u8]) {
+        let Some(KernelRecord { priority, sequence, us, text }) = KernelRecord::parse(record) else {
+            return;
+        };
+        if self.runner.has_plan() {
+            let (seconds, micros) = (us / 1_000_000, us % 1_000_000);
+            self.queue.push_text(
+                RunFile::KernelLog,
+                format_args!(
+                    "<{priority}>[{seconds:5}.{micros:06}] {}\n",
+                    core::str::from_utf8(text).unwrap_or("(a record that is not text)")
+                ),
+            );
+            self.runner.sync_soon(now);
+        }
+        let source = Record::KERNEL;
+        let record = Record { source, priority, test: 0, board_us: us, sequence, text };
+        self.live.record(&mut self.link, &record);
+    }
+
+    /// A line of the agent's own log.
+    fn note(&mut self, now: Instant, text: &'static [u8]) {
+        let board_us = now.as_micros();
+        if self.runner.has_plan() {
+            let text = core::str::from_utf8(text).unwrap_or_default();
+            self.queue.push_text(
+                RunFile::AgentLog,
+                format_args!("[{:5}.{:06}] {text}\n", board_us / 1_000_000, board_us % 1_000_000),
+            );
+        }
+        let source = Record::AGENT;
+        let record = Record { source, priority: 0, test: 0, board_us, sequence: 0, text };
+        self.live.record(&mut self.link, &record);
+    }
+}
+
+/// Bytes of a test's output that are taken at once; they go to a file, whatever the line does.
+const TEST_OUTPUT_MAX: usize = 4096;
+
+/// An effect, by position.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Queued(queue::Queued),
+    Piece { op: Op, start: usize, end: usize, kind: ops::PieceKind },
+    Request { start: usize, end: usize, op: Option<Op> },
+}
+
+enum PieceStep {
+    Wait,
+    Again,
+    Do(Next),
+}
+
+/// The failure with its text cut to `max` bytes.
+fn shortened<'a>(failure: &Failure<'a>, max: usize) -> Failure<'a> {
+    let mut end = failure.text.len().min(max);
+    while !failure.text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Failure { text: failure.text.get(..end).unwrap_or_default(), ..*failure }
+}
+
+/// Sends a message to the dispatcher. [`ANSWER_ROOM`] sees to it that there is room; without, it is dropped whole,
+/// for half a message would make all that follow unreadable.
+fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: &T) {
+    let mut buffer = [0; ANSWER_MAX];
+    let bytes = match envelope::encode(method, request, body, &mut buffer) {
+        Ok(bytes) => bytes,
+        Err(_) => {
+            let failure = transfer::failure(FailureKind::TOO_LARGE, "the answer");
+            match envelope::encode(Method::FAILED, request, &failure, &mut buffer) {
+                Ok(bytes) => bytes,
+                Err(_) => return,
+            }
+        }
+    };
+    if link.room(0) >= bytes.len() {
+        link.write(0, bytes);
+    }
+}

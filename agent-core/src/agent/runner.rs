@@ -1,0 +1,430 @@
+//! Runs the test plan: one test after the other, each with its timeout, whether anybody watches or not.
+//!
+//! What it does is written to the journal and synced before the next thing happens, so that after any kind of death
+//! the journal says which test was running.
+
+use super::effect::{Op, Pipe, RunFile};
+use super::live::{Live, Mark};
+use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX};
+use super::queue::{Queue, Queued};
+use crate::time::{Duration, Instant};
+use crate::wire::record::Record;
+use crate::wire::response::{Exit, TestStatus};
+use heapless::{String, Vec};
+
+/// The first test waits so long for somebody to watch, then starts anyway.
+pub const START_WAIT: Duration = Duration::from_secs(15);
+
+/// Between TERM and KILL at a test's timeout.
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// After a child's end its pipes are read for so long, if a process that it left behind holds them open.
+pub const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+/// Bytes that may come out of the pipes after a child's end and still be its own: what two pipes hold (pipe(7)).
+/// What comes behind them is of processes that it left behind, and those are not waited for.
+const DRAIN_MAX: usize = 2 * 65_536;
+
+/// While a test runs its files are synced so often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+const SIGTERM: u8 = 15;
+const SIGKILL: u8 = 9;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Runner {
+    run: String<RUN_NAME_MAX>,
+    directory: String<DIRECTORY_MAX>,
+    problem: String<80>,
+    tests: Vec<PlannedTest, TESTS_MAX>,
+    state: State,
+    ended: u16,
+}
+
+/// Longest path of a run's directory.
+const DIRECTORY_MAX: usize = 256;
+
+#[derive(Clone, Debug)]
+struct PlannedTest {
+    suite: String<SUITE_NAME_MAX>,
+    timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    NoPlan,
+    Broken,
+    /// Until somebody watches, or this time.
+    Waiting(Instant),
+    Running(Running),
+    Ended,
+}
+
+/// The test that runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) op: Op,
+    pub(super) index: u16,
+    child: Child,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    sync_at: Option<Instant>,
+}
+
+impl Runner {
+    pub(super) fn new() -> Self {
+        Self {
+            run: String::new(),
+            directory: String::new(),
+            problem: String::new(),
+            tests: Vec::new(),
+            state: State::NoPlan,
+            ended: 0,
+        }
+    }
+
+    /// Takes the plan, or what is wrong with it.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        plan: Result<&[u8], &str>,
+        directory: &str,
+        queue: &mut Queue,
+    ) {
+        if self.directory.push_str(directory).is_err() {
+            return self.break_off("the path of the run's directory is too long");
+        }
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(problem) => return self.break_off(problem),
+        };
+        if self.read(plan).is_none() {
+            return self.break_off("the plan is damaged");
+        }
+        queue.push_text(
+            RunFile::Journal,
+            format_args!(
+                "{{\"event\":\"plan_started\",\"run\":\"{}\",\"tests\":{},\"board_us\":{}}}\n",
+                self.run,
+                self.tests.len(),
+                now.as_micros()
+            ),
+        );
+        queue.push(Queued::SyncRun);
+        self.state = State::Waiting(now + START_WAIT);
+    }
+
+    fn read(&mut self, plan: &[u8]) -> Option<()> {
+        let (header, mut reader) = PlanReader::new(plan).ok()?;
+        self.run.push_str(header.run).ok()?;
+        while let Some(test) = reader.test().ok()? {
+            let mut suite = String::new();
+            suite.push_str(test.suite).ok()?;
+            let timeout = Duration::from_millis(u64::from(test.timeout_ms));
+            self.tests.push(PlannedTest { suite, timeout }).ok()?;
+        }
+        Some(())
+    }
+
+    fn break_off(&mut self, problem: &str) {
+        self.tests.clear();
+        self.problem.clear();
+        let end = problem.len().min(self.problem.capacity());
+        let _ = self.problem.push_str(problem.get(..end).unwrap_or("the plan cannot be used"));
+        self.state = State::Broken;
+    }
+
+    /// Whether there is a plan: then the kernel's log goes to a file.
+    pub(super) fn has_plan(&self) -> bool {
+        !matches!(self.state, State::NoPlan | State::Broken)
+    }
+
+    /// Whether it will need an operation for its next test.
+    pub(super) fn needs_operation(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
+
+    /// Something was written to a file of the run that is to be synced soon.
+    pub(super) fn sync_soon(&mut self, now: Instant) {
+        if let State::Running(running) = &mut self.state {
+            running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
+        }
+    }
+
+    /// Whether the first test may start now.
+    pub(super) fn is_due(&self, now: Instant, is_followed: bool) -> bool {
+        matches!(self.state, State::Waiting(until) if is_followed || now >= until)
+    }
+
+    /// Starts the next test as operation `op`, or ends the plan; returns whether a test started.
+    pub(super) fn next(&mut self, now: Instant, op: Op, queue: &mut Queue, live: &mut Live) -> bool {
+        let index = self.ended;
+        let Some(test) = self.tests.get(usize::from(index)) else {
+            self.state = State::Ended;
+            journal(queue, format_args!("{{\"event\":\"plan_ended\""), now);
+            live.mark(mark(Record::PLAN_ENDED, index, now, Exit::default()));
+            return false;
+        };
+        queue.push_text(
+            RunFile::Journal,
+            format_args!(
+                "{{\"event\":\"test_started\",\"test\":{index},\"suite\":\"{}\",\"board_us\":{}}}\n",
+                test.suite,
+                now.as_micros()
+            ),
+        );
+        queue.push(Queued::SyncRun);
+        queue.push(Queued::StartTest { op, index });
+        live.mark(mark(Record::TEST_STARTED, index, now, Exit::default()));
+        self.state = State::Running(Running {
+            op,
+            index,
+            child: Child::new(now, Some(test.timeout)),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            sync_at: None,
+        });
+        true
+    }
+
+    /// The test that runs as operation `op`.
+    pub(super) fn running(&self, op: Op) -> Option<Running> {
+        match self.state {
+            State::Running(running) if running.op == op => Some(running),
+            _ => None,
+        }
+    }
+
+    /// The test printed something, which stands in its file already. Returns the record for the live log.
+    pub(super) fn handle_output<'b>(
+        &mut self,
+        now: Instant,
+        pipe: Pipe,
+        bytes: &'b [u8],
+        queue: &mut Queue,
+    ) -> Option<Record<'b>> {
+        let State::Running(running) = &mut self.state else { return None };
+        if bytes.is_empty() {
+            running.child.handle_pipe_end(pipe);
+            return None;
+        }
+        let (source, name, count) = match pipe {
+            Pipe::Stdout => (Record::STDOUT, "stdout", &mut running.stdout_bytes),
+            Pipe::Stderr => (Record::STDERR, "stderr", &mut running.stderr_bytes),
+        };
+        running.child.handle_output(now, bytes.len());
+        let sequence = *count;
+        *count += bytes.len() as u64;
+        running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
+        let board_us = now.as_micros();
+        queue.push_text(
+            RunFile::Output,
+            format_args!(
+                "{{\"board_us\":{board_us},\"source\":\"{name}\",\"offset\":{sequence},\"bytes\":{}}}\n",
+                bytes.len()
+            ),
+        );
+        Some(Record { source, priority: 0, test: running.index, board_us, sequence, text: bytes })
+    }
+
+    /// The test's process has ended.
+    pub(super) fn handle_exit(&mut self, now: Instant, exit: Exit) {
+        if let State::Running(running) = &mut self.state {
+            running.child.handle_exit(now, exit);
+        }
+    }
+
+    /// The test could not be started.
+    pub(super) fn handle_failed(&mut self, now: Instant, os_error: i32, queue: &mut Queue, live: &mut Live) {
+        let exit = Exit { end: Exit::NOT_STARTED, code: os_error as u8, ..Exit::default() };
+        self.end_test(now, exit, queue, live);
+    }
+
+    /// Time has passed, or something else happened; returns the operation of a test that is now over.
+    pub(super) fn advance(&mut self, now: Instant, queue: &mut Queue, live: &mut Live) -> Option<Op> {
+        let State::Running(running) = &mut self.state else { return None };
+        let op = running.op;
+        if let Some(signal) = running.child.signal_due(now) {
+            queue.push(Queued::Signal { op, signal });
+        }
+        if running.sync_at.is_some_and(|at| now >= at) {
+            running.sync_at = None;
+            queue.push(Queued::SyncRun);
+        }
+        let exit = running.child.ended(now)?;
+        self.end_test(now, exit, queue, live);
+        Some(op)
+    }
+
+    fn end_test(&mut self, now: Instant, exit: Exit, queue: &mut Queue, live: &mut Live) {
+        let State::Running(running) = self.state else { return };
+        let suite = self.suite(running.index);
+        let end = match exit.end {
+            Exit::EXITED => "exited",
+            Exit::SIGNALED => "signaled",
+            Exit::TIMED_OUT => "timed_out",
+            _ => "not_started",
+        };
+        // The output first, then the line that says that it is all there.
+        queue.push(Queued::SyncRun);
+        queue.push_text(
+            RunFile::Journal,
+            format_args!(
+                "{{\"event\":\"test_ended\",\"test\":{},\"suite\":\"{suite}\",\"end\":\"{end}\",\"code\":{},\
+                 \"user_us\":{},\"system_us\":{},\"max_rss_kib\":{},\"elapsed_us\":{},\
+                 \"stdout_bytes\":{},\"stderr_bytes\":{},\"board_us\":{}}}\n",
+                running.index,
+                exit.code,
+                exit.user_us,
+                exit.system_us,
+                exit.max_rss_kib,
+                exit.elapsed_us,
+                running.stdout_bytes,
+                running.stderr_bytes,
+                now.as_micros()
+            ),
+        );
+        queue.push(Queued::SyncRun);
+        live.mark(mark(Record::TEST_ENDED, running.index, now, exit));
+        self.ended += 1;
+        // The owner frees the operation and asks for the next test.
+        self.state = State::Waiting(now);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting(until) => Some(*until),
+            State::Running(running) => {
+                [running.child.poll_timeout(), running.sync_at].into_iter().flatten().min()
+            }
+            _ => None,
+        }
+    }
+
+    /// Name of a test's suite.
+    pub(super) fn suite(&self, index: u16) -> &str {
+        self.tests.get(usize::from(index)).map_or("", |test| test.suite.as_str())
+    }
+
+    pub(super) fn status(&self) -> TestStatus<'_> {
+        let state = match self.state {
+            State::NoPlan => TestStatus::NO_PLAN,
+            State::Broken => TestStatus::BROKEN,
+            State::Waiting(_) | State::Running(_) => TestStatus::RUNNING,
+            State::Ended => TestStatus::ENDED,
+        };
+        TestStatus {
+            run: &self.run,
+            state,
+            ended: u32::from(self.ended),
+            total: self.tests.len() as u32,
+            directory: &self.directory,
+            problem: &self.problem,
+        }
+    }
+}
+
+/// The life of a child: its timeout, its end, the end of its pipes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Child {
+    deadline: Option<Instant>,
+    kill_at: Option<Instant>,
+    is_timed_out: bool,
+    exit: Option<Exit>,
+    drain_until: Instant,
+    drain_left: usize,
+    is_stdout_open: bool,
+    is_stderr_open: bool,
+}
+
+impl Child {
+    pub(super) fn new(now: Instant, timeout: Option<Duration>) -> Self {
+        Self {
+            deadline: timeout.map(|timeout| now + timeout),
+            kill_at: None,
+            is_timed_out: false,
+            exit: None,
+            drain_until: now,
+            drain_left: DRAIN_MAX,
+            is_stdout_open: true,
+            is_stderr_open: true,
+        }
+    }
+
+    pub(super) fn handle_pipe_end(&mut self, pipe: Pipe) {
+        match pipe {
+            Pipe::Stdout => self.is_stdout_open = false,
+            Pipe::Stderr => self.is_stderr_open = false,
+        }
+    }
+
+    pub(super) fn is_open(&self, pipe: Pipe) -> bool {
+        match pipe {
+            Pipe::Stdout => self.is_stdout_open,
+            Pipe::Stderr => self.is_stderr_open,
+        }
+    }
+
+    /// `count` bytes came out of a pipe. After its end more may follow them.
+    pub(super) fn handle_output(&mut self, now: Instant, count: usize) {
+        if self.exit.is_some() && self.drain_left > 0 {
+            self.drain_left = self.drain_left.saturating_sub(count);
+            self.drain_until = now + DRAIN_WAIT;
+        }
+    }
+
+    /// Nobody takes what is in a pipe: it stays there, and the wait for its end begins when somebody does.
+    pub(super) fn hold(&mut self, now: Instant) {
+        if self.exit.is_some() {
+            self.drain_until = now + DRAIN_WAIT;
+        }
+    }
+
+    pub(super) fn handle_exit(&mut self, now: Instant, exit: Exit) {
+        self.exit = Some(exit);
+        self.drain_until = now + DRAIN_WAIT;
+    }
+
+    /// The signal that is due now, if one is.
+    pub(super) fn signal_due(&mut self, now: Instant) -> Option<u8> {
+        if self.exit.is_some() {
+            return None;
+        }
+        if self.deadline.is_some_and(|at| now >= at) {
+            (self.deadline, self.kill_at, self.is_timed_out) = (None, Some(now + KILL_GRACE), true);
+            return Some(SIGTERM);
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.kill_at = None;
+            return Some(SIGKILL);
+        }
+        None
+    }
+
+    /// How it ended, once its pipes have ended too or have been waited for.
+    pub(super) fn ended(&self, now: Instant) -> Option<Exit> {
+        let exit = self.exit?;
+        let are_pipes_open = self.is_stdout_open || self.is_stderr_open;
+        if are_pipes_open && now < self.drain_until {
+            return None;
+        }
+        Some(if self.is_timed_out { Exit { end: Exit::TIMED_OUT, ..exit } } else { exit })
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.exit {
+            Some(_) => Some(self.drain_until),
+            None => [self.deadline, self.kill_at].into_iter().flatten().min(),
+        }
+    }
+}
+
+fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
+    Mark { source, test, board_us: now.as_micros(), exit }
+}
+
+fn journal(queue: &mut Queue, head: core::fmt::Arguments<'_>, now: Instant) {
+    queue.push_text(RunFile::Journal, format_args!("{head},\"board_us\":{}}}\n", now.as_micros()));
+    queue.push(Queued::SyncRun);
+}

@@ -1,0 +1,360 @@
+//! Files and partitions on their way: get, list and hash read, put and block-write write.
+//!
+//! A transfer that writes takes bytes only as fast as they are written, and grants credit for what it has written.
+//! One that reads asks for as many bytes as its stream has room for.
+
+use super::AgentLink;
+use super::effect::Op;
+use super::queue::{Queue, Queued};
+use crate::wire::block::{STEP_LEN, Step};
+use crate::wire::record::split_counted;
+use crate::wire::response::{Got, Hash, Listed, Written};
+use crate::wire::{Failure, FailureKind, Method, response};
+use heapless::Vec;
+use sha2::{Digest, Sha256};
+
+/// Bytes that the dispatcher may send ahead of what is written: as much as the board's tty layer holds while a write
+/// to a slow card takes its time (a kernel's flip buffers hold 640 KiB, of old ones 64 KiB).
+pub const WRITE_WINDOW: usize = 32 * 1024;
+
+/// Least room for which a read is asked: smaller ones cost more than they bring.
+const READ_MIN: usize = 1024;
+
+/// Bytes read at once for a hash, which go nowhere else.
+pub const HASH_READ: usize = 64 * 1024;
+
+/// A transfer in progress.
+#[derive(Clone, Debug)]
+pub(super) enum Transfer {
+    /// A file to the dispatcher.
+    Get { stream: u8, offset: u64, start: u64, mode: u32, hash: Sha256 },
+    /// A directory's entries to the dispatcher.
+    List { stream: u8, entries: u32 },
+    /// A file from the dispatcher.
+    Put { stream: u8, size: u64, received: u64, sha256: Option<[u8; 32]>, hash: Sha256 },
+    /// An image from the dispatcher.
+    BlockWrite { stream: u8, image_bytes: u64, parser: StepParser, written: Written },
+    /// A digest of a partition.
+    BlockHash { offset: u64, left: u64, hash: Sha256 },
+}
+
+/// Where a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Waits for its file or partition.
+    Opening,
+    /// Waits for it, and everything has come already.
+    Ended,
+    /// Bytes move.
+    Moving,
+    /// A read is under way.
+    Reading,
+    /// Waits until it is durable.
+    Committing,
+}
+
+/// What a transfer came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Done<'h> {
+    /// Answer with this.
+    Got(Got<'h>),
+    /// Answer with this.
+    Listed(Listed),
+    /// Answer with this.
+    Hash(Hash<'h>),
+}
+
+impl Transfer {
+    /// The stream that belongs to it.
+    pub(super) fn stream(&self) -> Option<u8> {
+        match self {
+            Self::Get { stream, .. }
+            | Self::List { stream, .. }
+            | Self::Put { stream, .. }
+            | Self::BlockWrite { stream, .. } => Some(*stream),
+            Self::BlockHash { .. } => None,
+        }
+    }
+
+    /// The method that it answers.
+    pub(super) fn method(&self) -> Method {
+        match self {
+            Self::Get { .. } => Method::GET,
+            Self::List { .. } => Method::LIST,
+            Self::Put { .. } => Method::PUT,
+            Self::BlockWrite { .. } => Method::BLOCK_WRITE,
+            Self::BlockHash { .. } => Method::BLOCK_HASH,
+        }
+    }
+
+    /// Whether it takes bytes from the dispatcher.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::BlockWrite { .. })
+    }
+
+    /// It is open.
+    pub(super) fn handle_opened(
+        &mut self,
+        size: u64,
+        file_mode: u32,
+        link: &mut AgentLink,
+    ) -> Result<(), Failure<'static>> {
+        match self {
+            Self::Get { mode, .. } => *mode = file_mode,
+            Self::BlockWrite { stream, image_bytes, .. } => {
+                if *image_bytes > size {
+                    return Err(failure(FailureKind::TOO_LARGE, "the partition is smaller than the image"));
+                }
+                link.grant(*stream, WRITE_WINDOW);
+            }
+            Self::Put { stream, .. } => link.grant(*stream, WRITE_WINDOW),
+            Self::BlockHash { offset, left, .. } => {
+                if offset.checked_add(*left).is_none_or(|end| end > size) {
+                    return Err(failure(FailureKind::TOO_LARGE, "beyond the end of the partition"));
+                }
+            }
+            Self::List { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The next read to ask for, if there is room for it.
+    pub(super) fn read(&self, op: Op, link: &AgentLink) -> Option<Queued> {
+        let room = |stream: &u8| Some(link.room(*stream)).filter(|room| *room >= READ_MIN);
+        match self {
+            Self::Get { stream, offset, .. } => {
+                room(stream).map(|max| Queued::Read { op, offset: *offset, max })
+            }
+            Self::List { stream, .. } => {
+                room(stream).map(|max| Queued::Read { op, offset: 0, max })
+            }
+            Self::BlockHash { offset, left, .. } => {
+                let max = usize::try_from(*left).unwrap_or(HASH_READ).min(HASH_READ);
+                Some(Queued::Read { op, offset: *offset, max })
+            }
+            Self::Put { .. } | Self::BlockWrite { .. } => None,
+        }
+    }
+
+    /// Bytes that were read; none at the end. Returns the answer when it is complete.
+    pub(super) fn handle_bytes<'h>(
+        &mut self,
+        bytes: &[u8],
+        link: &mut AgentLink,
+        digest: &'h mut [u8; 32],
+    ) -> Result<Option<Done<'h>>, Failure<'static>> {
+        match self {
+            Self::Get { stream, offset, start, mode, hash } => {
+                if !bytes.is_empty() {
+                    hash.update(bytes);
+                    *offset += link.write(*stream, bytes) as u64;
+                    return Ok(None);
+                }
+                link.finish(*stream);
+                *digest = hash.finalize_reset().into();
+                let bytes = *offset - *start;
+                Ok(Some(Done::Got(Got { bytes, mode: *mode, sha256: digest })))
+            }
+            Self::List { stream, entries } => {
+                if !bytes.is_empty() {
+                    let mut rest = bytes;
+                    while let Some(entry) = split_counted(rest) {
+                        *entries += 1;
+                        rest = &rest[entry.len() + 2..];
+                    }
+                    link.write(*stream, bytes);
+                    return Ok(None);
+                }
+                link.finish(*stream);
+                Ok(Some(Done::Listed(Listed { entries: *entries })))
+            }
+            Self::BlockHash { offset, left, hash } => {
+                if bytes.is_empty() && *left > 0 {
+                    return Err(failure(FailureKind::TOO_LARGE, "the partition ended early"));
+                }
+                hash.update(bytes);
+                *offset += bytes.len() as u64;
+                *left = left.saturating_sub(bytes.len() as u64);
+                if *left > 0 {
+                    return Ok(None);
+                }
+                *digest = hash.finalize_reset().into();
+                Ok(Some(Done::Hash(Hash { sha256: digest })))
+            }
+            Self::Put { .. } | Self::BlockWrite { .. } => Ok(None),
+        }
+    }
+
+    /// The stream has ended: whether everything came that was promised.
+    pub(super) fn handle_finished(&mut self) -> Result<(), Failure<'static>> {
+        match self {
+            Self::Put { size, received, sha256, hash, .. } => {
+                if received != size {
+                    return Err(failure(FailureKind::DIGEST, "not as many bytes as announced"));
+                }
+                if sha256.is_some_and(|wanted| wanted != <[u8; 32]>::from(hash.finalize_reset())) {
+                    return Err(failure(FailureKind::DIGEST, ""));
+                }
+                Ok(())
+            }
+            Self::BlockWrite { parser, .. } if !parser.has_ended => {
+                Err(failure(FailureKind::BAD_MESSAGE, "the image ended without its last step"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it answers when everything is durable.
+    pub(super) fn written(&self) -> Option<Written> {
+        match self {
+            Self::BlockWrite { written, .. } => Some(*written),
+            _ => None,
+        }
+    }
+}
+
+/// Reads steps out of a stream that is cut anywhere.
+#[derive(Clone, Debug)]
+pub(super) struct StepParser {
+    header: Vec<u8, STEP_LEN>,
+    packed_left: usize,
+    pub(super) has_ended: bool,
+}
+
+/// What to do with the front of a piece of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// So many bytes were taken into a header that is not complete.
+    Taken(usize),
+    /// So many bytes were taken, and with them this step begins.
+    Step(usize, Step),
+    /// So many bytes belong to the bin that began.
+    Packed(usize),
+}
+
+impl StepParser {
+    pub(super) fn new() -> Self {
+        Self { header: Vec::new(), packed_left: 0, has_ended: false }
+    }
+
+    /// Looks at the front of `bytes`, which are not empty.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Front> {
+        if self.has_ended {
+            return None;
+        }
+        if self.packed_left > 0 {
+            let count = self.packed_left.min(bytes.len());
+            self.packed_left -= count;
+            return Some(Front::Packed(count));
+        }
+        let count = (STEP_LEN - self.header.len()).min(bytes.len());
+        self.header.extend_from_slice(&bytes[..count]).ok()?;
+        let Ok(header) = <&[u8; STEP_LEN]>::try_from(self.header.as_slice()) else {
+            return Some(Front::Taken(count));
+        };
+        let step = Step::parse(header).ok()?;
+        self.header.clear();
+        match step {
+            Step::Bin { packed, .. } => self.packed_left = packed as usize,
+            Step::End => self.has_ended = true,
+            Step::Zero { .. } => {}
+        }
+        Some(Front::Step(count, step))
+    }
+}
+
+/// Checks a step against the image and queues what it asks for.
+pub(super) fn begin_step(
+    op: Op,
+    step: Step,
+    image_bytes: u64,
+    written: &mut Written,
+    queue: &mut Queue,
+) -> Result<(), Failure<'static>> {
+    let fits = |offset: u64, length: u64| {
+        offset.checked_add(length).is_some_and(|end| end <= image_bytes)
+    };
+    match step {
+        Step::End => {}
+        Step::Zero { offset, length } => {
+            if !fits(offset, length) {
+                return Err(failure(FailureKind::TOO_LARGE, "a step beyond the end of the image"));
+            }
+            written.zero_bytes += length;
+            queue.push(Queued::Zero { op, offset, length });
+        }
+        Step::Bin { codec, packed, offset, length } => {
+            if !fits(offset, u64::from(length)) {
+                return Err(failure(FailureKind::TOO_LARGE, "a step beyond the end of the image"));
+            }
+            written.data_bytes += u64::from(length);
+            queue.push(Queued::Bin { op, codec, packed, offset, length });
+        }
+    }
+    Ok(())
+}
+
+/// A failure of the core's own.
+pub(super) fn failure(kind: FailureKind, text: &'static str) -> Failure<'static> {
+    Failure { kind, os_error: 0, text }
+}
+
+impl Done<'_> {
+    /// Sends the answer through `answer`.
+    pub(super) fn send(self, request: u32, link: &mut AgentLink) {
+        match self {
+            Self::Got(body) => super::send(link, Method::GET, request, &body),
+            Self::Listed(body) => super::send(link, Method::LIST, request, &body),
+            Self::Hash(body) => super::send(link, Method::BLOCK_HASH, request, &body),
+        }
+    }
+}
+
+/// The answer to a transfer that wrote.
+pub(super) fn send_written(transfer: &Transfer, request: u32, link: &mut AgentLink) {
+    match transfer.written() {
+        Some(written) => super::send(link, Method::BLOCK_WRITE, request, &written),
+        None => super::send(link, transfer.method(), request, &response::Done {}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::block::Codec;
+
+    #[test]
+    fn steps_are_read_wherever_the_stream_is_cut() {
+        let bin = Step::Bin { codec: Codec::Raw, packed: 5, offset: 8, length: 5 };
+        let mut bytes: Vec<u8, 128> = Vec::new();
+        for (step, payload) in
+            [(Step::Zero { offset: 0, length: 8 }, &b""[..]), (bin, b"12345"), (Step::End, b"")]
+        {
+            bytes.extend_from_slice(&step.to_bytes()).unwrap();
+            bytes.extend_from_slice(payload).unwrap();
+        }
+        for size in 1..bytes.len() {
+            let mut parser = StepParser::new();
+            let (mut steps, mut packed) = (Vec::<Step, 8>::new(), Vec::<u8, 8>::new());
+            for mut piece in bytes.chunks(size) {
+                while !piece.is_empty() {
+                    let count = match parser.push(piece).unwrap() {
+                        Front::Taken(count) => count,
+                        Front::Step(count, step) => {
+                            steps.push(step).unwrap();
+                            count
+                        }
+                        Front::Packed(count) => {
+                            packed.extend_from_slice(&piece[..count]).unwrap();
+                            count
+                        }
+                    };
+                    piece = &piece[count..];
+                }
+            }
+            assert!(parser.has_ended);
+            assert_eq!((steps.len(), packed.as_slice()), (3, &b"12345"[..]));
+            assert_eq!(steps[1], bin);
+        }
+    }
+}

@@ -1,0 +1,567 @@
+//! A reliable, multiplexed connection over a serial line that others also write to.
+//!
+//! ```text
+//!   board                                   host
+//!     │  beacon (text, every 2 s)             │   the host says nothing before it has seen one
+//!     │ ────────────────────────────────────▶ │
+//!     │ ◀──────────────────────────── HELLO   │   versions, nonce, window
+//!     │  HELLO_ACK ─────────────────────────▶ │   boot id, both now know the session's tag
+//!     │ ◀──────────── DATA, ACK ────────────▶ │   selective repeat, streams with credits
+//!     │  PING (idle for 2 s) ───────────────▶ │
+//!     │ ◀────────────────────────────── ACK   │   three unanswered: the session is over, beacons again
+//! ```
+//!
+//! Either end also pings behind a DATA frame that it sends again because nothing was heard: the short frame comes
+//! through where the long one may not, and its answer tells at once.
+//!
+//! [`Link`] runs on both ends. It owns framing, check values, retransmission, sessions, streams, credits, priorities
+//! and counters, and knows nothing about messages, clocks or devices. Within a session every byte of a stream
+//! arrives once and in order. A session ends with the boot (another boot id), with a new hello, or with silence;
+//! nothing of it leaks into the next.
+
+pub mod beacon;
+pub mod coding;
+pub mod crc;
+pub mod frame;
+
+mod arq;
+mod deframer;
+mod handshake;
+mod rtt;
+mod session;
+mod stats;
+mod stream;
+
+pub use beacon::Beacon;
+pub use coding::{Coding, LINE_MAX};
+pub use handshake::{Hello, HelloAck, VERSION, VERSION_MIN};
+pub use stats::Stats;
+pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
+
+use crate::time::{Duration, Instant};
+use deframer::{Deframer, Found};
+use frame::{CONTENT_MAX, Frame, Kind};
+use handshake::{Nonces, session_tag};
+use heapless::Deque;
+use session::Session;
+
+/// The host's link: memory for the longest queue that one line needs.
+pub type HostLink = Link<32, 20, 4096>;
+
+/// What is known of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineConfig {
+    /// How the board sends its frames. The host learns it from the beacon.
+    pub coding: Coding,
+    /// Bits per second; timeouts and frame sizes follow from it.
+    pub baud: u32,
+}
+
+/// Something that the owner must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A beacon was read (host).
+    Beacon(Beacon),
+    /// A session is open.
+    Opened(Peer),
+    /// The session is over; its streams are gone.
+    Closed(CloseReason),
+    /// Bytes of a stream that the owner has opened; it calls [`Link::grant`] when it has consumed them.
+    Data {
+        /// The stream.
+        stream: u8,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The peer has sent everything on this stream.
+    Finished {
+        /// The stream.
+        stream: u8,
+    },
+    /// The peer wants no more of this stream, or gave it up.
+    Reset {
+        /// The stream.
+        stream: u8,
+    },
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The board's boot id; the own one on the board.
+    pub boot_id: [u8; 16],
+    /// Role of the agent: 0 master, 1 test.
+    pub role: u8,
+    /// Version of the link that both speak.
+    pub version: u8,
+    /// Capability bits that both have.
+    pub capabilities: u32,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Nothing valid was heard for [`SILENT_AFTER`].
+    Silent,
+    /// The other end opened a new one, or knows nothing of this one.
+    Replaced,
+    /// The board was rebooted or switched off; the owner said so.
+    Muted,
+    /// The peer sent what no correct peer sends.
+    Protocol,
+}
+
+/// A session is over when nothing valid was heard for so long: three of the board's pings.
+pub const SILENT_AFTER: Duration = Duration::from_millis(3 * PING_AFTER.as_millis_ceil() + 500);
+
+/// The board pings when it has sent nothing for so long.
+pub const PING_AFTER: Duration = Duration::from_secs(2);
+
+/// A beacon is sent so often until it is answered.
+pub const BEACON_EVERY: Duration = Duration::from_secs(2);
+
+/// A hello is repeated after so long, at most [`HELLO_TRIES`] times for one beacon.
+const HELLO_EVERY: Duration = Duration::from_millis(300);
+
+/// Longer than the time between two beacons, so that the next one takes over.
+const HELLO_TRIES: u8 = 8;
+
+/// At most one RESET in this time: it answers frames that may come by the dozen.
+const RESET_EVERY: Duration = Duration::from_millis(500);
+
+/// Events that wait for the owner. A beacon, a closed and an opened session are the most that one frame makes; more
+/// come only when the owner breaks the contract and does not drain.
+const EVENTS_MAX: usize = 8;
+
+/// One end of a line. `WINDOW` frames on their way (a power of two, at most 32), `STREAMS` streams at a time besides
+/// stream 0, `SEND` bytes waiting in each (at least [`MESSAGE_MAX`](crate::wire::MESSAGE_MAX)).
+#[derive(Debug)]
+pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
+    side: Side,
+    line: LineConfig,
+    deframer: Deframer,
+    session: Session<WINDOW, STREAMS, SEND>,
+    nonces: Nonces,
+    is_answering: bool,
+    /// The board reboots or is off: not a byte before its beacon (host).
+    is_muted: bool,
+    /// The board's beacon, the host's hello: when the next is due, how many are left.
+    greeting_at: Option<Instant>,
+    hellos_left: u8,
+    beacon: Option<Beacon>,
+    hello_ack_due: bool,
+    reset_due: Option<u8>,
+    reset_after: Instant,
+    events: Deque<Pending, EVENTS_MAX>,
+    stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Board(Beacon),
+    Host,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Beacon(Beacon),
+    Opened(Peer),
+    Closed(CloseReason),
+}
+
+impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
+    /// The board's end; it sends `beacon` from `now` on until a host answers.
+    pub fn board(now: Instant, line: LineConfig, beacon: Beacon) -> Self {
+        let deframer = Deframer::new(true, false);
+        let mut link = Self::new(Side::Board(beacon), line, deframer, beacon.nonce);
+        link.greeting_at = Some(now);
+        link
+    }
+
+    /// The host's end, mute until it has read a beacon. `seed` makes its nonces and should differ every time.
+    pub fn host(line: LineConfig, seed: u32) -> Self {
+        let is_binary = line.coding == Coding::Binary;
+        Self::new(Side::Host, line, Deframer::new(is_binary, is_binary), seed)
+    }
+
+    fn new(side: Side, line: LineConfig, deframer: Deframer, seed: u32) -> Self {
+        Self {
+            side,
+            line,
+            deframer,
+            session: Session::new(side == Side::Host),
+            nonces: Nonces::new(seed),
+            is_answering: true,
+            is_muted: false,
+            greeting_at: None,
+            hellos_left: 0,
+            beacon: None,
+            hello_ack_due: false,
+            reset_due: None,
+            reset_after: Instant::ZERO,
+            events: Deque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Bytes came from the line. What belongs to no frame is given to `console`, byte for byte and in order.
+    pub fn handle_input(&mut self, now: Instant, bytes: &[u8], console: &mut dyn FnMut(&[u8])) {
+        self.stats.bytes_in += bytes.len() as u64;
+        for byte in bytes {
+            match self.deframer.push(*byte, &mut self.stats, console) {
+                None => {}
+                Some(Found::Content) => self.handle_content(now),
+                Some(Found::Beacon(beacon)) => self.handle_beacon(now, beacon),
+            }
+        }
+    }
+
+    /// The time of [`Self::poll_timeout`] has come (or some other; that does no harm).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.session.is_open() && self.session.handle_timeout(now, &mut self.stats) {
+            self.close(now, CloseReason::Silent);
+        }
+    }
+
+    /// Opens a stream: bytes that come on it are given to the owner, and it can be written to. Opening one that is
+    /// open begins it anew. Returns whether there was a slot for it; ids above 31 have none.
+    pub fn open(&mut self, stream: u8, priority: Priority) -> bool {
+        self.session.open_stream(stream, priority)
+    }
+
+    /// Forgets a stream and what waits on it. What still comes on it is counted and dropped.
+    pub fn close_stream(&mut self, stream: u8) {
+        self.session.close_stream(stream);
+    }
+
+    /// Hands over bytes to send and returns how many were taken; none when the stream is not open.
+    pub fn write(&mut self, stream: u8, bytes: &[u8]) -> usize {
+        self.session.write(stream, bytes)
+    }
+
+    /// Bytes that [`Self::write`] would take.
+    pub fn room(&self, stream: u8) -> usize {
+        self.session.room(stream)
+    }
+
+    /// Bytes that wait to be put into a frame.
+    pub fn unsent(&self, stream: u8) -> usize {
+        self.session.unsent(stream)
+    }
+
+    /// Tells the peer, behind what was written, that there is no more.
+    pub fn finish(&mut self, stream: u8) {
+        self.session.finish(stream);
+    }
+
+    /// Drops what waits on the stream and tells the peer to expect no more, or to send no more.
+    pub fn reset(&mut self, stream: u8) {
+        self.session.reset_stream(stream);
+    }
+
+    /// The owner has room for so many more bytes of this stream. One starts with [`INITIAL_CREDIT`] (stream 0 with
+    /// [`CONTROL_CREDIT`]).
+    pub fn grant(&mut self, stream: u8, bytes: usize) {
+        self.session.grant(stream, bytes);
+    }
+
+    /// Whether beacons are answered (host). A passive listener says no.
+    pub fn set_answering(&mut self, is_answering: bool) {
+        self.is_answering = is_answering;
+        if !is_answering {
+            self.greeting_at = None;
+            self.reset_due = None;
+        }
+    }
+
+    /// The board reboots or was switched off: the session is over, and nothing is said before a new beacon (host).
+    pub fn mute(&mut self, now: Instant) {
+        self.is_muted = true;
+        self.beacon = None;
+        self.greeting_at = None;
+        self.reset_due = None;
+        if self.session.is_open() {
+            self.close(now, CloseReason::Muted);
+        }
+    }
+
+    /// The owner cannot make sense of the peer's bytes: the session is over.
+    pub fn abandon(&mut self, now: Instant) {
+        if self.session.is_open() {
+            self.close(now, CloseReason::Protocol);
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event<'_>> {
+        if self.events.is_empty() {
+            if let Some(chunk) = self.session.next_chunk(&mut self.stats) {
+                return Some(self.session.event(chunk));
+            }
+            if self.session.is_broken() {
+                self.close(Instant::ZERO, CloseReason::Protocol);
+            }
+        }
+        self.events.pop_front().map(|event| match event {
+            Pending::Beacon(beacon) => Event::Beacon(beacon),
+            Pending::Opened(peer) => Event::Opened(peer),
+            Pending::Closed(reason) => Event::Closed(reason),
+        })
+    }
+
+    /// Writes the next frame (or beacon) into `out`, which holds at least [`LINE_MAX`] bytes, and returns its length.
+    /// The caller keeps at most two frames in the queues below, or priorities mean nothing.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        if out.len() < LINE_MAX {
+            return None;
+        }
+        let length = self.next_transmit(now, out)?;
+        self.stats.bytes_out += length as u64;
+        Some(length)
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_transmit`] must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let session = if self.session.is_open() { self.session.poll_timeout() } else { None };
+        [self.greeting_at, session].into_iter().flatten().min()
+    }
+
+    /// Whether a session is open.
+    pub fn is_open(&self) -> bool {
+        self.session.is_open()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The smoothed round trip, once one was measured in this session.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.session.round_trip()
+    }
+
+    fn handle_beacon(&mut self, now: Instant, beacon: Beacon) {
+        if self.side != Side::Host {
+            return;
+        }
+        self.stats.beacons += 1;
+        let is_known = self
+            .beacon
+            .is_some_and(|known| (known.boot_id, known.nonce) == (beacon.boot_id, beacon.nonce));
+        if self.session.is_open() {
+            // An agent that beacons has no session, whatever we believe.
+            let reason = if is_known { CloseReason::Silent } else { CloseReason::Replaced };
+            self.close(now, reason);
+        }
+        if beacon.coding != self.line.coding {
+            self.line.coding = beacon.coding;
+            self.deframer.set_binary(beacon.coding == Coding::Binary);
+        }
+        self.beacon = Some(beacon);
+        self.is_muted = false;
+        self.push_event(Pending::Beacon(beacon));
+        if self.is_answering {
+            self.nonces.renew(&beacon);
+            self.greeting_at = Some(now);
+            self.hellos_left = HELLO_TRIES;
+        }
+    }
+
+    fn handle_content(&mut self, now: Instant) {
+        let Ok(frame) = Frame::parse(self.deframer.content()) else {
+            self.stats.unknown += 1;
+            return;
+        };
+        if frame.from_board != (self.side == Side::Host) {
+            self.stats.echoes += 1;
+            return;
+        }
+        self.stats.frames_in += 1;
+        match (self.side, frame.kind) {
+            (Side::Board(beacon), Kind::Hello) => {
+                if let Some(hello) = Hello::parse(frame.body) {
+                    self.handle_hello(now, beacon, hello);
+                } else {
+                    self.stats.unknown += 1;
+                }
+            }
+            (Side::Host, Kind::HelloAck) => {
+                if let Some(answer) = HelloAck::parse(frame.body) {
+                    self.handle_hello_ack(now, answer);
+                } else {
+                    self.stats.unknown += 1;
+                }
+            }
+            (_, Kind::Hello | Kind::HelloAck) => self.stats.unknown += 1,
+            (_, Kind::Reset) => {
+                if self.session.is_open() && frame.tag == self.session.tag() {
+                    self.close(now, CloseReason::Replaced);
+                }
+            }
+            (_, Kind::Data | Kind::Ack | Kind::Ping) => {
+                if self.session.is_open() && frame.tag == self.session.tag() {
+                    self.session.handle_frame(now, &frame, &mut self.stats);
+                } else {
+                    self.stats.stale += 1;
+                    // An agent in a session that this host knows nothing of would stay in it until it notices the
+                    // silence. A whole frame of its own is as good a sign of it as a beacon.
+                    let may_speak =
+                        self.is_answering && !self.is_muted && self.greeting_at.is_none();
+                    if (self.side != Side::Host || may_speak) && now >= self.reset_after {
+                        self.reset_due = Some(frame.tag);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_hello(&mut self, now: Instant, beacon: Beacon, hello: Hello) {
+        let Some(version) = handshake::common_version(&hello) else {
+            self.stats.unknown += 1;
+            return;
+        };
+        if self.nonces.peer() == hello.nonce {
+            // Repeated: the answer was late or lost. But a session that is over is never opened again, because the
+            // host may believe in it still and go on counting where it was.
+            if self.session.is_open() {
+                self.hello_ack_due = true;
+            } else {
+                self.stats.stale += 1;
+            }
+            return;
+        }
+        if self.session.is_open() {
+            self.close(now, CloseReason::Replaced);
+        }
+        self.hello_ack_due = true;
+        self.nonces.set_peer(hello.nonce);
+        self.greeting_at = None;
+        let tag = session_tag(&beacon.boot_id, beacon.nonce, hello.nonce);
+        self.session.open(now, tag, hello.window, self.line);
+        self.opened(Peer {
+            boot_id: beacon.boot_id,
+            role: beacon.role,
+            version,
+            capabilities: hello.capabilities & handshake::CAPABILITIES,
+        });
+    }
+
+    fn handle_hello_ack(&mut self, now: Instant, answer: HelloAck) {
+        let is_ours = self.greeting_at.is_some() && answer.host_nonce == self.nonces.own();
+        if !is_ours || !(VERSION_MIN..=VERSION).contains(&answer.version) {
+            self.stats.stale += 1;
+            return;
+        }
+        self.greeting_at = None;
+        let tag = session_tag(&answer.boot_id, answer.nonce, answer.host_nonce);
+        self.nonces.used(tag);
+        // Towards the board always binary: nobody else writes there.
+        let line = LineConfig { coding: Coding::Binary, ..self.line };
+        self.session.open(now, tag, answer.window, line);
+        // At once, so that the board hears from us before its first timeout.
+        self.session.acknowledge_now();
+        self.opened(Peer {
+            boot_id: answer.boot_id,
+            role: answer.role,
+            version: answer.version,
+            capabilities: answer.capabilities & handshake::CAPABILITIES,
+        });
+    }
+
+    fn opened(&mut self, peer: Peer) {
+        self.stats.sessions += 1;
+        self.deframer.set_guarded(true);
+        self.reset_due = None;
+        self.push_event(Pending::Opened(peer));
+    }
+
+    fn close(&mut self, now: Instant, reason: CloseReason) {
+        self.session.close();
+        self.deframer.set_guarded(false);
+        self.hello_ack_due = false;
+        self.push_event(Pending::Closed(reason));
+        if matches!(self.side, Side::Board(_)) {
+            self.greeting_at = Some(now);
+        }
+    }
+
+    fn push_event(&mut self, event: Pending) {
+        // Of beacons in a row, as in an old log that somebody prints, the last one is enough.
+        if let (Some(Pending::Beacon(last)), Pending::Beacon(beacon)) =
+            (self.events.back_mut(), event)
+        {
+            *last = beacon;
+            return;
+        }
+        if self.events.is_full() {
+            self.events.pop_front();
+        }
+        let _ = self.events.push_back(event);
+    }
+
+    fn next_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        if let Some(tag) = self.reset_due.take() {
+            self.reset_after = now + RESET_EVERY;
+            return Some(self.emit_bare(Kind::Reset, tag, &[], out));
+        }
+        if self.hello_ack_due {
+            self.hello_ack_due = false;
+            if let Side::Board(beacon) = self.side {
+                let mut body = [0; handshake::BODY_MAX];
+                let answer = HelloAck::new(&beacon, self.nonces.peer(), WINDOW as u8);
+                let length = answer.emit(&mut body);
+                return Some(self.emit_bare(Kind::HelloAck, 0, &body[..length], out));
+            }
+        }
+        if self.greeting_at.is_some_and(|at| now >= at) {
+            return self.greet(now, out);
+        }
+        if !self.session.is_open() {
+            return None;
+        }
+        let mut content = [0; CONTENT_MAX];
+        let length = self.session.poll_transmit(now, &mut content, &mut self.stats)?;
+        self.stats.frames_out += 1;
+        let coding = if self.side == Side::Host { Coding::Binary } else { self.line.coding };
+        Some(coding::encode(coding, &content[..length], out))
+    }
+
+    fn greet(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        match self.side {
+            Side::Board(beacon) => {
+                self.greeting_at = Some(now + BEACON_EVERY);
+                self.stats.beacons += 1;
+                let line = beacon.to_line();
+                // A zero ends a binary frame that a reset may have cut: else the line would be read as more of it.
+                let zero = usize::from(self.line.coding == Coding::Binary);
+                out[0] = coding::ZERO;
+                out[zero..zero + line.len()].copy_from_slice(line.as_bytes());
+                Some(zero + line.len())
+            }
+            Side::Host => {
+                if self.hellos_left == 0 {
+                    self.greeting_at = None;
+                    return None;
+                }
+                self.hellos_left -= 1;
+                self.greeting_at = Some(now + HELLO_EVERY);
+                let mut body = [0; handshake::BODY_MAX];
+                let length = Hello::new(self.nonces.own(), WINDOW as u8).emit(&mut body);
+                Some(self.emit_bare(Kind::Hello, 0, &body[..length], out))
+            }
+        }
+    }
+
+    /// A frame outside of a session. From the host it is text-safe: if it is not an agent that listens, such a frame
+    /// is no command to a shell or a boot loader.
+    fn emit_bare(&mut self, kind: Kind, tag: u8, body: &[u8], out: &mut [u8]) -> usize {
+        let from_board = self.side != Side::Host;
+        let frame = Frame { kind, from_board, tag, ack: 0, sack: None, seq: 0, body };
+        let mut content = [0; CONTENT_MAX];
+        let length = frame.emit(&mut content);
+        self.stats.frames_out += 1;
+        let coding = if from_board { self.line.coding } else { Coding::TextSafe };
+        coding::encode(coding, &content[..length], out)
+    }
+}

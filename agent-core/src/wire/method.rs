@@ -1,0 +1,95 @@
+//! The registry of methods. Append-only: an id is never used again for something else, and a body only grows at its
+//! tail. A method that a peer does not know is answered with [`FailureKind::UNSUPPORTED`](super::FailureKind).
+
+/// What a message asks, answers or tells. Unknown numbers are kept, so that they can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Method(pub u16);
+
+/// One row of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The method.
+    pub method: Method,
+    /// Its name in logs and in docs/protocol.md.
+    pub name: &'static str,
+    /// Whether asking twice does the same as asking once. Others are never repeated across sessions.
+    pub idempotent: bool,
+}
+
+macro_rules! registry {
+    ($($(#[$doc:meta])* $constant:ident = $id:literal, $name:literal, $repeat:ident;)*) => {
+        impl Method {
+            $($(#[$doc])* pub const $constant: Self = Self($id);)*
+        }
+
+        /// Every method there is, in the order of their ids.
+        pub const REGISTRY: &[Row] = &[
+            $(Row { method: Method($id), name: $name, idempotent: registry!(@ $repeat) },)*
+        ];
+    };
+    (@ idempotent) => { true };
+    (@ once) => { false };
+}
+
+registry! {
+    /// Who the agent is: [`request::Info`](super::request::Info) → [`response::Info`](super::response::Info).
+    INFO = 0x0001, "info", idempotent;
+    /// The board's clocks: [`request::Clock`](super::request::Clock) → [`response::Clock`](super::response::Clock).
+    CLOCK = 0x0002, "clock", idempotent;
+    /// Sends the live log on a stream: [`request::Follow`](super::request::Follow) → [`response::Done`](super::response::Done).
+    FOLLOW = 0x0003, "follow", idempotent;
+    /// Runs a command: [`request::Exec`](super::request::Exec) → [`response::Exit`](super::response::Exit).
+    EXEC = 0x0010, "exec", once;
+    /// Signals a running command: [`request::Signal`](super::request::Signal) → `Done`.
+    SIGNAL = 0x0011, "signal", once;
+    /// Reads a file: [`request::Get`](super::request::Get) → [`response::Got`](super::response::Got).
+    GET = 0x0020, "get", idempotent;
+    /// Writes a file, whole or not at all: [`request::Put`](super::request::Put) → `Done`.
+    PUT = 0x0021, "put", idempotent;
+    /// Lists a directory on a stream: [`request::List`](super::request::List) → [`response::Listed`](super::response::Listed).
+    LIST = 0x0022, "list", idempotent;
+    /// Size and kind of a file: [`request::Path`](super::request::Path) → [`response::Stat`](super::response::Stat).
+    STAT = 0x0023, "stat", idempotent;
+    /// Removes a file or directory tree: [`request::Path`](super::request::Path) → `Done`.
+    REMOVE = 0x0024, "remove", idempotent;
+    /// A partition by its label: [`request::Partition`](super::request::Partition) → [`response::Partition`](super::response::Partition).
+    PARTITION = 0x0030, "partition", idempotent;
+    /// Writes an image to a partition: [`request::BlockWrite`](super::request::BlockWrite) → [`response::Written`](super::response::Written).
+    BLOCK_WRITE = 0x0031, "block-write", idempotent;
+    /// Reads a partition back and hashes it: [`request::BlockHash`](super::request::BlockHash) → [`response::Hash`](super::response::Hash).
+    BLOCK_HASH = 0x0032, "block-hash", idempotent;
+    /// Mounts a partition: [`request::Mount`](super::request::Mount) → [`response::Mounted`](super::response::Mounted).
+    MOUNT = 0x0040, "mount", idempotent;
+    /// Syncs and unmounts a partition: [`request::Partition`](super::request::Partition) → `Done`.
+    UNMOUNT = 0x0041, "unmount", idempotent;
+    /// Copies the running agent into a mounted partition: [`request::Inject`](super::request::Inject) → [`response::Injected`](super::response::Injected).
+    INJECT = 0x0042, "inject", idempotent;
+    /// Restarts or stops the board: [`request::Reboot`](super::request::Reboot) → `Done`, then silence.
+    REBOOT = 0x0050, "reboot", once;
+    /// How far the test plan is: [`request::TestStatus`](super::request::TestStatus) → [`response::TestStatus`](super::response::TestStatus).
+    TEST_STATUS = 0x0060, "test-status", idempotent;
+    /// Answer to any request that failed: [`Failure`](super::Failure).
+    FAILED = 0xFFFF, "failed", once;
+}
+
+impl Method {
+    /// Its row in the registry, if this version knows it.
+    pub fn row(self) -> Option<&'static Row> {
+        REGISTRY.iter().find(|row| row.method == self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_names_are_unique_and_ordered() {
+        for pair in REGISTRY.windows(2) {
+            assert!(pair[0].method.0 < pair[1].method.0, "{pair:?}");
+        }
+        for (index, row) in REGISTRY.iter().enumerate() {
+            assert!(REGISTRY[..index].iter().all(|earlier| earlier.name != row.name), "{row:?}");
+        }
+    }
+}

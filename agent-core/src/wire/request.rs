@@ -1,0 +1,183 @@
+//! What the dispatcher asks. One struct a method; fields are only ever appended.
+//!
+//! Lists of words (`argv`, `env`) are one byte string in which each word ends with a NUL, the form that the kernel
+//! itself uses in `/proc/PID/cmdline`: no list type, no allocation, any bytes but NUL.
+//!
+//! Streams in a request are chosen by the dispatcher; 0 means none.
+
+use serde::{Deserialize, Serialize};
+
+/// Asks who the agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {}
+
+/// Asks for the board's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The dispatcher's clock in µs, sent back as it is.
+    pub host_us: u64,
+}
+
+/// Asks for the live log: [`record`](super::record)s on `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// Where to send the records.
+    pub stream: u8,
+    /// First kernel record wanted, by its sequence number in /dev/kmsg: 0 for all there are. After a lost session
+    /// the dispatcher goes on behind the last one it has.
+    pub kernel_from: u64,
+}
+
+/// Runs a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec<'a> {
+    /// Program and arguments, each ended by a NUL; the program is looked up in PATH.
+    #[serde(borrow)]
+    pub argv: &'a [u8],
+    /// `NAME=value` words that are added to the agent's environment, each ended by a NUL.
+    #[serde(borrow)]
+    pub env: &'a [u8],
+    /// Working directory; empty for `/`.
+    #[serde(borrow)]
+    pub cwd: &'a str,
+    /// Stream that becomes standard input; 0 for /dev/null.
+    pub stdin: u8,
+    /// Stream for standard output; 0 for /dev/null.
+    pub stdout: u8,
+    /// Stream for standard error; 0 for /dev/null.
+    pub stderr: u8,
+    /// Killed (its process group, TERM, 5 s later KILL) after so many ms; 0 for never.
+    pub timeout_ms: u32,
+}
+
+/// Signals the process group of a running exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Request id of the exec.
+    pub request: u32,
+    /// Signal number (`man 7 signal`, ARM's, which are x86's).
+    pub signal: u8,
+}
+
+/// Reads a file from `offset` to its end onto `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Get<'a> {
+    /// Absolute path.
+    #[serde(borrow)]
+    pub path: &'a str,
+    /// Where to send the bytes.
+    pub stream: u8,
+    /// First byte wanted.
+    pub offset: u64,
+}
+
+/// Writes a file from the bytes of `stream`: under a temporary name beside it, synced, then renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put<'a> {
+    /// Absolute path; missing directories are made.
+    #[serde(borrow)]
+    pub path: &'a str,
+    /// Where the bytes come from, ended by the stream's end.
+    pub stream: u8,
+    /// Permission bits.
+    pub mode: u32,
+    /// Size in bytes, checked against the space there is before the first byte, and against what arrived.
+    pub size: u64,
+    /// SHA-256 of the bytes, or empty for unchecked.
+    #[serde(borrow)]
+    pub sha256: &'a [u8],
+}
+
+/// Lists a directory as [`Entry`](super::response::Entry)s on `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List<'a> {
+    /// Absolute path.
+    #[serde(borrow)]
+    pub path: &'a str,
+    /// Where to send the entries.
+    pub stream: u8,
+    /// Descend into directories (not into links, at most 16 deep).
+    pub recursive: bool,
+}
+
+/// Names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path<'a> {
+    /// Absolute path.
+    #[serde(borrow)]
+    pub path: &'a str,
+}
+
+/// Names a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition<'a> {
+    /// Its label in the partition table, or one that `--partition LABEL=PATH` gave.
+    #[serde(borrow)]
+    pub label: &'a str,
+}
+
+/// Writes an image to a partition from the steps ([`block`](super::block)) on `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockWrite<'a> {
+    /// The partition; never one that is mounted, never `master`.
+    #[serde(borrow)]
+    pub label: &'a str,
+    /// Where the steps come from.
+    pub stream: u8,
+    /// Size of the whole image in bytes; refused before anything is written when the partition is smaller.
+    pub image_bytes: u64,
+}
+
+/// Hashes the first `length` bytes from `offset` of a partition, read from the device, not from the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockHash<'a> {
+    /// The partition.
+    #[serde(borrow)]
+    pub label: &'a str,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+}
+
+/// Mounts a partition under the agent's own directory of mount points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount<'a> {
+    /// The partition.
+    #[serde(borrow)]
+    pub label: &'a str,
+    /// File system type; empty to try those that the kernel knows.
+    #[serde(borrow)]
+    pub fs_type: &'a str,
+    /// Read-only.
+    pub read_only: bool,
+}
+
+/// Copies the running agent's own program file into a mounted partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inject<'a> {
+    /// The partition, mounted for writing.
+    #[serde(borrow)]
+    pub label: &'a str,
+    /// Path inside it, such as `/.pumice/agent`.
+    #[serde(borrow)]
+    pub path: &'a str,
+}
+
+/// Restarts or stops the board, after a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// One of [`Reboot::RESTART`], [`Reboot::POWER_OFF`].
+    pub how: u8,
+}
+
+impl Reboot {
+    /// Restart.
+    pub const RESTART: u8 = 0;
+    /// Power off.
+    pub const POWER_OFF: u8 = 1;
+}
+
+/// Asks how far the test plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestStatus {}

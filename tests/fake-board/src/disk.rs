@@ -1,0 +1,219 @@
+//! Partitions and the files on them. What was not synced when the board died is gone.
+
+use agent_core::wire::block::{Codec, LZMA_LC_LP_PB};
+use agent_core::wire::response::{Entry, Stat};
+use agent_core::wire::{Failure, FailureKind, codec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+
+/// All there is on a board's disk.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    partitions: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<(String, String), File>,
+    mounted: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    bytes: Vec<u8>,
+    mode: u32,
+    /// Bytes that a crash leaves.
+    synced: usize,
+}
+
+pub(crate) type Outcome<T> = Result<T, Failure<'static>>;
+
+impl Disk {
+    pub(crate) fn new(partitions: &[(String, usize)]) -> Self {
+        let partitions =
+            partitions.iter().map(|(label, size)| (label.clone(), vec![0; *size])).collect();
+        Self { partitions, ..Self::default() }
+    }
+
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.partitions.keys().map(String::as_str)
+    }
+
+    pub(crate) fn partition(&self, label: &str) -> Outcome<&[u8]> {
+        self.partitions.get(label).map(Vec::as_slice).ok_or(NO_PARTITION)
+    }
+
+    pub(crate) fn for_writing(&self, label: &str) -> Outcome<u64> {
+        if label == "master" {
+            return Err(failure(FailureKind::REFUSED, "the master partition"));
+        }
+        if self.mounted.contains(label) {
+            return Err(failure(FailureKind::BUSY, "the partition is mounted"));
+        }
+        Ok(self.partition(label)?.len() as u64)
+    }
+
+    pub(crate) fn zero(&mut self, label: &str, offset: u64, length: u64) -> Outcome<()> {
+        self.range(label, offset, length)?.fill(0);
+        Ok(())
+    }
+
+    pub(crate) fn write_bin(
+        &mut self,
+        label: &str,
+        codec: Codec,
+        packed: &[u8],
+        offset: u64,
+        length: u32,
+    ) -> Outcome<()> {
+        let out = self.range(label, offset, u64::from(length))?;
+        match codec {
+            Codec::Raw => out.copy_from_slice(packed),
+            Codec::Lzma => {
+                let (lc, lp, pb) = LZMA_LC_LP_PB;
+                lzma_rust2::LzmaReader::new(
+                    packed,
+                    u64::from(length),
+                    lc.into(),
+                    lp.into(),
+                    pb.into(),
+                    length,
+                    None,
+                )
+                .and_then(|mut reader| reader.read_exact(out))
+                .map_err(|_| failure(FailureKind::DIGEST, "a bin cannot be unpacked"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An image was written: what files there were are those of another file system now.
+    pub(crate) fn forget_files(&mut self, label: &str) {
+        self.files.retain(|(of, _), _| of != label);
+    }
+
+    pub(crate) fn mount(&mut self, label: &str) -> Outcome<String> {
+        self.partition(label)?;
+        self.mounted.insert(label.to_owned());
+        Ok(format!("{MOUNTS}{label}"))
+    }
+
+    pub(crate) fn unmount(&mut self, label: &str) -> Outcome<()> {
+        self.partition(label)?;
+        self.sync(|of| of == label);
+        self.mounted.remove(label);
+        Ok(())
+    }
+
+    pub(crate) fn is_mounted(&self, label: &str) -> bool {
+        self.mounted.contains(label)
+    }
+
+    /// The partition and the path inside it that `path` means while `root` is the root file system.
+    pub(crate) fn resolve(&self, root: &str, path: &str) -> Outcome<(String, String)> {
+        if !path.starts_with('/') {
+            return Err(failure(FailureKind::BAD_MESSAGE, "the path is not absolute"));
+        }
+        if let Some((label, inner)) = path.strip_prefix(MOUNTS).and_then(|rest| rest.split_once('/')) {
+            if self.mounted.contains(label) {
+                return Ok((label.to_owned(), format!("/{inner}")));
+            }
+        }
+        Ok((root.to_owned(), path.to_owned()))
+    }
+
+    pub(crate) fn file(&self, at: &(String, String)) -> Option<&[u8]> {
+        self.files.get(at).map(|file| file.bytes.as_slice())
+    }
+
+    pub(crate) fn stat(&self, at: &(String, String)) -> Outcome<Stat> {
+        if let Some(file) = self.files.get(at) {
+            return Ok(Stat { kind: Stat::FILE, size: file.bytes.len() as u64, mode: file.mode });
+        }
+        if self.below(at).next().is_some() {
+            return Ok(Stat { kind: Stat::DIRECTORY, size: 0, mode: 0o755 });
+        }
+        Err(failure(FailureKind::NOT_FOUND, "no such file"))
+    }
+
+    /// Writes a whole file, durably.
+    pub(crate) fn put(&mut self, at: (String, String), bytes: Vec<u8>, mode: u32) {
+        let synced = bytes.len();
+        self.files.insert(at, File { bytes, mode, synced });
+    }
+
+    pub(crate) fn append(&mut self, at: (String, String), bytes: &[u8]) {
+        let file = self.files.entry(at).or_insert_with(|| File { mode: 0o644, ..File::default() });
+        file.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn remove(&mut self, at: &(String, String)) {
+        let prefix = format!("{}/", at.1);
+        self.files.retain(|(of, path), _| *of != at.0 || *path != at.1 && !path.starts_with(&prefix));
+    }
+
+    /// Counted entries of a directory's files.
+    pub(crate) fn list(&self, at: &(String, String), is_recursive: bool) -> Outcome<Vec<u8>> {
+        let (mut out, mut directories) = (Vec::new(), BTreeSet::new());
+        let mut is_there = false;
+        let mut add = |path: &str, kind, size, mode| {
+            let mut buffer = [0; 4096];
+            let entry = Entry { path: path.as_bytes(), kind, size, mode };
+            let bytes = codec::encode(&entry, &mut buffer).unwrap();
+            out.extend((bytes.len() as u16).to_le_bytes());
+            out.extend(bytes);
+        };
+        for (path, file) in self.below(at) {
+            is_there = true;
+            for (index, _) in path.match_indices('/') {
+                if (is_recursive || !path[..index].contains('/'))
+                    && directories.insert(path[..index].to_owned())
+                {
+                    add(&path[..index], Stat::DIRECTORY, 0, 0o755);
+                }
+            }
+            if is_recursive || !path.contains('/') {
+                add(path, Stat::FILE, file.bytes.len() as u64, file.mode);
+            }
+        }
+        if is_there { Ok(out) } else { Err(failure(FailureKind::NOT_FOUND, "no such directory")) }
+    }
+
+    /// Makes the files of some partitions durable.
+    pub(crate) fn sync(&mut self, of: impl Fn(&str) -> bool) {
+        for ((label, _), file) in &mut self.files {
+            if of(label) {
+                file.synced = file.bytes.len();
+            }
+        }
+    }
+
+    /// The board died.
+    pub(crate) fn crash(&mut self) {
+        for file in self.files.values_mut() {
+            file.bytes.truncate(file.synced);
+        }
+        self.mounted.clear();
+    }
+
+    /// Files below a directory by their path relative to it.
+    fn below<'a>(&'a self, at: &'a (String, String)) -> impl Iterator<Item = (&'a str, &'a File)> {
+        let prefix = at.1.trim_end_matches('/');
+        self.files.iter().filter(|((of, _), _)| *of == at.0).filter_map(move |((_, path), file)| {
+            Some((path.strip_prefix(prefix)?.strip_prefix('/')?, file))
+        })
+    }
+
+    fn range(&mut self, label: &str, offset: u64, length: u64) -> Outcome<&mut [u8]> {
+        let bytes = self.partitions.get_mut(label).ok_or(NO_PARTITION)?;
+        let end = offset.checked_add(length).and_then(|end| usize::try_from(end).ok());
+        bytes
+            .get_mut(offset as usize..end.unwrap_or(usize::MAX))
+            .ok_or(failure(FailureKind::TOO_LARGE, "beyond the end of the partition"))
+    }
+}
+
+pub(crate) const fn failure(kind: FailureKind, text: &'static str) -> Failure<'static> {
+    Failure { kind, os_error: 0, text }
+}
+
+const NO_PARTITION: Failure<'static> = failure(FailureKind::NOT_FOUND, "no such partition");
+
+/// Where partitions are mounted.
+const MOUNTS: &str = "/run/pumice/";

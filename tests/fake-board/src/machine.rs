@@ -1,0 +1,640 @@
+//! A running image: the real agent, and the interpreter that does its effects in memory.
+
+use crate::child::{Child, Deed};
+use crate::disk::{Disk, Outcome, failure};
+use crate::script::Script;
+use agent_core::agent::{
+    Agent, Call, Command, Config, Effect, Event, OPS_MAX, Op, Pipe, Role, RunFile, Target,
+};
+use agent_core::link::Coding;
+use agent_core::time::Instant;
+use agent_core::wire::block::Codec;
+use agent_core::wire::response;
+use agent_core::wire::{Failure, FailureKind, Method, request};
+use std::collections::VecDeque;
+
+/// Kernel records that are kept, as a kernel's ring buffer does.
+const KERNEL_LOG_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) agent: Box<Agent>,
+    role: Role,
+    boot_id: String,
+    /// Label of the root file system.
+    root: String,
+    run_directory: Option<String>,
+    slots: [Slot; OPS_MAX],
+    kernel: VecDeque<(u64, String)>,
+    kernel_next: u64,
+    kernel_read: u64,
+    pub(crate) is_quiet: bool,
+    started_at: Instant,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Free,
+    Get { at: (String, String) },
+    Put { at: (String, String), bytes: Vec<u8>, mode: u32, size: u64 },
+    List { entries: VecDeque<u8> },
+    Read { label: String },
+    Write { label: String, bin: Option<Bin> },
+    Child(Box<Child>),
+}
+
+#[derive(Debug)]
+struct Bin {
+    codec: Codec,
+    packed: usize,
+    bytes: Vec<u8>,
+    offset: u64,
+    length: u32,
+}
+
+/// What the board, as a whole, must do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Restart,
+    PowerOff,
+    Reset,
+    Panic(String),
+    /// The knob: so many effects were done.
+    EffectsSpent,
+}
+
+/// What lives longer than an image: the disk, the programs, and the test's knobs.
+#[derive(Debug)]
+pub(crate) struct World<'w> {
+    pub(crate) disk: &'w mut Disk,
+    pub(crate) script: &'w Script,
+    pub(crate) trace: Option<&'w mut Vec<String>>,
+    pub(crate) effects_left: &'w mut Option<u32>,
+    /// Text that the kernel prints on the line.
+    pub(crate) text: &'w mut Vec<u8>,
+}
+
+/// An answer to an effect, free of the agent's bytes.
+enum Report {
+    Nothing,
+    Opened(Op, u64, u32),
+    Bytes(Op, Vec<u8>),
+    Committed(Op),
+    Failed(Op, Failure<'static>),
+    Spawned(Op),
+    Answer(u32, Outcome<Answer>),
+    Fate(Fate),
+}
+
+enum Answer {
+    Info,
+    Clock(request::Clock),
+    Stat(response::Stat),
+    Done(Method),
+    Partition(String, u64, bool),
+    Mounted(String),
+    Injected(u64),
+}
+
+impl Machine {
+    pub(crate) fn new(
+        now: Instant,
+        config: Config,
+        run: Option<&str>,
+        kernel_lines: &[&str],
+        world: &mut World<'_>,
+    ) -> Self {
+        let role = config.role;
+        let mut machine = Self {
+            agent: Box::new(Agent::new(now, config)),
+            role,
+            boot_id: config.boot_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            root: if role == Role::Master { "master" } else { "testrootfs" }.to_owned(),
+            run_directory: run.map(|run| format!("/.pumice/runs/{run}")),
+            slots: std::array::from_fn(|_| Slot::Free),
+            kernel: VecDeque::new(),
+            kernel_next: 0,
+            kernel_read: 0,
+            is_quiet: true,
+            started_at: now,
+        };
+        for line in kernel_lines {
+            machine.log_kernel(now, 6, line, world.text);
+        }
+        machine.is_quiet = false;
+        if let Some(directory) = machine.run_directory.clone() {
+            let plan = world.disk.file(&(machine.root.clone(), format!("{directory}/plan")));
+            let plan = plan.map(<[u8]>::to_vec).ok_or("there is no plan");
+            machine.agent.start_plan(now, plan.as_deref().map_err(|problem| *problem), &directory);
+        }
+        machine
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The kernel logs a line, and prints it unless the console was quieted.
+    pub(crate) fn log_kernel(&mut self, now: Instant, priority: u8, line: &str, text: &mut Vec<u8>) {
+        let (us, sequence) = (now.as_micros(), self.kernel_next);
+        self.kernel_next += 1;
+        if self.kernel.len() == KERNEL_LOG_MAX {
+            self.kernel.pop_front();
+        }
+        self.kernel.push_back((sequence, format!("{priority},{sequence},{us},-;{line}\n")));
+        if !self.is_quiet {
+            let line = format!("[{:5}.{:06}] {line}\r\n", us / 1_000_000, us % 1_000_000);
+            text.extend(line.bytes());
+        }
+    }
+
+    /// Does everything there is to do now.
+    pub(crate) fn settle(&mut self, now: Instant, world: &mut World<'_>) -> Option<Fate> {
+        loop {
+            if let Some(fate) = self.drain_effects(now, world) {
+                return Some(fate);
+            }
+            if self.feed_kernel(now) {
+                continue;
+            }
+            match self.play_children(now, world) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(fate) => return Some(fate),
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let children = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Child(child) => child.poll_timeout(),
+            _ => None,
+        });
+        children.chain(self.agent.poll_timeout()).min()
+    }
+
+    fn drain_effects(&mut self, now: Instant, world: &mut World<'_>) -> Option<Fate> {
+        loop {
+            // Out of self, so that an effect can borrow from it.
+            let effect = self.agent.poll_effect(now)?;
+            if let Some(trace) = world.trace.as_deref_mut() {
+                trace.push(brief(&effect));
+            }
+            if let Some(left) = world.effects_left.as_mut() {
+                if *left == 0 {
+                    *world.effects_left = None;
+                    return Some(Fate::EffectsSpent);
+                }
+                *left -= 1;
+            }
+            let mut rest = Rest {
+                now,
+                role: self.role,
+                root: &self.root,
+                run_directory: self.run_directory.as_deref(),
+                slots: &mut self.slots,
+                kernel_read: &mut self.kernel_read,
+                is_quiet: &mut self.is_quiet,
+            };
+            let report = rest.perform(effect, world);
+            if let Some(fate) = self.deliver(now, report, world) {
+                return Some(fate);
+            }
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, report: Report, world: &World<'_>) -> Option<Fate> {
+        let agent = &mut self.agent;
+        let event = match &report {
+            Report::Nothing => return None,
+            Report::Fate(fate) => return Some(fate.clone()),
+            Report::Answer(request, Ok(answer)) => {
+                self.answer(now, *request, answer, world);
+                return None;
+            }
+            Report::Answer(request, Err(failure)) => {
+                agent.fail(*request, failure);
+                return None;
+            }
+            Report::Opened(op, size, mode) => Event::Opened { op: *op, size: *size, mode: *mode },
+            Report::Bytes(op, bytes) => Event::Bytes { op: *op, bytes },
+            Report::Committed(op) => Event::Committed { op: *op },
+            Report::Failed(op, failure) => Event::Failed { op: *op, failure: *failure },
+            Report::Spawned(op) => Event::Spawned { op: *op },
+        };
+        agent.handle_event(now, event);
+        None
+    }
+
+    fn answer(&mut self, now: Instant, request: u32, answer: &Answer, world: &World<'_>) {
+        let agent = &mut self.agent;
+        match answer {
+            Answer::Info => {
+                let partitions: String =
+                    world.disk.labels().flat_map(|label| [label, "\0"]).collect();
+                let role = match self.role {
+                    Role::Master => response::Info::MASTER,
+                    Role::Test => response::Info::TEST,
+                };
+                let info = response::Info {
+                    version: "0.0.0-fake",
+                    role,
+                    boot_id: &self.boot_id,
+                    machine_id: "",
+                    host_name: "fake-board",
+                    kernel: KERNEL,
+                    model: "Pumice fake board",
+                    addresses: b"",
+                    partitions: partitions.as_bytes(),
+                    memory_kib: 524_288,
+                    agent_resident_kib: 600,
+                    uptime_us: now.since(self.started_at).as_micros(),
+                    line_overruns: 0,
+                    line_errors: 0,
+                };
+                agent.answer(Method::INFO, request, &info);
+            }
+            Answer::Clock(clock) => {
+                let us = now.as_micros();
+                let wall_us = 1_700_000_000_000_000 + us;
+                let host_us = clock.host_us;
+                let body =
+                    response::Clock { host_us, received_us: us, answered_us: us, wall_us };
+                agent.answer(Method::CLOCK, request, &body);
+            }
+            Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
+            Answer::Done(method) => agent.answer(*method, request, &response::Done {}),
+            Answer::Partition(device, size, mounted) => {
+                let body = response::Partition { device, size: *size, mounted: *mounted };
+                agent.answer(Method::PARTITION, request, &body);
+            }
+            Answer::Mounted(path) => {
+                agent.answer(Method::MOUNT, request, &response::Mounted { path });
+            }
+            Answer::Injected(bytes) => {
+                agent.answer(Method::INJECT, request, &response::Injected { bytes: *bytes });
+            }
+        }
+    }
+
+    fn feed_kernel(&mut self, now: Instant) -> bool {
+        if !self.agent.kernel_room() {
+            return false;
+        }
+        let next = self.kernel.iter().find(|(sequence, _)| *sequence >= self.kernel_read);
+        let Some((sequence, record)) = next else { return false };
+        if *sequence > self.kernel_read {
+            self.agent.handle_event(now, Event::KernelGap);
+        }
+        self.kernel_read = sequence + 1;
+        self.agent.handle_event(now, Event::Kernel { record: record.as_bytes() });
+        true
+    }
+
+    /// Whether anything came of it.
+    fn play_children(&mut self, now: Instant, world: &mut World<'_>) -> Result<bool, Fate> {
+        for index in 0..OPS_MAX {
+            let Slot::Child(child) = &mut self.slots[index] else { continue };
+            let (op, waiting) = (child.op, child.input_waiting());
+            if let Some(deed) = child.play(now) {
+                match deed {
+                    Deed::Kernel(line) => self.log_kernel(now, 6, &line, world.text),
+                    Deed::Panic(text) => return Err(Fate::Panic(text)),
+                    Deed::Reset => return Err(Fate::Reset),
+                }
+                return Ok(true);
+            }
+            let taken = waiting - child.input_waiting();
+            if taken > 0 {
+                self.agent.handle_event(now, Event::InputTaken { op, bytes: taken });
+                return Ok(true);
+            }
+            for (pipe, name) in [(Pipe::Stdout, "stdout"), (Pipe::Stderr, "stderr")] {
+                let room = self.agent.output_room(op, pipe);
+                if room == 0 {
+                    continue;
+                }
+                let Some(bytes) = child.read(pipe, room) else { continue };
+                if let (Some(suite), Some(directory)) = (&child.suite, &self.run_directory) {
+                    let path = format!("{directory}/tests/{suite}/{name}.log");
+                    world.disk.append((self.root.clone(), path), &bytes);
+                }
+                self.agent.handle_event(now, Event::Output { op, pipe, bytes: &bytes });
+                return Ok(true);
+            }
+            if let Some(exit) = child.reap() {
+                self.agent.handle_event(now, Event::Exited { op, exit });
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What of a machine an effect may touch while it borrows from the agent.
+struct Rest<'m> {
+    now: Instant,
+    role: Role,
+    root: &'m str,
+    run_directory: Option<&'m str>,
+    slots: &'m mut [Slot; OPS_MAX],
+    kernel_read: &'m mut u64,
+    is_quiet: &'m mut bool,
+}
+
+impl Rest<'_> {
+    fn perform(&mut self, effect: Effect<'_>, world: &mut World<'_>) -> Report {
+        match effect {
+            Effect::Call { request, call } => Report::Answer(request, self.call(call, world)),
+            Effect::Open { op, target } => match self.open(target, world) {
+                Ok((slot, size, mode)) => {
+                    *self.slot(op) = slot;
+                    Report::Opened(op, size, mode)
+                }
+                Err(failure) => Report::Failed(op, failure),
+            },
+            Effect::Read { op, offset, max } => match self.read(op, offset, max, world) {
+                Ok(bytes) => Report::Bytes(op, bytes),
+                Err(failure) => self.failed(op, failure),
+            },
+            Effect::Write { op, bytes } => {
+                if let Slot::Put { bytes: all, .. } = self.slot(op) {
+                    all.extend_from_slice(bytes);
+                }
+                Report::Nothing
+            }
+            Effect::Zero { op, offset, length } => {
+                let Slot::Write { label, .. } = self.slot(op) else { return Report::Nothing };
+                match world.disk.zero(label, offset, length) {
+                    Ok(()) => Report::Nothing,
+                    Err(failure) => self.failed(op, failure),
+                }
+            }
+            Effect::Bin { op, codec, packed, offset, length } => {
+                if let Slot::Write { bin, .. } = self.slot(op) {
+                    let (packed, bytes) = (packed as usize, Vec::new());
+                    assert!(bin.is_none(), "a bin begins inside of another");
+                    *bin = Some(Bin { codec, packed, bytes, offset, length });
+                }
+                Report::Nothing
+            }
+            Effect::BinBytes { op, bytes } => self.bin_bytes(op, bytes, world),
+            Effect::Commit { op } => self.commit(op, world),
+            Effect::Close { op } => {
+                *self.slot(op) = Slot::Free;
+                Report::Nothing
+            }
+            Effect::Spawn { op, command } => self.spawn(op, command, world),
+            Effect::Input { op, bytes } => {
+                if let Slot::Child(child) = self.slot(op) {
+                    child.input(bytes);
+                }
+                Report::Nothing
+            }
+            Effect::EndInput { op } => {
+                if let Slot::Child(child) = self.slot(op) {
+                    child.end_input();
+                }
+                Report::Nothing
+            }
+            Effect::Signal { op, signal } => {
+                let now = self.now;
+                if let Slot::Child(child) = self.slot(op) {
+                    child.signal(now, signal);
+                }
+                Report::Nothing
+            }
+            Effect::RunFile { file, bytes } => {
+                if let Some(path) = self.run_file(file) {
+                    world.disk.append((self.root.to_owned(), path), bytes);
+                }
+                Report::Nothing
+            }
+            Effect::SyncRun => {
+                world.disk.sync(|label| label == self.root);
+                Report::Nothing
+            }
+            Effect::QuietConsole(is_quiet) => {
+                *self.is_quiet = is_quiet;
+                Report::Nothing
+            }
+            Effect::SeekKernel { sequence } => {
+                *self.kernel_read = sequence;
+                Report::Nothing
+            }
+            Effect::Reboot { how } => Report::Fate(match how {
+                request::Reboot::POWER_OFF => Fate::PowerOff,
+                _ => Fate::Restart,
+            }),
+        }
+    }
+
+    fn call(&self, call: Call<'_>, world: &mut World<'_>) -> Outcome<Answer> {
+        let disk = &mut *world.disk;
+        match call {
+            Call::Info => Ok(Answer::Info),
+            Call::Clock(clock) => Ok(Answer::Clock(clock)),
+            Call::Stat(request) => {
+                let at = disk.resolve(self.root, request.path)?;
+                Ok(Answer::Stat(disk.stat(&at)?))
+            }
+            Call::Remove(request) => {
+                let at = disk.resolve(self.root, request.path)?;
+                disk.remove(&at);
+                Ok(Answer::Done(Method::REMOVE))
+            }
+            Call::Partition(request) => {
+                let size = disk.partition(request.label)?.len() as u64;
+                let is_mounted = disk.is_mounted(request.label);
+                Ok(Answer::Partition(format!("/dev/fake-{}", request.label), size, is_mounted))
+            }
+            Call::Mount(request) => Ok(Answer::Mounted(disk.mount(request.label)?)),
+            Call::Unmount(request) => {
+                disk.unmount(request.label)?;
+                Ok(Answer::Done(Method::UNMOUNT))
+            }
+            Call::Inject(request) => {
+                if !disk.is_mounted(request.label) {
+                    return Err(failure(FailureKind::NOT_FOUND, "the partition is not mounted"));
+                }
+                let at = (request.label.to_owned(), request.path.to_owned());
+                disk.put(at, AGENT_FILE.to_vec(), 0o755);
+                Ok(Answer::Injected(AGENT_FILE.len() as u64))
+            }
+        }
+    }
+
+    fn open(&self, target: Target<'_>, world: &mut World<'_>) -> Outcome<(Slot, u64, u32)> {
+        let disk = &mut *world.disk;
+        Ok(match target {
+            Target::Get { path } => {
+                let at = disk.resolve(self.root, path)?;
+                let stat = disk.stat(&at)?;
+                (Slot::Get { at }, stat.size, stat.mode)
+            }
+            Target::Put { path, mode, size } => {
+                let at = disk.resolve(self.root, path)?;
+                if size > PUT_MAX {
+                    return Err(failure(FailureKind::TOO_LARGE, "no space"));
+                }
+                (Slot::Put { at, bytes: Vec::new(), mode, size }, 0, 0)
+            }
+            Target::List { path, recursive } => {
+                let at = disk.resolve(self.root, path)?;
+                (Slot::List { entries: disk.list(&at, recursive)?.into() }, 0, 0)
+            }
+            Target::PartitionRead { label } => {
+                let size = disk.partition(label)?.len() as u64;
+                (Slot::Read { label: label.to_owned() }, size, 0)
+            }
+            Target::PartitionWrite { label } => {
+                let size = disk.for_writing(label)?;
+                (Slot::Write { label: label.to_owned(), bin: None }, size, 0)
+            }
+        })
+    }
+
+    fn read(&mut self, op: Op, offset: u64, max: usize, world: &World<'_>) -> Outcome<Vec<u8>> {
+        let cut = |bytes: &[u8]| {
+            let start = bytes.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+            bytes[start..bytes.len().min(start.saturating_add(max))].to_vec()
+        };
+        match self.slot(op) {
+            Slot::Get { at } => {
+                let gone = failure(FailureKind::NOT_FOUND, "the file is gone");
+                world.disk.file(at).map(cut).ok_or(gone)
+            }
+            Slot::Read { label } => world.disk.partition(label).map(cut),
+            Slot::List { entries } => {
+                // Whole entries only.
+                let (mut count, bytes) = (0, &*entries.make_contiguous());
+                while let Some([low, high]) = bytes.get(count..count + 2) {
+                    let next = count + 2 + usize::from(u16::from_le_bytes([*low, *high]));
+                    if next > max {
+                        break;
+                    }
+                    count = next;
+                }
+                Ok(entries.drain(..count).collect())
+            }
+            _ => Err(failure(FailureKind::CANCELED, "")),
+        }
+    }
+
+    fn bin_bytes(&mut self, op: Op, bytes: &[u8], world: &mut World<'_>) -> Report {
+        let Slot::Write { label, bin } = self.slot(op) else { return Report::Nothing };
+        let Some(begun) = bin else { return Report::Nothing };
+        begun.bytes.extend_from_slice(bytes);
+        if begun.bytes.len() < begun.packed {
+            return Report::Nothing;
+        }
+        let done =
+            world.disk.write_bin(label, begun.codec, &begun.bytes, begun.offset, begun.length);
+        *bin = None;
+        match done {
+            Ok(()) => Report::Nothing,
+            Err(failure) => self.failed(op, failure),
+        }
+    }
+
+    fn commit(&mut self, op: Op, world: &mut World<'_>) -> Report {
+        match std::mem::replace(self.slot(op), Slot::Free) {
+            Slot::Put { at, bytes, mode, size } => {
+                assert_eq!(bytes.len() as u64, size, "committed with another size");
+                world.disk.put(at, bytes, mode);
+                Report::Committed(op)
+            }
+            Slot::Write { label, bin } => {
+                assert!(bin.is_none(), "committed inside of a bin");
+                world.disk.forget_files(&label);
+                Report::Committed(op)
+            }
+            _ => Report::Nothing,
+        }
+    }
+
+    fn spawn(&mut self, op: Op, command: Command<'_>, world: &World<'_>) -> Report {
+        let (suite, program) = match command {
+            Command::Exec(exec) => (None, world.script.find_command(exec.argv)),
+            Command::Test { suite, .. } => {
+                let directory = self.run_directory.unwrap_or_default();
+                let path = format!("{directory}/tests/{suite}/run.sh");
+                let run_sh = world.disk.file(&(self.root.to_owned(), path)).unwrap_or_default();
+                (Some(suite.to_owned()), world.script.find_suite(suite, run_sh))
+            }
+        };
+        if let Some(os_error) = program.os_error {
+            let kind = if os_error == crate::script::ENOENT {
+                FailureKind::NOT_FOUND
+            } else {
+                FailureKind::OS
+            };
+            return Report::Failed(op, Failure { kind, os_error, text: "the program" });
+        }
+        *self.slot(op) = Slot::Child(Box::new(Child::new(self.now, op, suite, program)));
+        Report::Spawned(op)
+    }
+
+    fn run_file(&self, file: RunFile) -> Option<String> {
+        let directory = self.run_directory?;
+        Some(match file {
+            RunFile::Journal => format!("{directory}/journal.ndjson"),
+            RunFile::KernelLog => format!("{directory}/kernel.log"),
+            RunFile::AgentLog => format!("{directory}/agent.log"),
+            RunFile::Output => {
+                let suite = self.slots.iter().find_map(|slot| match slot {
+                    Slot::Child(child) => child.suite.as_deref(),
+                    _ => None,
+                })?;
+                format!("{directory}/tests/{suite}/output.ndjson")
+            }
+        })
+    }
+
+    fn failed(&mut self, op: Op, failure: Failure<'static>) -> Report {
+        *self.slot(op) = Slot::Free;
+        Report::Failed(op, failure)
+    }
+
+    fn slot(&mut self, op: Op) -> &mut Slot {
+        debug_assert!(self.role == Role::Test || self.run_directory.is_none());
+        &mut self.slots[usize::from(op.0)]
+    }
+}
+
+/// A line for the trace.
+fn brief(effect: &Effect<'_>) -> String {
+    match effect {
+        Effect::RunFile { file, bytes } => {
+            format!("{file:?} {}", String::from_utf8_lossy(bytes).trim_end())
+        }
+        Effect::Spawn { op, command: Command::Test { suite, .. } } => {
+            format!("Spawn {} {suite}", op.0)
+        }
+        Effect::Write { op, bytes } => format!("Write {} {}", op.0, bytes.len()),
+        Effect::BinBytes { op, bytes } => format!("BinBytes {} {}", op.0, bytes.len()),
+        Effect::Signal { op, signal } => format!("Signal {} {signal}", op.0),
+        Effect::Close { op } => format!("Close {}", op.0),
+        Effect::Commit { op } => format!("Commit {}", op.0),
+        other => format!("{other:?}"),
+    }
+}
+
+impl Fate {
+    /// Whether the board had the time to write everything to its disk.
+    pub(crate) fn is_orderly(&self) -> bool {
+        matches!(self, Self::Restart | Self::PowerOff)
+    }
+}
+
+
+/// The agent's program file as far as a fake board has one.
+const AGENT_FILE: &[u8] = b"\x7fELF fake agent";
+
+/// More than any test puts: the space of the fake file system.
+const PUT_MAX: u64 = 64 << 20;
+
+const KERNEL: &str = "Linux 6.1.0-fake #1 SMP armv7l";
+
+/// How a machine sends when the line is shared with a console.
+pub(crate) const DEFAULT_CODING: Coding = Coding::TextSafe;
