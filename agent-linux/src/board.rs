@@ -1,0 +1,524 @@
+//! Does the effects that the agent's core asks for: one match, and the place where what an operation opened is kept.
+//!
+//! An effect borrows from the core, so doing one gives an owned [`Report`], which is delivered when the effect is
+//! gone.
+
+use crate::block::Writer;
+use crate::children::{self, Child, Output, STDERR, STDOUT};
+use crate::files::{self, Put};
+use crate::info::Gathered;
+use crate::kernel_log::KernelLog;
+use crate::listing::Listing;
+use crate::mounts;
+use crate::options::Options;
+use crate::partitions::Partitions;
+use crate::problem::{Outcome, Problem, about};
+use crate::run_files::{Capture, RunFiles};
+use crate::sys::clock;
+use crate::sys::disk;
+use crate::sys::kmsg::{Found, RECORD_MAX};
+use crate::sys::power::{self, ConsoleLevel};
+use crate::sys::tty::LineErrors;
+use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
+use agent_core::agent::{Agent, OPS_MAX, Role};
+use agent_core::time::Instant;
+use agent_core::wire::{FailureKind, Method, request, response};
+use std::fs::File;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+/// The board as the core sees it.
+pub(crate) struct Board {
+    role: Role,
+    root: String,
+    slots: [Slot; OPS_MAX],
+    /// What is read goes through here, and never through memory of its own.
+    buffer: Box<[u8]>,
+    partitions: Partitions,
+    run_files: RunFiles,
+    environment: Vec<u8>,
+    kernel_log: KernelLog,
+    console_level: ConsoleLevel,
+    /// Killed children that have not ended yet.
+    killed: Vec<i32>,
+    /// Whether this machine may be restarted.
+    is_board: bool,
+}
+
+/// What an operation has open.
+enum Slot {
+    Free,
+    Get(File),
+    Put(Put),
+    List(Box<Listing>),
+    PartitionRead(File),
+    PartitionWrite(Box<Writer>),
+    Exec(Box<Child>),
+    Test(Box<Child>),
+}
+
+/// What came of an effect.
+pub(crate) enum Report {
+    /// Nothing to be said.
+    Nothing,
+    /// The answer to a [`Effect::Call`].
+    Answer(u32, Outcome<Answer>),
+    /// [`Event::Opened`].
+    Opened(Op, u64, u32),
+    /// [`Event::Bytes`], so many in the buffer.
+    Bytes(Op, usize),
+    /// [`Event::Committed`].
+    Committed(Op),
+    /// [`Event::Failed`]; the slot is free already.
+    Failed(Op, Problem),
+    /// [`Event::Spawned`].
+    Spawned(Op),
+    /// [`Event::InputTaken`].
+    InputTaken(Op, usize),
+    /// [`Event::RunFileFailed`].
+    RunFileFailed(i32),
+    /// The agent ends, in place of a restart on what is no board.
+    End,
+}
+
+/// The body of an answer.
+pub(crate) enum Answer {
+    Info(Box<Gathered>),
+    Clock(response::Clock),
+    Stat(response::Stat),
+    Removed,
+    Partition(String, u64, bool),
+    Mounted(String),
+    Unmounted,
+    Injected(u64),
+}
+
+/// What the poll loop knows and effects need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// When the input that led to this was read.
+    pub(crate) received: Instant,
+    /// Losses of the UART.
+    pub(crate) line: LineErrors,
+}
+
+/// Whose descriptor is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    Kernel,
+    Input(Op),
+    Output(Op, Pipe),
+}
+
+impl Board {
+    /// With nothing open. `is_board`: restart and console level are the agent's business.
+    pub(crate) fn new(options: &mut Options, is_board: bool) -> Self {
+        let run_files = RunFiles::new(&options.root, options.run.as_deref());
+        Self {
+            role: options.role,
+            root: std::mem::take(&mut options.root),
+            slots: [const { Slot::Free }; OPS_MAX],
+            buffer: vec![0; BUFFER_LEN].into_boxed_slice(),
+            partitions: Partitions::new(std::mem::take(&mut options.partitions)),
+            run_files,
+            environment: children::environment(),
+            kernel_log: KernelLog::open(),
+            console_level: if is_board {
+                ConsoleLevel::remember()
+            } else {
+                ConsoleLevel::untouchable()
+            },
+            killed: Vec::new(),
+            is_board,
+        }
+    }
+
+    /// The files of the run.
+    pub(crate) fn run_files(&mut self) -> &mut RunFiles {
+        &mut self.run_files
+    }
+
+    /// Leaves the machine as it was found.
+    pub(crate) fn restore(&mut self) {
+        self.console_level.quiet(false);
+    }
+
+    /// Does one effect.
+    pub(crate) fn perform(&mut self, now: Instant, moment: Moment, effect: Effect<'_>) -> Report {
+        match effect {
+            Effect::Call { request, call } => Report::Answer(request, self.call(moment, call)),
+            Effect::Open { op, target } => match self.open(op, target) {
+                Ok((slot, size, mode)) => {
+                    self.put(op, slot);
+                    Report::Opened(op, size, mode)
+                }
+                Err(problem) => Report::Failed(op, problem),
+            },
+            Effect::Read { op, offset, max } => {
+                let length = self.read(op, offset, max);
+                self.or_fail(op, length, |length| Report::Bytes(op, length))
+            }
+            Effect::Write { op, bytes } => {
+                let done = match self.slot(op) {
+                    Some(Slot::Put(put)) => put.write(bytes),
+                    _ => Err(nothing_open()),
+                };
+                self.or_fail(op, done, |()| Report::Nothing)
+            }
+            Effect::Zero { op, offset, length } => {
+                let done = self.writer(op).and_then(|writer| writer.zero(offset, length));
+                self.or_fail(op, done, |()| Report::Nothing)
+            }
+            Effect::Bin { op, codec, packed, offset, length } => {
+                let done =
+                    self.writer(op).and_then(|writer| writer.begin(codec, packed, offset, length));
+                self.or_fail(op, done, |()| Report::Nothing)
+            }
+            Effect::BinBytes { op, bytes } => {
+                let done = self.writer(op).and_then(|writer| writer.append(bytes));
+                self.or_fail(op, done, |()| Report::Nothing)
+            }
+            Effect::Commit { op } => {
+                let done = match self.slot(op) {
+                    Some(Slot::Put(put)) => put.commit(),
+                    Some(Slot::PartitionWrite(writer)) => writer.commit(),
+                    _ => Err(nothing_open()),
+                };
+                self.or_fail(op, done, |()| Report::Committed(op))
+            }
+            Effect::Close { op } => {
+                self.close(op);
+                Report::Nothing
+            }
+            Effect::Spawn { op, command } => match self.spawn(now, command) {
+                Ok(slot) => {
+                    self.put(op, slot);
+                    Report::Spawned(op)
+                }
+                Err(problem) => Report::Failed(op, problem),
+            },
+            Effect::Input { op, bytes } => {
+                // Without a child there is nobody left to take it.
+                let taken = self.child(op).map_or(bytes.len(), |child| child.input(bytes));
+                if taken > 0 { Report::InputTaken(op, taken) } else { Report::Nothing }
+            }
+            Effect::EndInput { op } => {
+                if let Some(child) = self.child(op) {
+                    child.end_input();
+                }
+                Report::Nothing
+            }
+            Effect::Signal { op, signal } => {
+                if let Some(child) = self.child(op) {
+                    child.signal(signal);
+                }
+                Report::Nothing
+            }
+            Effect::RunFile { file, bytes } => report_files(self.run_files.append(file, bytes)),
+            Effect::SyncRun => report_files(self.run_files.sync()),
+            Effect::QuietConsole(quiet) => {
+                self.console_level.quiet(quiet);
+                Report::Nothing
+            }
+            Effect::SeekKernel { sequence } => {
+                self.kernel_log.seek(sequence);
+                Report::Nothing
+            }
+            Effect::Reboot { how } => {
+                let _ = self.run_files.sync();
+                if !self.is_board {
+                    return Report::End;
+                }
+                power::restart(how == request::Reboot::POWER_OFF);
+                Report::Nothing
+            }
+        }
+    }
+
+    /// Tells the core what came of an effect. Returns whether the agent goes on.
+    pub(crate) fn deliver(&self, now: Instant, report: Report, agent: &mut Agent) -> bool {
+        let event = match &report {
+            Report::Nothing => return true,
+            Report::End => return false,
+            Report::Answer(request, Ok(answer)) => {
+                send(agent, *request, answer);
+                return true;
+            }
+            Report::Answer(request, Err(problem)) => {
+                agent.fail(*request, &problem.failure());
+                return true;
+            }
+            Report::Opened(op, size, mode) => Event::Opened { op: *op, size: *size, mode: *mode },
+            Report::Bytes(op, length) => Event::Bytes { op: *op, bytes: &self.buffer[..*length] },
+            Report::Committed(op) => Event::Committed { op: *op },
+            Report::Failed(op, problem) => Event::Failed { op: *op, failure: problem.failure() },
+            Report::Spawned(op) => Event::Spawned { op: *op },
+            Report::InputTaken(op, bytes) => Event::InputTaken { op: *op, bytes: *bytes },
+            Report::RunFileFailed(os_error) => Event::RunFileFailed { os_error: *os_error },
+        };
+        agent.handle_event(now, event);
+        true
+    }
+
+    /// Calls `add` with every descriptor that is to be waited for: those from which the core takes something now.
+    pub(crate) fn each_interest<'fd>(
+        &'fd self,
+        agent: &Agent,
+        mut add: impl FnMut(Source, BorrowedFd<'fd>, bool),
+    ) {
+        if let Some(fd) = self.kernel_log.fd().filter(|_| agent.kernel_room()) {
+            add(Source::Kernel, fd, false);
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let (Slot::Exec(child) | Slot::Test(child)) = slot else { continue };
+            let op = Op(index as u8);
+            if let Some(fd) = child.hungry_pipe() {
+                add(Source::Input(op), fd, true);
+            }
+            for (pipe, index) in [(Pipe::Stdout, STDOUT), (Pipe::Stderr, STDERR)] {
+                // What the core has no room for stays in the pipe, and the child waits.
+                if let Some(fd) =
+                    child.output_pipe(index).filter(|_| agent.output_room(op, pipe) > 0)
+                {
+                    add(Source::Output(op, pipe), fd, false);
+                }
+            }
+        }
+    }
+
+    /// Takes what a descriptor has for the core. Returns whether there was anything.
+    pub(crate) fn take(&mut self, now: Instant, source: Source, agent: &mut Agent) -> bool {
+        match source {
+            Source::Kernel => self.take_kernel(now, agent),
+            Source::Input(op) => {
+                let taken = self.child(op).map_or(0, Child::feed);
+                if taken > 0 {
+                    agent.handle_event(now, Event::InputTaken { op, bytes: taken });
+                }
+                taken > 0
+            }
+            Source::Output(op, pipe) => self.take_output(now, op, pipe, agent),
+        }
+    }
+
+    /// Reports one child that has ended. To be called until it returns `false`.
+    pub(crate) fn reap(&mut self, now: Instant, agent: &mut Agent) -> bool {
+        self.killed.retain(|pid| crate::sys::child::wait(*pid, false).is_none());
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let (Slot::Exec(child) | Slot::Test(child)) = slot else { continue };
+            if let Some(exit) = child.reap(now) {
+                agent.handle_event(now, Event::Exited { op: Op(index as u8), exit });
+                return true;
+            }
+        }
+        false
+    }
+
+    fn call(&mut self, moment: Moment, call: Call<'_>) -> Outcome<Answer> {
+        let (root, partitions) = (self.root.as_str(), &self.partitions);
+        match call {
+            Call::Info => {
+                Ok(Answer::Info(Box::new(Gathered::now(self.role, partitions, moment.line))))
+            }
+            Call::Clock(request) => Ok(Answer::Clock(response::Clock {
+                host_us: request.host_us,
+                received_us: moment.received.as_micros(),
+                answered_us: clock::now().as_micros(),
+                wall_us: clock::wall_us(),
+            })),
+            Call::Stat(request) => files::stat(request.path).map(Answer::Stat),
+            Call::Remove(request) => files::remove(request.path).map(|()| Answer::Removed),
+            Call::Partition(request) => {
+                let found = partitions.find(request.label)?;
+                let size = found.size()?;
+                Ok(Answer::Partition(found.path, size, found.is_mounted))
+            }
+            Call::Mount(request) => mounts::mount(root, partitions, &request).map(Answer::Mounted),
+            Call::Unmount(request) => {
+                mounts::unmount(root, partitions, request.label).map(|()| Answer::Unmounted)
+            }
+            Call::Inject(request) => {
+                mounts::inject(root, partitions, &request, &mut self.buffer).map(Answer::Injected)
+            }
+        }
+    }
+
+    /// Opens a target and tells its size and permissions.
+    fn open(&self, op: Op, target: Target<'_>) -> Outcome<(Slot, u64, u32)> {
+        match target {
+            Target::Get { path } => {
+                let (file, found) = files::open(path)?;
+                Ok((Slot::Get(file), found.len(), found.mode() & 0o7777))
+            }
+            Target::Put { path, mode, size } => {
+                Ok((Slot::Put(Put::open(path, mode, size, op.0)?), 0, mode))
+            }
+            Target::List { path, recursive } => {
+                Ok((Slot::List(Box::new(Listing::open(path, recursive)?)), 0, 0))
+            }
+            Target::PartitionRead { label } => {
+                let partition = self.partitions.find(label)?;
+                let (file, size) = partition.open_to_read()?;
+                let is_device = file.metadata().is_ok_and(|found| files::is_device(&found));
+                disk::drop_cache(&file, is_device);
+                Ok((Slot::PartitionRead(file), size, 0))
+            }
+            Target::PartitionWrite { label } => {
+                let (file, size) = self.partitions.find(label)?.open_to_write(label)?;
+                Ok((Slot::PartitionWrite(Box::new(Writer::new(file, size))), size, 0))
+            }
+        }
+    }
+
+    fn read(&mut self, op: Op, offset: u64, max: usize) -> Outcome<usize> {
+        let length = max.min(self.buffer.len());
+        let buffer = &mut self.buffer[..length];
+        match self.slots.get_mut(usize::from(op.0)) {
+            Some(Slot::Get(file) | Slot::PartitionRead(file)) => {
+                file.read_at(buffer, offset).map_err(about("read"))
+            }
+            Some(Slot::List(listing)) => listing.read(buffer),
+            _ => Err(nothing_open()),
+        }
+    }
+
+    fn spawn(&mut self, now: Instant, command: Command<'_>) -> Outcome<Slot> {
+        match command {
+            Command::Exec(exec) => {
+                let piped = [exec.stdin != 0, exec.stdout != 0, exec.stderr != 0];
+                let child =
+                    Child::start(exec.argv, &self.environment, exec.env, exec.cwd, piped, now)?;
+                Ok(Slot::Exec(Box::new(child)))
+            }
+            Command::Test { index: _, suite } => {
+                let (directory, more) = self.run_files.begin_test(suite).map_err(about(suite))?;
+                let piped = [false, true, true];
+                let child =
+                    Child::start(RUN_TEST, &self.environment, &more, &directory, piped, now)?;
+                Ok(Slot::Test(Box::new(child)))
+            }
+        }
+    }
+
+    fn take_kernel(&mut self, now: Instant, agent: &mut Agent) -> bool {
+        let event = match self.kernel_log.next(&mut self.buffer) {
+            Found::Record(length) => Event::Kernel { record: &self.buffer[..length] },
+            Found::Gap => Event::KernelGap,
+            Found::Nothing => return false,
+        };
+        agent.handle_event(now, event);
+        true
+    }
+
+    fn take_output(&mut self, now: Instant, op: Op, pipe: Pipe, agent: &mut Agent) -> bool {
+        let room = agent.output_room(op, pipe).min(self.buffer.len());
+        let (index, capture) = match pipe {
+            Pipe::Stdout => (STDOUT, Capture::Stdout),
+            Pipe::Stderr => (STDERR, Capture::Stderr),
+        };
+        let (child, is_test) = match self.slots.get_mut(usize::from(op.0)) {
+            Some(Slot::Exec(child)) => (child, false),
+            Some(Slot::Test(child)) => (child, true),
+            _ => return false,
+        };
+        // A read of nothing would look like the end.
+        if room == 0 {
+            return false;
+        }
+        let Output::Bytes(length) = child.read(index, &mut self.buffer[..room]) else {
+            return false;
+        };
+        let bytes = &self.buffer[..length];
+        if is_test {
+            // First the file, which is the truth, then the live view.
+            if let Err(error) = self.run_files.capture(capture, bytes) {
+                let os_error = error.raw_os_error().unwrap_or(0);
+                agent.handle_event(now, Event::RunFileFailed { os_error });
+            }
+        }
+        agent.handle_event(now, Event::Output { op, pipe, bytes });
+        true
+    }
+
+    fn slot(&mut self, op: Op) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(op.0))
+    }
+
+    fn put(&mut self, op: Op, slot: Slot) {
+        self.close(op);
+        if let Some(place) = self.slot(op) {
+            *place = slot;
+        }
+    }
+
+    fn close(&mut self, op: Op) {
+        let Some(place) = self.slot(op) else { return };
+        // Dropping closes; of a put that was not committed it also removes what there is.
+        if let Slot::Exec(child) | Slot::Test(child) = std::mem::replace(place, Slot::Free) {
+            self.killed.extend(child.give_up());
+        }
+    }
+
+    fn writer(&mut self, op: Op) -> Outcome<&mut Writer> {
+        match self.slot(op) {
+            Some(Slot::PartitionWrite(writer)) => Ok(writer),
+            _ => Err(nothing_open()),
+        }
+    }
+
+    fn child(&mut self, op: Op) -> Option<&mut Child> {
+        match self.slot(op) {
+            Some(Slot::Exec(child) | Slot::Test(child)) => Some(child),
+            _ => None,
+        }
+    }
+
+    fn or_fail<T>(&mut self, op: Op, done: Outcome<T>, report: impl FnOnce(T) -> Report) -> Report {
+        match done {
+            Ok(value) => report(value),
+            Err(problem) => {
+                self.close(op);
+                Report::Failed(op, problem)
+            }
+        }
+    }
+}
+
+fn send(agent: &mut Agent, request: u32, answer: &Answer) {
+    let done = response::Done {};
+    match answer {
+        Answer::Info(gathered) => agent.answer(Method::INFO, request, &gathered.as_response()),
+        Answer::Clock(clock) => agent.answer(Method::CLOCK, request, clock),
+        Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
+        Answer::Removed => agent.answer(Method::REMOVE, request, &done),
+        Answer::Partition(device, size, mounted) => {
+            let body = response::Partition { device, size: *size, mounted: *mounted };
+            agent.answer(Method::PARTITION, request, &body);
+        }
+        Answer::Mounted(path) => agent.answer(Method::MOUNT, request, &response::Mounted { path }),
+        Answer::Unmounted => agent.answer(Method::UNMOUNT, request, &done),
+        Answer::Injected(bytes) => {
+            agent.answer(Method::INJECT, request, &response::Injected { bytes: *bytes });
+        }
+    }
+}
+
+fn report_files(done: std::io::Result<()>) -> Report {
+    match done {
+        Ok(()) => Report::Nothing,
+        Err(error) => Report::RunFileFailed(error.raw_os_error().unwrap_or(0)),
+    }
+}
+
+fn nothing_open() -> Problem {
+    // Only after a failure that the core has not seen yet.
+    Problem::new(FailureKind::CANCELED, "")
+}
+
+/// The words that run a test.
+const RUN_TEST: &[u8] = b"/bin/sh\0-e\0run.sh\0";
+
+/// Bytes that are read at a time: enough that reading a partition is no matter of system calls, and more than the
+/// longest kernel record.
+const BUFFER_LEN: usize = 32 * 1024;
+const _: () = assert!(BUFFER_LEN >= RECORD_MAX);

@@ -1,0 +1,207 @@
+//! Files: reading one, putting one in place whole or not at all, and removing.
+
+use crate::problem::{Outcome, Problem, about};
+use crate::sys::disk;
+use agent_core::wire::FailureKind;
+use agent_core::wire::response::Stat;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+/// Opens a regular file for reading. Anything else is refused: a pipe or a terminal could make the agent wait.
+pub(crate) fn open(path: &str) -> Outcome<(File, Metadata)> {
+    absolute(path)?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(disk::HARMLESS).open(path).map_err(about(path))?;
+    let metadata = file.metadata().map_err(about(path))?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(Problem::refused("not a file")) }
+}
+
+/// Kind, size and permissions, of a link itself.
+pub(crate) fn stat(path: &str) -> Outcome<Stat> {
+    absolute(path)?;
+    Ok(stat_of(&fs::symlink_metadata(path).map_err(about(path))?))
+}
+
+/// As it travels.
+pub(crate) fn stat_of(metadata: &Metadata) -> Stat {
+    let kind = metadata.file_type();
+    let kind = if kind.is_file() {
+        Stat::FILE
+    } else if kind.is_dir() {
+        Stat::DIRECTORY
+    } else if kind.is_symlink() {
+        Stat::LINK
+    } else {
+        Stat::OTHER
+    };
+    Stat { kind, size: metadata.len(), mode: metadata.mode() & 0o7777 }
+}
+
+/// Whether it is a block device.
+pub(crate) fn is_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_block_device()
+}
+
+/// Removes a file, or a directory with all that is in it.
+pub(crate) fn remove(path: &str) -> Outcome<()> {
+    absolute(path)?;
+    if path.bytes().all(|byte| byte == b'/') {
+        return Err(Problem::refused("/"));
+    }
+    let metadata = fs::symlink_metadata(path).map_err(about(path))?;
+    let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(about(path))
+}
+
+/// Refuses a path that depends on where the agent was started.
+pub(crate) fn absolute(path: &str) -> Outcome<()> {
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    Err(Problem { text: path.to_owned(), ..Problem::refused("") })
+}
+
+/// A file that is being put: bytes go into a temporary one beside it, which is renamed when all are there and
+/// synced. Dropped before that, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Put {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    mode: u32,
+    is_in_place: bool,
+}
+
+impl Put {
+    /// Makes the directories and the temporary file, if there is room for `size` bytes. `number` keeps puts of the
+    /// same file apart.
+    pub(crate) fn open(path: &str, mode: u32, size: u64, number: u8) -> Outcome<Self> {
+        absolute(path)?;
+        let bad_path = || Problem { text: path.to_owned(), ..Problem::refused("") };
+        let path = PathBuf::from(path);
+        let text = path.to_string_lossy();
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(bad_path());
+        };
+        fs::create_dir_all(directory).map_err(about(&text))?;
+        if disk::free_bytes(directory).map_err(about(&text))? < size {
+            return Err(Problem::new(FailureKind::TOO_LARGE, &text));
+        }
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(".pumice-");
+        temporary.push(number.to_string());
+        let temporary = directory.join(temporary);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(disk::NO_LINK)
+            .open(&temporary)
+            .map_err(about(&text))?;
+        Ok(Self { file, temporary, mode, is_in_place: false, path: path.clone() })
+    }
+
+    /// Appends.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
+        self.file.write_all(bytes).map_err(about(&self.path.to_string_lossy()))
+    }
+
+    /// Syncs the bytes, puts the file in place, and syncs that.
+    pub(crate) fn commit(&mut self) -> Outcome<()> {
+        self.commit_io().map_err(about(&self.path.to_string_lossy()))
+    }
+
+    fn commit_io(&mut self) -> std::io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(self.mode & 0o7777))?;
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, &self.path)?;
+        self.is_in_place = true;
+        self.path.parent().map_or(Ok(()), sync_directory)
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        if !self.is_in_place {
+            // Nothing can be done about one that stays; its name says whose it is.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A directory of a test's own, empty.
+    pub(crate) fn directory(test: &str) -> PathBuf {
+        let name = ["pumice-agent-", test, "-", &std::process::id().to_string()].concat();
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_put_appears_whole_when_it_is_committed() {
+        let directory = directory("put");
+        let path = directory.join("new/dir/file");
+        let mut put = Put::open(path.to_str().unwrap(), 0o754, 10, 3).unwrap();
+        put.write(b"hello ").unwrap();
+        assert_eq!(names(&directory.join("new/dir")), [".file.pumice-3"]);
+        put.write(b"world").unwrap();
+        put.commit().unwrap();
+        drop(put);
+        assert_eq!(names(&directory.join("new/dir")), ["file"]);
+        assert_eq!(fs::read(&path).unwrap(), b"hello world");
+        let stat = stat(path.to_str().unwrap()).unwrap();
+        assert_eq!(stat, Stat { kind: Stat::FILE, size: 11, mode: 0o754 });
+        remove(directory.to_str().unwrap()).unwrap();
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_put_that_is_given_up_leaves_the_old_file() {
+        let directory = directory("abort");
+        let path = directory.join("file");
+        fs::write(&path, "old").unwrap();
+        let mut put = Put::open(path.to_str().unwrap(), 0o644, 1, 0).unwrap();
+        put.write(b"new").unwrap();
+        drop(put);
+        assert_eq!(names(&directory), ["file"]);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_kind() {
+        let directory = directory("refuse");
+        let path = directory.join("file");
+        let text = path.to_str().unwrap();
+        assert_eq!(Put::open(text, 0, u64::MAX, 0).unwrap_err().kind, FailureKind::TOO_LARGE);
+        assert_eq!(Put::open("/", 0, 0, 0).unwrap_err().kind, FailureKind::REFUSED);
+        assert_eq!(Put::open("x", 0, 0, 0).unwrap_err().kind, FailureKind::REFUSED);
+        assert_eq!(open(text).unwrap_err().kind, FailureKind::NOT_FOUND);
+        assert_eq!(open("/dev/null").unwrap_err().kind, FailureKind::REFUSED);
+        assert_eq!(open("/tmp").unwrap_err().kind, FailureKind::REFUSED);
+        assert_eq!(stat(text).unwrap_err().os_error, 2);
+        assert_eq!(remove("//").unwrap_err().kind, FailureKind::REFUSED);
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

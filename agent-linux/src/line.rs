@@ -1,0 +1,176 @@
+//! The serial line as the poll loop sees it: frames go out whole, the terminal stays raw, and a line that hung up is
+//! opened again.
+
+use crate::sys::tty::{LineErrors, Tty, TtyError};
+use agent_core::agent::LINE_MAX;
+use agent_core::time::{Duration, Instant};
+use embedded_io::{Read as _, Write as _, WriteReady as _};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+/// The line, open or not.
+pub(crate) struct Line {
+    path: String,
+    baud: Option<u32>,
+    tty: Option<Tty>,
+    /// The frame that the terminal has not taken whole.
+    frame: Box<[u8]>,
+    written: usize,
+    length: usize,
+    /// The terminal has no room; it is waited for.
+    is_full: bool,
+    checked_at: Instant,
+    retry_at: Instant,
+    /// Counters of the UART when it was first opened, which run since boot.
+    errors_at_start: LineErrors,
+}
+
+impl Line {
+    /// Opens it.
+    pub(crate) fn open(path: String, baud: Option<u32>, now: Instant) -> io::Result<Self> {
+        let tty = Tty::open(&path, baud, QUEUE_LIMIT)?;
+        let errors_at_start = tty.errors();
+        Ok(Self { errors_at_start, tty: Some(tty), ..Self::closed(path, baud, now) })
+    }
+
+    /// One that will be opened when it can be.
+    pub(crate) fn closed(path: String, baud: Option<u32>, now: Instant) -> Self {
+        Self {
+            path,
+            baud,
+            tty: None,
+            frame: vec![0; LINE_MAX].into_boxed_slice(),
+            written: 0,
+            length: 0,
+            is_full: false,
+            checked_at: now,
+            retry_at: now + RETRY_AFTER,
+            errors_at_start: LineErrors::default(),
+        }
+    }
+
+    /// Bits a second.
+    pub(crate) fn baud(&self) -> u32 {
+        self.baud.unwrap_or_else(|| self.tty.as_ref().map_or(115_200, Tty::baud))
+    }
+
+    /// Whether it leads to a program on this machine: then this is somebody's workstation, and no board.
+    pub(crate) fn is_pseudo_terminal(&self) -> bool {
+        self.path.starts_with("/dev/pts/")
+    }
+
+    /// What the UART lost since the start.
+    pub(crate) fn errors(&self) -> LineErrors {
+        let now = self.tty.as_ref().map(Tty::errors).unwrap_or_default();
+        LineErrors {
+            overruns: now.overruns.saturating_sub(self.errors_at_start.overruns),
+            errors: now.errors.saturating_sub(self.errors_at_start.errors),
+        }
+    }
+
+    /// For polling, and whether room to write is waited for.
+    pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        self.tty.as_ref().map(|tty| (tty.as_fd(), self.is_full))
+    }
+
+    /// When [`Self::tend`] has something to do by itself.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.tty.is_none().then_some(self.retry_at)
+    }
+
+    /// Repairs a terminal that somebody else set up differently, and opens one that hung up. An error means that it
+    /// will never come back.
+    pub(crate) fn tend(&mut self, now: Instant) -> io::Result<()> {
+        match &mut self.tty {
+            Some(tty) if now.since(self.checked_at) >= CHECK_AFTER => {
+                self.checked_at = now;
+                if tty.repair().is_err() {
+                    self.lose(now);
+                }
+            }
+            None if now >= self.retry_at => {
+                self.retry_at = now + RETRY_AFTER;
+                match Tty::open(&self.path, self.baud, QUEUE_LIMIT) {
+                    Ok(tty) => self.tty = Some(tty),
+                    // The other end of a pseudo-terminal is gone for good when it is gone.
+                    Err(error) if self.is_pseudo_terminal() => return Err(error),
+                    // A console whose driver is loaded later, a gadget that is plugged in again.
+                    Err(_) => {}
+                }
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Reads what has come.
+    pub(crate) fn read(&mut self, now: Instant, buffer: &mut [u8]) -> usize {
+        match self.tty.as_mut().map(|tty| tty.read(buffer)) {
+            // A hung-up terminal (vhangup, or the other end of a pseudo-terminal gone) reads as ended.
+            Some(Ok(0)) => self.lose(now),
+            Some(Ok(length)) => return length,
+            Some(Err(error)) => self.take_error(now, &error),
+            None => {}
+        }
+        0
+    }
+
+    /// Writes what is left over, then says where the next frame may be put: nowhere while the kernel holds two.
+    pub(crate) fn room(&mut self, now: Instant) -> Option<&mut [u8]> {
+        self.is_full = false;
+        while self.written < self.length {
+            let tty = self.tty.as_mut()?;
+            match tty.write(&self.frame[self.written..self.length]) {
+                Ok(written) => self.written += written,
+                Err(error) => {
+                    self.take_error(now, &error);
+                    self.is_full = self.tty.is_some();
+                    return None;
+                }
+            }
+        }
+        self.is_full = !self.tty.as_mut()?.write_ready().unwrap_or(true);
+        (!self.is_full).then_some(&mut *self.frame)
+    }
+
+    /// The frame in what [`Self::room`] gave has this length; it is written by the next call of it.
+    pub(crate) fn send(&mut self, length: usize) {
+        self.written = 0;
+        self.length = length.min(self.frame.len());
+    }
+
+    fn take_error(&mut self, now: Instant, error: &TtyError) {
+        if !error.would_block() {
+            self.lose(now);
+        }
+    }
+
+    fn lose(&mut self, now: Instant) {
+        self.tty = None;
+        // A frame cut in two is noise at the other end; the link sends it again.
+        self.length = 0;
+        self.written = 0;
+        self.retry_at = now + RETRY_AFTER;
+    }
+}
+
+/// The device of the console: the last of those that the kernel's `console=` named, which is also /dev/console.
+pub(crate) fn console() -> Option<String> {
+    let names = std::fs::read_to_string(CONSOLE).ok()?;
+    let name = names.trim_ascii_end().rsplit(' ').next()?;
+    Some(["/dev/", name].concat())
+}
+
+/// Where the kernel tells which terminals are consoles.
+pub(crate) const CONSOLE: &str = "/sys/class/tty/console/active";
+
+/// With one frame or less in the kernel's queue another may follow: two at most. More would only make the next
+/// urgent one wait.
+const QUEUE_LIMIT: usize = LINE_MAX;
+
+/// How often the terminal's settings are looked at, at most: often enough that an init which resets its console
+/// costs a frame or two.
+const CHECK_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a line that hung up is left alone.
+const RETRY_AFTER: Duration = Duration::from_millis(250);

@@ -1,0 +1,225 @@
+//! Partitions by label: those of `--partition`, then those whose partition table says so.
+
+use crate::files;
+use crate::options::is_plain_name;
+use crate::problem::{Outcome, Problem, about};
+use crate::sys::disk;
+use agent_core::wire::FailureKind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek as _, SeekFrom};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+
+/// Finds partitions.
+#[derive(Debug)]
+pub(crate) struct Partitions {
+    /// Label and path of each `--partition`.
+    given: Vec<(String, String)>,
+}
+
+/// What a label stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A block device.
+    Device,
+    /// A file given by `--partition`.
+    File,
+    /// A directory given by `--partition`: counts as mounted there.
+    Directory,
+}
+
+/// A partition that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    /// Its device, or the path that was given.
+    pub(crate) path: String,
+    /// What that is.
+    pub(crate) kind: Kind,
+    /// Mounted anywhere.
+    pub(crate) is_mounted: bool,
+}
+
+impl Partitions {
+    /// With those given on the command line.
+    pub(crate) fn new(given: Vec<(String, String)>) -> Self {
+        Self { given }
+    }
+
+    /// Looks a label up.
+    pub(crate) fn find(&self, label: &str) -> Outcome<Partition> {
+        let given = self.given.iter().find(|(name, _)| name == label).map(|(_, path)| path.clone());
+        let mut path = given;
+        if path.is_none() {
+            each_labeled(&mut |name, device| {
+                // Of two that share a label neither is meant; the first is what every other tool takes.
+                if name == label && path.is_none() {
+                    path = Some(["/dev/", device].concat());
+                }
+            });
+        }
+        let Some(path) = path else { return Err(Problem::new(FailureKind::NOT_FOUND, label)) };
+        let metadata = fs::metadata(&path).map_err(about(&path))?;
+        let kind = if metadata.is_dir() {
+            Kind::Directory
+        } else if files::is_device(&metadata) {
+            Kind::Device
+        } else if metadata.is_file() {
+            Kind::File
+        } else {
+            return Err(Problem::refused(&path));
+        };
+        let is_mounted = match kind {
+            Kind::Device => is_mounted(&mount_table(), disk::major_minor(metadata.rdev())),
+            Kind::File => false,
+            Kind::Directory => true,
+        };
+        Ok(Partition { path, kind, is_mounted })
+    }
+
+    /// All labels, each ended by a NUL, at most `max` bytes.
+    pub(crate) fn labels(&self, max: usize) -> Vec<u8> {
+        let mut labels = Vec::new();
+        let mut add = |label: &str, _: &str| {
+            if labels.len() + label.len() < max {
+                labels.extend_from_slice(label.as_bytes());
+                labels.push(0);
+            }
+        };
+        for (label, path) in &self.given {
+            add(label, path);
+        }
+        each_labeled(&mut add);
+        labels
+    }
+}
+
+impl Partition {
+    /// Size in bytes; 0 of a directory.
+    pub(crate) fn size(&self) -> Outcome<u64> {
+        match self.kind {
+            Kind::Directory => Ok(0),
+            _ => Ok(self.open_to_read()?.1),
+        }
+    }
+
+    /// Opens it for reading, past what the page cache has, and tells its size.
+    pub(crate) fn open_to_read(&self) -> Outcome<(File, u64)> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(disk::HARMLESS).open(&self.path);
+        self.with_size(file)
+    }
+
+    /// Opens it for writing, alone.
+    pub(crate) fn open_to_write(&self, label: &str) -> Outcome<(File, u64)> {
+        if label == MASTER {
+            return Err(Problem::refused("the master image is never written by its own agent"));
+        }
+        if self.kind == Kind::Directory {
+            return Err(Problem::refused("a partition given as a directory cannot be written"));
+        }
+        if self.is_mounted {
+            return Err(Problem::new(FailureKind::BUSY, &self.path));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if self.kind == Kind::Device {
+            options.custom_flags(disk::EXCLUSIVE);
+        }
+        self.with_size(options.open(&self.path))
+    }
+
+    fn with_size(&self, file: std::io::Result<File>) -> Outcome<(File, u64)> {
+        let mut file = file.map_err(about(&self.path))?;
+        let size = file.seek(SeekFrom::End(0)).map_err(about(&self.path))?;
+        Ok((file, size))
+    }
+}
+
+/// What is mounted where, as the kernel tells it.
+pub(crate) fn mount_table() -> String {
+    // Lossy, because the names in it are anybody's; what is compared is not.
+    let bytes = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether something is mounted at `path` (`man 5 proc_pid_mountinfo`: the fifth field, with octal escapes that no path
+/// of ours needs).
+pub(crate) fn is_mount_point(table: &str, path: &str) -> bool {
+    table.lines().any(|line| line.split(' ').nth(4) == Some(path))
+}
+
+fn is_mounted(table: &str, (major, minor): (u32, u32)) -> bool {
+    let number = [&major.to_string(), ":", &minor.to_string()].concat();
+    table.lines().any(|line| line.split(' ').nth(2) == Some(number.as_str()))
+}
+
+/// Calls `f` with label and device name of every labeled partition.
+fn each_labeled(f: &mut dyn FnMut(&str, &str)) {
+    let Ok(entries) = fs::read_dir("/sys/class/block") else { return };
+    for entry in entries.flatten() {
+        let Ok(text) = fs::read_to_string(entry.path().join("uevent")) else { continue };
+        if let Some((label, device)) = parse_uevent(&text) {
+            f(label, device);
+        }
+    }
+}
+
+/// Label and device name from a block device's `uevent`. Labels that could be taken for a path are none.
+fn parse_uevent(text: &str) -> Option<(&str, &str)> {
+    let value = |key| text.lines().find_map(|line| line.strip_prefix(key));
+    let label = value("PARTNAME=")?;
+    is_plain_name(label).then_some((label, value("DEVNAME=")?))
+}
+
+/// The label that is never written.
+const MASTER: &str = "master";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uevent_names_label_and_device() {
+        let text =
+            "MAJOR=254\nMINOR=3\nDEVNAME=vda3\nDEVTYPE=partition\nPARTN=3\nPARTNAME=testrootfs\n";
+        assert_eq!(parse_uevent(text), Some(("testrootfs", "vda3")));
+        assert_eq!(parse_uevent("DEVNAME=vda\nDEVTYPE=disk\n"), None);
+        assert_eq!(parse_uevent("DEVNAME=vda\nPARTNAME=../etc\n"), None);
+        assert_eq!(parse_uevent("DEVNAME=vda\nPARTNAME=EFI System\n"), None);
+    }
+
+    #[test]
+    fn mounts_are_known_by_number_and_place() {
+        let table = "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
+                     30 22 254:13 / /run/pumice/mnt/testrootfs rw - ext4 /dev/vda13 rw\n";
+        assert!(is_mounted(table, (254, 1)) && is_mounted(table, (254, 13)));
+        assert!(!is_mounted(table, (254, 3)) && !is_mounted(table, (25, 41)));
+        assert!(is_mount_point(table, "/run/pumice/mnt/testrootfs"));
+        assert!(!is_mount_point(table, "/run/pumice/mnt/test"));
+    }
+
+    #[test]
+    fn what_was_given_is_found_and_guarded() {
+        let top = files::tests::directory("partitions");
+        let file = top.join("disk");
+        fs::write(&file, vec![0; 4096]).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        let partitions = Partitions::new(vec![
+            ("testrootfs".to_owned(), file.clone()),
+            ("master".to_owned(), file.clone()),
+            ("tree".to_owned(), top.to_str().unwrap().to_owned()),
+        ]);
+        let found = partitions.find("testrootfs").unwrap();
+        assert_eq!((found.kind, found.is_mounted, found.size()), (Kind::File, false, Ok(4096)));
+        assert!(found.open_to_write("testrootfs").is_ok());
+        let kind = |found: Outcome<(File, u64)>| found.unwrap_err().kind;
+        let refused = partitions.find("master").unwrap().open_to_write("master");
+        assert_eq!(kind(refused), FailureKind::REFUSED);
+        let tree = partitions.find("tree").unwrap();
+        assert_eq!((tree.kind, tree.is_mounted), (Kind::Directory, true));
+        assert_eq!(kind(tree.open_to_write("tree")), FailureKind::REFUSED);
+        assert_eq!(partitions.find("none").unwrap_err().kind, FailureKind::NOT_FOUND);
+        assert!(partitions.labels(100).starts_with(b"testrootfs\0master\0tree\0"));
+        assert!(partitions.labels(12).len() <= 12);
+        fs::remove_dir_all(top).unwrap();
+    }
+}

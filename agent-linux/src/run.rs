@@ -1,0 +1,217 @@
+//! The poll loop: one input at a time into the core, then all its effects, then its frames, then wait.
+
+use crate::board::{Board, Moment, Report, Source};
+use crate::info;
+use crate::line::{CONSOLE, Line, console};
+use crate::options::Options;
+use crate::problem::{Outcome, Problem, about};
+use crate::sys::clock;
+use crate::sys::poll::{Interests, Ready};
+use crate::sys::signals::Signals;
+use agent_core::agent::{Agent, Config};
+use agent_core::time::{Duration, Instant};
+use std::io::ErrorKind;
+
+/// Serves the line until it is gone for good or a signal ends the agent. One that stands beside the real init
+/// (`is_spared`) is ended by neither.
+pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
+    let path = match options.line.take() {
+        Some(path) => path,
+        None => console().ok_or_else(|| Problem::refused(CONSOLE))?,
+    };
+    let mut now = clock::now();
+    let line = match Line::open(path.clone(), options.baud, now) {
+        Ok(line) => line,
+        // Nobody would read a message, and the line may come.
+        Err(_) if is_spared => Line::closed(path, options.baud, now),
+        Err(error) => return Err(Problem::os(&error, &path)),
+    };
+    let config = Config {
+        boot_id: info::boot_id(),
+        nonce: info::nonce(),
+        role: options.role,
+        coding: options.coding,
+        baud: line.baud(),
+    };
+    let mut signals = Signals::new().map_err(about("signals"))?;
+    let is_board = !options.is_test_bench && !line.is_pseudo_terminal();
+    let has_run = options.run.is_some();
+    let mut shell = Shell {
+        agent: Box::new(Agent::new(now, config)),
+        board: Board::new(&mut options, is_board),
+        line,
+        input: vec![0; INPUT_LEN].into_boxed_slice(),
+        plan: has_run.then_some(Plan { next_try: now, last_try: now + PLAN_WAIT }),
+        received: now,
+        has_more: false,
+    };
+    let mut ready = Vec::with_capacity(16);
+    let mut goes_on = shell.settle();
+    while goes_on {
+        shell.wait(&signals, &mut ready);
+        now = clock::now();
+        shell.received = now;
+        // First of all, so that nothing is written into a terminal that somebody else has set up.
+        if shell.line.tend(now).is_err() {
+            // The other end of a pseudo-terminal has closed it.
+            break;
+        }
+        while let Some(found) = ready.pop() {
+            match found.token {
+                Token::Line => goes_on &= shell.take_line(found.readable),
+                Token::Signals => {
+                    let came = signals.take();
+                    if came.end && !is_spared {
+                        goes_on = false;
+                    } else if came.end {
+                        // An init that ends everything: what there is must be on the disk, and the board may be
+                        // reset at any moment.
+                        let _ = shell.board.run_files().sync();
+                    }
+                    while came.child && shell.board.reap(clock::now(), &mut shell.agent) {
+                        goes_on &= shell.settle();
+                    }
+                }
+                Token::Board(source) => goes_on &= shell.take_board(source),
+            }
+        }
+        now = clock::now();
+        goes_on &= shell.try_plan(now);
+        if shell.agent.poll_timeout().is_some_and(|due| due <= now) {
+            shell.agent.handle_timeout(now);
+        }
+        goes_on &= shell.settle();
+    }
+    let _ = shell.board.run_files().sync();
+    shell.board.restore();
+    Ok(())
+}
+
+struct Shell {
+    agent: Box<Agent>,
+    board: Board,
+    line: Line,
+    input: Box<[u8]>,
+    /// The plan that is still to be started.
+    plan: Option<Plan>,
+    /// When the input that is being handled was read.
+    received: Instant,
+    /// The core has more to do than was done in one go.
+    has_more: bool,
+}
+
+/// When the run's directory is looked at.
+#[derive(Clone, Copy)]
+struct Plan {
+    next_try: Instant,
+    last_try: Instant,
+}
+
+#[derive(Clone, Copy)]
+enum Token {
+    Line,
+    Signals,
+    Board(Source),
+}
+
+impl Shell {
+    /// Does all that the core asks for, then sends what it has. `false` when the agent is to end.
+    fn settle(&mut self) -> bool {
+        let moment = Moment { received: self.received, line: self.line.errors() };
+        let begun = clock::now();
+        self.has_more = false;
+        loop {
+            let now = clock::now();
+            let Some(effect) = self.agent.poll_effect(now) else { break };
+            let report = self.board.perform(now, moment, effect);
+            let is_read = matches!(report, Report::Bytes(..));
+            let now = clock::now();
+            if !self.board.deliver(now, report, &mut self.agent) {
+                return false;
+            }
+            // Hashing a partition is a chain of reads as long as the partition, each asked for by the one before. The
+            // line and the children get their turn in between; what is no read is always done to the end.
+            if is_read && now.since(begun) >= TURN_MAX {
+                self.has_more = true;
+                break;
+            }
+        }
+        self.transmit();
+        true
+    }
+
+    fn transmit(&mut self) {
+        let now = clock::now();
+        while let Some(room) = self.line.room(now) {
+            let Some(length) = self.agent.poll_transmit(now, room) else { break };
+            self.line.send(length);
+        }
+    }
+
+    /// Starts the plan when its directory can be written to.
+    fn try_plan(&mut self, now: Instant) -> bool {
+        let Some(plan) = self.plan.filter(|plan| plan.next_try <= now) else { return true };
+        let files = self.board.run_files();
+        if !files.is_writable() && now < plan.last_try {
+            self.plan = Some(Plan { next_try: now + PLAN_RETRY, ..plan });
+            return true;
+        }
+        self.plan = None;
+        let plan = files.read_plan();
+        let plan = match &plan {
+            Ok(bytes) => Ok(&bytes[..]),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
+            Err(_) => Err("the plan cannot be read"),
+        };
+        self.agent.start_plan(now, plan, files.directory());
+        self.settle()
+    }
+
+    fn take_line(&mut self, is_readable: bool) -> bool {
+        if !is_readable {
+            // Only room to write, which is used after every input.
+            return true;
+        }
+        let now = clock::now();
+        let length = self.line.read(now, &mut self.input);
+        if length == 0 {
+            return true;
+        }
+        self.received = now;
+        self.agent.handle_line(now, &self.input[..length]);
+        self.settle()
+    }
+
+    fn take_board(&mut self, source: Source) -> bool {
+        // It may have been closed since the wait, by what another input led to: then there is nothing.
+        !self.board.take(clock::now(), source, &mut self.agent) || self.settle()
+    }
+
+    fn wait(&self, signals: &Signals, ready: &mut Vec<Ready<Token>>) {
+        let mut interests = Interests::new();
+        interests.add(Token::Signals, signals.fd(), true, false);
+        if let Some((fd, is_full)) = self.line.interest() {
+            interests.add(Token::Line, fd, true, is_full);
+        }
+        self.board.each_interest(&self.agent, |source, fd, write| {
+            interests.add(Token::Board(source), fd, !write, write);
+        });
+        let deadlines =
+            [self.agent.poll_timeout(), self.line.retry_at(), self.plan.map(|plan| plan.next_try)];
+        let now = clock::now();
+        let first = if self.has_more { Some(now) } else { deadlines.into_iter().flatten().min() };
+        interests.wait(first.map(|due| due.since(now).as_micros()), ready);
+    }
+}
+
+/// Bytes read from the line at a time: what a UART's buffer in the kernel holds.
+const INPUT_LEN: usize = 4096;
+
+/// How long reads may go on while others wait: two frames' time at 115200 baud is 130 ms.
+const TURN_MAX: Duration = Duration::from_millis(20);
+
+/// How long a run's directory may stay read-only. Under systemd the root file system is, until it has been checked.
+const PLAN_WAIT: Duration = Duration::from_secs(30);
+
+/// How often it is looked at.
+const PLAN_RETRY: Duration = Duration::from_millis(100);

@@ -1,0 +1,217 @@
+//! The run's directory on the board: `<root>/.pumice/runs/<run>/`, in the layout of the host's (docs/store.md).
+
+use crate::files::sync_directory;
+use agent_core::agent::effect::RunFile;
+use agent_core::agent::plan::PLAN_MAX;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// The files of a run; open from their first byte on.
+#[derive(Debug)]
+pub(crate) struct RunFiles {
+    /// The run's directory; empty without a run, when all writing is done without doing anything.
+    directory: String,
+    /// Name of the run.
+    run: String,
+    /// Directory of the running test, or of the one that ran last.
+    suite: String,
+    journal: Log,
+    kernel: Log,
+    agent: Log,
+    output: Log,
+    stdout: Log,
+    stderr: Log,
+}
+
+/// One file that only grows.
+#[derive(Debug, Default)]
+struct Log {
+    file: Option<File>,
+    is_dirty: bool,
+}
+
+/// What a test printed goes into one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Capture {
+    /// `stdout.log`.
+    Stdout,
+    /// `stderr.log`.
+    Stderr,
+}
+
+impl RunFiles {
+    /// Of `run` below `root`.
+    pub(crate) fn new(root: &str, run: Option<&str>) -> Self {
+        let directory = run.map(|run| [root, "/.pumice/runs/", run].concat());
+        Self {
+            directory: directory.unwrap_or_default(),
+            run: run.unwrap_or_default().to_owned(),
+            suite: String::new(),
+            journal: Log::default(),
+            kernel: Log::default(),
+            agent: Log::default(),
+            output: Log::default(),
+            stdout: Log::default(),
+            stderr: Log::default(),
+        }
+    }
+
+    /// The run's directory.
+    pub(crate) fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// Whether the run's directory can be written to: under an init that first checks the root file system it is
+    /// read-only for a while. Any other trouble does not pass with time, and shows when files are written.
+    pub(crate) fn is_writable(&self) -> bool {
+        let path = [&self.directory, "/agent.log"].concat();
+        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+        !matches!(opened, Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    /// The plan, cut behind its longest length, which makes one that is too long unreadable.
+    pub(crate) fn read_plan(&self) -> io::Result<Vec<u8>> {
+        let file = File::open([&self.directory, "/plan"].concat())?;
+        let mut plan = Vec::new();
+        file.take(PLAN_MAX as u64 + 1).read_to_end(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// Test `suite` begins: returns its directory, and the environment that tells the test where it is.
+    pub(crate) fn begin_test(&mut self, suite: &str) -> io::Result<(String, Vec<u8>)> {
+        let directory = [&self.directory, "/tests/", suite].concat();
+        fs::create_dir_all(&directory)?;
+        // The files of the test before are synced by the core before this.
+        for log in [&mut self.output, &mut self.stdout, &mut self.stderr] {
+            *log = Log::default();
+        }
+        self.stdout.open(&directory, "stdout.log")?;
+        self.stderr.open(&directory, "stderr.log")?;
+        self.suite.clone_from(&directory);
+        let environment = ["PUMICE_RUN=", &self.run, "\0PUMICE_SUITE=", suite, "\0"].concat();
+        Ok((directory, environment.into_bytes()))
+    }
+
+    /// Appends to a file of the run.
+    pub(crate) fn append(&mut self, file: RunFile, bytes: &[u8]) -> io::Result<()> {
+        let (log, directory, name) = match file {
+            RunFile::Journal => (&mut self.journal, &self.directory, "journal.ndjson"),
+            RunFile::KernelLog => (&mut self.kernel, &self.directory, "kernel.log"),
+            RunFile::AgentLog => (&mut self.agent, &self.directory, "agent.log"),
+            RunFile::Output => (&mut self.output, &self.suite, "output.ndjson"),
+        };
+        if directory.is_empty() {
+            return Ok(());
+        }
+        log.open(directory, name)?;
+        log.append(bytes)
+    }
+
+    /// Appends to what the running test printed.
+    pub(crate) fn capture(&mut self, capture: Capture, bytes: &[u8]) -> io::Result<()> {
+        match capture {
+            Capture::Stdout => self.stdout.append(bytes),
+            Capture::Stderr => self.stderr.append(bytes),
+        }
+    }
+
+    /// Makes all that was appended durable. The first error is reported after all have been tried.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let logs = [
+            &mut self.stdout,
+            &mut self.stderr,
+            &mut self.output,
+            &mut self.kernel,
+            &mut self.agent,
+            // Last: what it says has happened is on the disk before it.
+            &mut self.journal,
+        ];
+        let mut result = Ok(());
+        for log in logs {
+            let synced = log.sync();
+            if result.is_ok() {
+                result = synced;
+            }
+        }
+        result
+    }
+}
+
+impl Log {
+    fn open(&mut self, directory: &str, name: &str) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let path = [directory, "/", name].concat();
+        let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path)?;
+        // Its name must be as durable as its bytes will be.
+        sync_directory(Path::new(directory))?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        self.is_dirty = true;
+        file.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match &self.file {
+            Some(file) if self.is_dirty => {
+                self.is_dirty = false;
+                file.sync_data()
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::directory;
+
+    #[test]
+    fn files_grow_where_the_store_expects_them() {
+        let root = directory("run-files");
+        let top = root.join(".pumice/runs/r-1");
+        fs::create_dir_all(&top).unwrap();
+        fs::write(top.join("plan"), "plan").unwrap();
+        let mut files = RunFiles::new(root.to_str().unwrap(), Some("r-1"));
+        assert!(files.is_writable());
+        assert_eq!(files.read_plan().unwrap(), b"plan");
+        files.append(RunFile::Journal, b"one\n").unwrap();
+        for suite in ["a", "b"] {
+            let (directory, environment) = files.begin_test(suite).unwrap();
+            assert_eq!(Path::new(&directory), top.join("tests").join(suite));
+            let expected = format!("PUMICE_RUN=r-1\0PUMICE_SUITE={suite}\0");
+            assert_eq!(environment, expected.into_bytes());
+            files.capture(Capture::Stdout, suite.as_bytes()).unwrap();
+            files.append(RunFile::Output, b"{}\n").unwrap();
+            files.sync().unwrap();
+        }
+        files.append(RunFile::Journal, b"two\n").unwrap();
+        files.sync().unwrap();
+        let read = |name: &str| fs::read_to_string(top.join(name)).unwrap();
+        assert_eq!(read("journal.ndjson"), "one\ntwo\n");
+        assert_eq!(
+            (read("tests/a/stdout.log"), read("tests/b/stdout.log")),
+            ("a".into(), "b".into())
+        );
+        assert_eq!(
+            (read("tests/a/stderr.log"), read("tests/b/output.ndjson")),
+            (String::new(), "{}\n".into())
+        );
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn without_a_run_nothing_is_written() {
+        let mut files = RunFiles::new("/no/such", None);
+        assert!(files.append(RunFile::AgentLog, b"x").is_ok() && files.sync().is_ok());
+        assert!(RunFiles::new("/no/such", Some("r")).read_plan().is_err());
+    }
+}

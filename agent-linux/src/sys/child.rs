@@ -1,0 +1,286 @@
+//! Children: fork, exec, signal, wait. Not `std::process::Command`, which costs 20 KiB of program, cannot reset what
+//! the agent changed for itself, and hides the resource usage of `wait4(2)`.
+
+use nix::libc;
+use std::ffi::{CStr, c_char};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::ptr;
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// Words, each ended by a NUL, at least one; the first is looked up in the PATH of `environment`.
+    pub(crate) argv: &'a [u8],
+    /// `NAME=value` words, each ended by a NUL.
+    pub(crate) environment: &'a [u8],
+    /// More of them, which win over those of the same name.
+    pub(crate) more_environment: &'a [u8],
+    /// Working directory.
+    pub(crate) directory: &'a CStr,
+    /// Whether standard input, output and error are pipes to the agent; /dev/null otherwise.
+    pub(crate) piped: [bool; 3],
+}
+
+/// A child that runs.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// Its process id, also that of its group.
+    pub(crate) pid: i32,
+    /// The agent's ends of its pipes, not blocking.
+    pub(crate) pipes: [Option<File>; 3],
+}
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Exit status, or the number of the signal that ended it.
+    pub(crate) code: u8,
+    /// Whether it was a signal.
+    pub(crate) signaled: bool,
+    /// Time in user mode, µs.
+    pub(crate) user_us: u64,
+    /// Time in the kernel, µs.
+    pub(crate) system_us: u64,
+    /// Peak resident memory, KiB.
+    pub(crate) max_rss_kib: u64,
+}
+
+/// Starts a child in a process group of its own.
+///
+/// # Errors
+/// Whatever kept it from running, up to the `exec` itself (`NotFound`: no such program or directory).
+pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
+    let argv = pointers(words(start.argv));
+    let environment = pointers(
+        words(start.environment)
+            .filter(|word| !words(start.more_environment).any(|other| is_same_name(word, other)))
+            .chain(words(start.more_environment)),
+    );
+    let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+    let mut mine = [const { None }; 3];
+    let mut theirs = [const { None }; 3];
+    for index in 0..3 {
+        if start.piped[index] {
+            let (reader, writer) = pipe()?;
+            let (own, other) = if index == 0 { (writer, reader) } else { (reader, writer) };
+            set_non_blocking(&own)?;
+            mine[index] = Some(File::from(own));
+            theirs[index] = Some(other);
+        }
+    }
+    let stdio: [RawFd; 3] =
+        [0, 1, 2].map(|index| theirs[index].as_ref().unwrap_or(&null).as_raw_fd());
+    let (told, tell) = pipe()?;
+
+    // SAFETY: the agent has a single thread, so no lock can be held by another; the child only makes system calls on
+    // memory that was prepared above, and never returns.
+    #[allow(unsafe_code)]
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let errno = become_child(&argv, &environment, start.directory, stdio);
+            let errno = errno.to_ne_bytes();
+            libc::write(tell.as_raw_fd(), errno.as_ptr().cast(), errno.len());
+            libc::_exit(127);
+        }
+        pid
+    };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    drop(tell);
+    // Also done by the child itself: whoever comes first, a signal to the group finds it.
+    // SAFETY: plain numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::setpgid(pid, pid);
+    }
+    // The pipe closes with a successful exec. Until then takes as long as the kernel needs to load a program.
+    let mut errno = [0; 4];
+    if File::from(told).read(&mut errno)? == errno.len() {
+        let _ = wait(pid, true);
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)));
+    }
+    Ok(Started { pid, pipes: mine })
+}
+
+/// What the child process `pid` came to, or `None` while it runs. `block` waits for it.
+pub(crate) fn wait(pid: i32, block: bool) -> Option<Ended> {
+    let mut status = 0;
+    // SAFETY: struct rusage is plain numbers, for which zeros are a value; the kernel fills both.
+    #[allow(unsafe_code)]
+    let (usage, waited) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let options = if block { 0 } else { libc::WNOHANG };
+        let waited = libc::wait4(pid, &raw mut status, options, &raw mut usage);
+        (usage, waited)
+    };
+    if waited != pid {
+        return None;
+    }
+    let signaled = libc::WIFSIGNALED(status);
+    let code = if signaled { libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
+    // Resource usage is never negative. The types of its parts differ between C libraries.
+    #[allow(clippy::unnecessary_cast)]
+    let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    #[allow(clippy::unnecessary_cast)]
+    Some(Ended {
+        code: code as u8,
+        signaled,
+        user_us: us(usage.ru_utime),
+        system_us: us(usage.ru_stime),
+        max_rss_kib: usage.ru_maxrss as u64,
+    })
+}
+
+/// Sends `signal` to the process group `pid`.
+pub(crate) fn signal_group(pid: i32, signal: u8) {
+    // SAFETY: plain numbers; `pid` is a child's, so never 0 or 1, which would mean others. A group that is gone is no
+    // error, there is nobody left to be told.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(-pid, i32::from(signal));
+    }
+}
+
+/// SIGKILL, for [`signal_group`].
+pub(crate) const KILL: u8 = libc::SIGKILL as u8;
+
+/// The words in `bytes`, each with the NUL that ends it.
+pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == 0).filter(|word| word.ends_with(&[0]))
+}
+
+/// In the child, between fork and exec. Returns an `errno`; an exec that succeeds does not return.
+///
+/// # Safety
+/// Only in a process that was just forked, with lists that end with a null pointer.
+#[allow(unsafe_code)]
+unsafe fn become_child(
+    argv: &[*const c_char],
+    environment: &[*const c_char],
+    directory: &CStr,
+    stdio: [RawFd; 3],
+) -> i32 {
+    // SAFETY: system calls on plain numbers and on strings that live in the caller; `environ` is the C library's
+    // variable, in a process with a single thread.
+    unsafe {
+        libc::setpgid(0, 0);
+        let mut none = std::mem::MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+        // The standard library ignores it, and what is ignored stays so across exec.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // The agent may be spared by the OOM killer; what it starts is not.
+        let score =
+            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if score >= 0 {
+            libc::write(score, c"0".as_ptr().cast(), 1);
+        }
+        for (index, fd) in stdio.iter().enumerate() {
+            // The copies, unlike the originals, are kept across exec. The originals are above 2, because the standard
+            // library opens 0 to 2 at the start when they are closed.
+            if libc::dup2(*fd, index as RawFd) < 0 {
+                return errno();
+            }
+        }
+        if libc::chdir(directory.as_ptr()) < 0 {
+            return errno();
+        }
+        // `execvp` looks into the PATH of the program's new environment, as people expect.
+        environ = environment.as_ptr();
+        libc::execvp(argv[0], argv.as_ptr());
+        errno()
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe extern "C" {
+    static mut environ: *const *const c_char;
+}
+
+fn errno() -> i32 {
+    nix::errno::Errno::last_raw()
+}
+
+/// Pointers to words that end with a NUL, ended by a null pointer.
+fn pointers<'a>(words: impl Iterator<Item = &'a [u8]>) -> Vec<*const c_char> {
+    words.map(|word| word.as_ptr().cast()).chain([ptr::null()]).collect()
+}
+
+fn is_same_name(word: &[u8], other: &[u8]) -> bool {
+    let name = |word: &[u8]| word.iter().position(|byte| *byte == b'=').unwrap_or(word.len());
+    word[..name(word)] == other[..name(other)]
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}
+
+fn set_non_blocking(fd: &OwnedFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    // A fresh pipe has no other flags.
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(argv: &[u8], more: &[u8]) -> (String, Ended) {
+        let mut started = start(&Start {
+            argv,
+            environment: b"PATH=/usr/bin:/bin\0A=1\0B=2\0",
+            more_environment: more,
+            directory: c"/tmp",
+            piped: [false, true, false],
+        })
+        .unwrap();
+        let ended = wait(started.pid, true).unwrap();
+        let mut text = String::new();
+        started.pipes[1].take().unwrap().read_to_string(&mut text).unwrap();
+        (text, ended)
+    }
+
+    #[test]
+    fn a_child_gets_its_words_environment_and_directory() {
+        let script = b"sh\0-c\0echo $A $B $C; pwd; exit 3\0";
+        let (text, ended) = run(script, b"B=5\0C=6\0");
+        assert_eq!(text, "1 5 6\n/tmp\n");
+        assert_eq!((ended.code, ended.signaled), (3, false));
+        assert!(ended.max_rss_kib > 0);
+    }
+
+    #[test]
+    fn a_signal_reaches_the_whole_group() {
+        let started = start(&Start {
+            argv: b"sh\0-c\0sleep 60 & wait\0",
+            environment: b"PATH=/usr/bin:/bin\0",
+            more_environment: b"",
+            directory: c"/",
+            piped: [false; 3],
+        })
+        .unwrap();
+        assert_eq!(wait(started.pid, false), None);
+        signal_group(started.pid, 15);
+        let ended = wait(started.pid, true).unwrap();
+        assert_eq!((ended.code, ended.signaled), (15, true));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_an_error_of_the_start() {
+        let missing = Start {
+            argv: b"no-such-program\0",
+            environment: b"PATH=/usr/bin:/bin\0",
+            more_environment: b"",
+            directory: c"/",
+            piped: [true; 3],
+        };
+        assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let nowhere = Start { argv: b"true\0", directory: c"/no/such", ..missing };
+        assert_eq!(start(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

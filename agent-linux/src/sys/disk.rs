@@ -1,0 +1,107 @@
+//! Disks, partitions and file systems.
+
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::statvfs::statvfs;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+/// Flag for opening a block device alone: fails with EBUSY when it is mounted or otherwise in use (`man 2 open`,
+/// O_EXCL without O_CREAT).
+pub(crate) const EXCLUSIVE: i32 = libc::O_EXCL;
+
+/// Flags for opening what may be anything without waiting for it or being captured by it.
+pub(crate) const HARMLESS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Flag for opening no link.
+pub(crate) const NO_LINK: i32 = libc::O_NOFOLLOW;
+
+/// Free bytes of the file system that holds `path`, those reserved for root not counted.
+pub(crate) fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    let found = statvfs(path)?;
+    // The width of both differs between C libraries.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+}
+
+/// Makes `length` bytes at `offset` of a block device read as zeros, in the way the device does it best (BLKZEROOUT).
+/// Both must be multiples of its sector size.
+pub(crate) fn zero_device(device: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: the kernel reads two u64.
+    #[allow(unsafe_code)]
+    unsafe {
+        ioctls::zero_out(device.as_raw_fd(), (&raw const range).cast())?;
+    }
+    Ok(())
+}
+
+/// Makes `length` bytes at `offset` of a file read as zeros without writing them, where its file system can.
+pub(crate) fn zero_file(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let too_large = |_| io::Error::from_raw_os_error(libc::EFBIG);
+    let at = libc::off_t::try_from(offset).map_err(too_large)?;
+    let length = libc::off_t::try_from(length).map_err(too_large)?;
+    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(file, punch, at, length)?;
+    Ok(())
+}
+
+/// Drops what the page cache has of a file or device, after writing it out: what is read then is what is stored.
+pub(crate) fn drop_cache(file: &File, is_device: bool) {
+    if is_device {
+        // SAFETY: BLKFLSBUF takes no argument. It needs rights that opening the device for writing did not; without
+        // them the advice below does nearly the same.
+        #[allow(unsafe_code)]
+        let _ = unsafe { ioctls::flush_buffers(file.as_raw_fd()) };
+    }
+    let _ = file.sync_all();
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
+
+/// Mounts, or with `again` changes how it is mounted.
+pub(crate) fn mount(
+    device: &str,
+    target: &str,
+    kind: &str,
+    read_only: bool,
+    again: bool,
+) -> io::Result<()> {
+    let mut flags = MsFlags::empty();
+    flags.set(MsFlags::MS_RDONLY, read_only);
+    flags.set(MsFlags::MS_REMOUNT, again);
+    nix::mount::mount(Some(device), target, Some(kind), flags, None::<&str>)?;
+    Ok(())
+}
+
+/// Unmounts.
+pub(crate) fn unmount(target: &str) -> io::Result<()> {
+    umount2(target, MntFlags::UMOUNT_NOFOLLOW)?;
+    Ok(())
+}
+
+/// Writes out the file system that holds `file`.
+pub(crate) fn sync_file_system(file: &File) -> io::Result<()> {
+    nix::unistd::syncfs(file)?;
+    Ok(())
+}
+
+/// Whether a mount failed because the device holds another kind of file system, or the kernel knows none of that kind.
+pub(crate) fn is_other_kind(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV | libc::EUCLEAN))
+}
+
+/// Major and minor number of a device number, as in `/proc/self/mountinfo`.
+pub(crate) fn major_minor(device: u64) -> (u32, u32) {
+    // The type of a device number differs between C libraries.
+    (libc::major(device as libc::dev_t) as u32, libc::minor(device as libc::dev_t) as u32)
+}
+
+/// The ioctls of include/uapi/linux/fs.h, in a module of their own because the macros make them public.
+#[allow(unreachable_pub, missing_docs, unsafe_code)]
+mod ioctls {
+    // BLKFLSBUF and BLKZEROOUT are _IO(0x12, n), though the latter reads two u64.
+    nix::ioctl_none!(flush_buffers, 0x12, 97);
+    nix::ioctl_write_ptr_bad!(zero_out, nix::request_code_none!(0x12, 127), u64);
+}

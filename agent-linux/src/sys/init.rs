@@ -1,0 +1,102 @@
+//! The `init=` start: the agent as the first process, which becomes two: the real init, and the agent beside it.
+
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{ForkResult, execv, fork, getpid, setsid};
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// Whether this is process 1.
+pub(crate) fn is_first_process() -> bool {
+    getpid().as_raw() == 1
+}
+
+/// Forks the agent, which runs this program again with `words`, and becomes the real init. Returns, with a reason,
+/// only when there is none.
+///
+/// `line` is the device of the line, on which no login prompt may appear.
+pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -> &'static str {
+    // An initramfs may have moved its own into place, or not: what is there already stays.
+    mount_if_missing(Path::new("/proc/self"), "proc", c"/proc");
+    mount_if_missing(Path::new("/dev/null"), "devtmpfs", c"/dev");
+    mount_if_missing(Path::new("/sys/class"), "sysfs", c"/sys");
+    if let Some(line) = line() {
+        keep_getty_off(line.strip_prefix("/dev/").unwrap_or(&line));
+    }
+    // SAFETY: this process has a single thread, so the child may do whatever it likes.
+    #[allow(unsafe_code)]
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => become_agent(words),
+        // Without an agent the board still boots, which is better than a panic: the dispatcher sees the console.
+        Ok(ForkResult::Parent { .. }) | Err(_) => {}
+    }
+    for init in [c"/sbin/init", c"/etc/init", c"/bin/init", c"/bin/sh"] {
+        let _ = execv(init, &[init]);
+    }
+    "neither /sbin/init nor /etc/init nor /bin/init nor /bin/sh could be executed"
+}
+
+/// In the agent that [`start`] made, once it runs: out of the way of the console, the OOM killer and every mount.
+pub(crate) fn settle() {
+    let _ = std::env::set_current_dir("/");
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdin(&null);
+        let _ = nix::unistd::dup2_stdout(&null);
+        let _ = nix::unistd::dup2_stderr(&null);
+    }
+    // Instead of "exe", by which it was executed.
+    let _ = std::fs::write("/proc/self/comm", "pumice-agent");
+    // Without the right to do so the agent lives on at the common score.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+}
+
+/// Re-executes this program under a name that begins with '@': systemd's final kill spares such processes
+/// (systemd.io/ROOT_STORAGE_DAEMONS), so that the line is served to the end.
+fn become_agent(words: &[OsString]) -> ! {
+    // Away from the session of the real init, so that no terminal's hang-up concerns the agent.
+    let _ = setsid();
+    let mut arguments = vec![c"@pumice-agent".to_owned()];
+    // Words of a command line contain no NUL.
+    arguments.extend(words.iter().filter_map(|word| CString::new(word.as_bytes()).ok()));
+    let _ = execv(c"/proc/self/exe", &arguments);
+    // SAFETY: ends the process at once, without running what the parent registered to run at its end.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::_exit(127)
+    }
+}
+
+/// Masks, for this boot, the login prompt that systemd starts on every console by itself: it would read what is meant
+/// for the agent. TIOCEXCL does not keep out root.
+fn keep_getty_off(terminal: &str) {
+    let run = Path::new("/run");
+    let is_mounted = match (run.metadata(), Path::new("/").metadata()) {
+        (Ok(run), Ok(root)) => run.dev() != root.dev(),
+        _ => false,
+    };
+    if !is_mounted {
+        // As systemd itself would, which leaves one that is there.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let _ = mount(Some("tmpfs"), run, Some("tmpfs"), flags, Some("mode=755"));
+    }
+    let _ = std::fs::create_dir_all(UNITS);
+    for (before, name, after) in [
+        ("/serial-getty@", terminal, ".service"),
+        ("/getty@", terminal, ".service"),
+        ("/console-getty", "", ".service"),
+    ] {
+        let _ = std::os::unix::fs::symlink("/dev/null", [UNITS, before, name, after].concat());
+    }
+}
+
+/// systemd's units for this boot only (`man 5 systemd.unit`).
+const UNITS: &str = "/run/systemd/system";
+
+fn mount_if_missing(sign: &Path, kind: &str, target: &CStr) {
+    if !sign.exists() {
+        // On failure (no such directory, mounted meanwhile) the agent has less to tell, and still runs.
+        let _ = mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>);
+    }
+}

@@ -1,0 +1,58 @@
+//! /dev/kmsg: one record a read (kernel: Documentation/ABI/testing/dev-kmsg).
+
+use nix::libc;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+/// Longest record in bytes that the kernel gives out: PRINTK_MESSAGE_MAX (CONSOLE_EXT_LOG_MAX before 6.4), which is
+/// 8192 where it was larger than 2048. A shorter buffer would get EINVAL.
+pub(crate) const RECORD_MAX: usize = 8192;
+
+/// The open kernel log.
+pub(crate) struct Kmsg {
+    file: File,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// One record of so many bytes.
+    Record(usize),
+    /// The ring buffer has overwritten records that were to be read next.
+    Gap,
+    /// Nothing more for now.
+    Nothing,
+}
+
+impl Kmsg {
+    /// Opens it; reading begins with the first record that there still is.
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        Ok(Self { file: options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")? })
+    }
+
+    /// For polling.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Back to the first record that there still is.
+    pub(crate) fn rewind(&mut self) {
+        // SEEK_SET to 0 cannot fail there.
+        let _ = self.file.seek(SeekFrom::Start(0));
+    }
+
+    /// Reads one record.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Found {
+        match self.file.read(buffer) {
+            Ok(0) => Found::Nothing,
+            Ok(length) => Found::Record(length),
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Found::Gap,
+            // EINVAL, a record longer than the buffer: the kernel has stepped over it.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Found::Gap,
+            Err(_) => Found::Nothing,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The operating system: the only files that name `nix`, and the only ones with `unsafe`, each use with its reason.
+//! They hold no policy: one call does one thing and says what the kernel said.
+
+pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod disk;
+pub(crate) mod identity;
+pub(crate) mod init;
+pub(crate) mod kmsg;
+pub(crate) mod poll;
+pub(crate) mod power;
+pub(crate) mod signals;
+pub(crate) mod tty;

@@ -1,0 +1,56 @@
+//! Waiting for descriptors: `ppoll(2)`, for its deadline in less than milliseconds.
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// What is waited for; made anew for every wait, as interests change with each.
+pub(crate) struct Interests<'fd, T> {
+    fds: Vec<PollFd<'fd>>,
+    tokens: Vec<T>,
+}
+
+/// Something happened to a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready<T> {
+    /// Whose descriptor.
+    pub(crate) token: T,
+    /// There is something to read, an end or an error included; otherwise there is only room to write.
+    pub(crate) readable: bool,
+}
+
+impl<'fd, T: Copy> Interests<'fd, T> {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { fds: Vec::with_capacity(16), tokens: Vec::with_capacity(16) }
+    }
+
+    /// Waits for `fd` too.
+    pub(crate) fn add(&mut self, token: T, fd: BorrowedFd<'fd>, read: bool, write: bool) {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::POLLIN, read);
+        flags.set(PollFlags::POLLOUT, write);
+        self.fds.push(PollFd::new(fd, flags));
+        self.tokens.push(token);
+    }
+
+    /// Waits until something is ready or `timeout_us` is over (`None`: for ever) and appends to `ready`.
+    pub(crate) fn wait(mut self, timeout_us: Option<u64>, ready: &mut Vec<Ready<T>>) {
+        let timeout = timeout_us.map(|us| TimeSpec::from(Duration::from_micros(us)));
+        // An interrupted wait is one in which nothing got ready; there is no other error with good descriptors.
+        if !ppoll(&mut self.fds, timeout, None).is_ok_and(|count| count > 0) {
+            return;
+        }
+        let ended = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        for (fd, token) in self.fds.iter().zip(&self.tokens) {
+            let found = fd.revents().unwrap_or(PollFlags::empty());
+            if !found.is_empty() {
+                ready.push(Ready {
+                    token: *token,
+                    readable: found.intersects(PollFlags::POLLIN | ended),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The serial line's terminal: raw, not blocking, and seen through `embedded-io`'s traits.
+
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{
+    BaudRate, ControlFlags, InputFlags, SetArg, Termios, cfmakeraw, cfsetspeed, tcgetattr,
+    tcsetattr,
+};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+/// An open terminal in raw mode.
+///
+/// `read` and `write` do not block, unlike what `embedded-io` says of them: with nothing to read, or no room, they
+/// fail with an error that [`TtyError::would_block`]. The traits' `read_ready` and `write_ready` tell before.
+#[derive(Debug)]
+pub(crate) struct Tty {
+    file: File,
+    baud: Option<u32>,
+    /// What the driver made of our settings, to be compared with.
+    applied: Mode,
+    /// `write_ready` while at most so many bytes wait in the kernel.
+    queue_limit: usize,
+}
+
+/// Errors of a line: what the UART lost since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LineErrors {
+    /// Bytes lost because nobody fetched them: FIFO and kernel buffer.
+    pub(crate) overruns: u32,
+    /// Framing and parity errors.
+    pub(crate) errors: u32,
+}
+
+impl Tty {
+    /// Opens `path` without making it a controlling terminal, and sets it to raw 8N1 without flow control.
+    pub(crate) fn open(path: &str, baud: Option<u32>, queue_limit: usize) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+        let file = options.open(path)?;
+        // SAFETY: TIOCEXCL takes no argument. It keeps others from opening the line by accident; root still can, so a
+        // failure changes little.
+        #[allow(unsafe_code)]
+        let _ = unsafe { set_exclusive(file.as_raw_fd()) };
+        let mut tty = Self { file, baud, applied: Mode::default(), queue_limit };
+        tty.make_raw()?;
+        Ok(tty)
+    }
+
+    /// Applies the settings again when somebody changed them (an init that resets its console). Returns whether.
+    pub(crate) fn repair(&mut self) -> io::Result<bool> {
+        if Mode::of(&tcgetattr(&self.file)?) == self.applied {
+            return Ok(false);
+        }
+        self.make_raw()?;
+        Ok(true)
+    }
+
+    /// Bits a second, as the terminal has it; a rate that is not in the table counts as 115200.
+    pub(crate) fn baud(&self) -> u32 {
+        let rate = self.applied.control & libc::CBAUD;
+        RATES
+            .iter()
+            .find(|(_, code)| *code as libc::tcflag_t == rate)
+            .map_or(115_200, |(rate, _)| *rate)
+    }
+
+    /// What the UART lost; zeros where the driver does not count (a pseudo-terminal).
+    pub(crate) fn errors(&self) -> LineErrors {
+        let mut count = SerialIcounter::default();
+        // SAFETY: the kernel fills a struct serial_icounter_struct, whose layout `SerialIcounter` has.
+        #[allow(unsafe_code)]
+        let _ = unsafe { get_counters(self.file.as_raw_fd(), &raw mut count) };
+        let sum = |a: libc::c_int, b: libc::c_int| (a as u32).wrapping_add(b as u32);
+        LineErrors {
+            overruns: sum(count.overrun, count.buf_overrun),
+            errors: sum(count.frame, count.parity),
+        }
+    }
+
+    fn make_raw(&mut self) -> io::Result<()> {
+        let mut termios = tcgetattr(&self.file)?;
+        cfmakeraw(&mut termios);
+        // A BREAK is the magic-SysRq key of a console, no byte for us. Any byte may appear, so XON and XOFF are data.
+        termios.input_flags.insert(InputFlags::IGNBRK);
+        termios.input_flags.remove(InputFlags::IXOFF | InputFlags::IXANY | InputFlags::INPCK);
+        termios.control_flags.remove(
+            ControlFlags::HUPCL
+                | ControlFlags::CSTOPB
+                | ControlFlags::PARENB
+                | ControlFlags::CRTSCTS,
+        );
+        termios.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
+        if let Some(baud) = self.baud {
+            let Some((_, code)) = RATES.iter().find(|(rate, _)| *rate == baud) else {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput));
+            };
+            cfsetspeed(&mut termios, *code)?;
+        }
+        // Now, not after draining: what waits may never leave.
+        tcsetattr(&self.file, SetArg::TCSANOW, &termios)?;
+        self.applied = Mode::of(&tcgetattr(&self.file)?);
+        Ok(())
+    }
+
+    fn is_ready(&self, flags: PollFlags) -> bool {
+        let mut fds = [PollFd::new(self.file.as_fd(), flags)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+    }
+}
+
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl ErrorType for Tty {
+    type Error = TtyError;
+}
+
+impl Read for Tty {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, TtyError> {
+        Ok(self.file.read(buffer)?)
+    }
+}
+
+impl ReadReady for Tty {
+    fn read_ready(&mut self) -> Result<bool, TtyError> {
+        Ok(self.is_ready(PollFlags::POLLIN))
+    }
+}
+
+impl Write for Tty {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, TtyError> {
+        Ok(self.file.write(bytes)?)
+    }
+
+    /// Nothing is kept on this side of the kernel.
+    fn flush(&mut self) -> Result<(), TtyError> {
+        Ok(())
+    }
+}
+
+impl WriteReady for Tty {
+    /// Whether the kernel's queue is short: what lies there can no longer be overtaken by something more urgent.
+    /// A pseudo-terminal's queue is always empty; it ends by not taking a write.
+    fn write_ready(&mut self) -> Result<bool, TtyError> {
+        let mut queued = 0;
+        // SAFETY: the kernel stores one int.
+        #[allow(unsafe_code)]
+        let known = unsafe { get_queued(self.file.as_raw_fd(), &raw mut queued) }.is_ok();
+        Ok(!known || usize::try_from(queued).unwrap_or(0) <= self.queue_limit)
+    }
+}
+
+/// The parts of a terminal's settings that raw mode is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mode {
+    input: libc::tcflag_t,
+    output: libc::tcflag_t,
+    control: libc::tcflag_t,
+    local: libc::tcflag_t,
+}
+
+impl Mode {
+    fn of(termios: &Termios) -> Self {
+        let raw = libc::termios::from(termios.clone());
+        Self { input: raw.c_iflag, output: raw.c_oflag, control: raw.c_cflag, local: raw.c_lflag }
+    }
+}
+
+/// The kernel's `struct serial_icounter_struct` (include/uapi/linux/serial.h), which libc does not have.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct SerialIcounter {
+    cts: libc::c_int,
+    dsr: libc::c_int,
+    rng: libc::c_int,
+    dcd: libc::c_int,
+    rx: libc::c_int,
+    tx: libc::c_int,
+    frame: libc::c_int,
+    overrun: libc::c_int,
+    parity: libc::c_int,
+    brk: libc::c_int,
+    buf_overrun: libc::c_int,
+    reserved: [libc::c_int; 9],
+}
+
+/// The ioctls, in a module of their own because the macros make them public.
+#[allow(unreachable_pub, missing_docs, unsafe_code)]
+mod ioctls {
+    use super::{SerialIcounter, libc};
+    nix::ioctl_none_bad!(set_exclusive, libc::TIOCEXCL);
+    nix::ioctl_read_bad!(get_queued, libc::TIOCOUTQ, libc::c_int);
+    nix::ioctl_read_bad!(get_counters, libc::TIOCGICOUNT, SerialIcounter);
+}
+use ioctls::{get_counters, get_queued, set_exclusive};
+
+/// Rates that `--baud` takes.
+const RATES: [(u32, BaudRate); 17] = [
+    (9_600, BaudRate::B9600),
+    (19_200, BaudRate::B19200),
+    (38_400, BaudRate::B38400),
+    (57_600, BaudRate::B57600),
+    (115_200, BaudRate::B115200),
+    (230_400, BaudRate::B230400),
+    (460_800, BaudRate::B460800),
+    (500_000, BaudRate::B500000),
+    (576_000, BaudRate::B576000),
+    (921_600, BaudRate::B921600),
+    (1_000_000, BaudRate::B1000000),
+    (1_152_000, BaudRate::B1152000),
+    (1_500_000, BaudRate::B1500000),
+    (2_000_000, BaudRate::B2000000),
+    (2_500_000, BaudRate::B2500000),
+    (3_000_000, BaudRate::B3000000),
+    (4_000_000, BaudRate::B4000000),
+];
+
+/// Why the line took or gave nothing.
+#[derive(Debug)]
+pub(crate) struct TtyError(io::Error);
+
+impl TtyError {
+    /// Whether it is only a matter of time.
+    pub(crate) fn would_block(&self) -> bool {
+        matches!(self.0.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    }
+}
+
+impl From<io::Error> for TtyError {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for TtyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for TtyError {}
+
+impl embedded_io::Error for TtyError {
+    fn kind(&self) -> ErrorKind {
+        // Which it is matters to no caller but for `would_block`, which this vocabulary has no word for.
+        match self.0.kind() {
+            io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pseudo-terminal: its master and the path of its slave.
+    pub(crate) fn pty() -> (nix::pty::PtyMaster, String) {
+        let master = nix::pty::posix_openpt(nix::fcntl::OFlag::O_RDWR).unwrap();
+        nix::pty::grantpt(&master).unwrap();
+        nix::pty::unlockpt(&master).unwrap();
+        let path = nix::pty::ptsname_r(&master).unwrap();
+        (master, path)
+    }
+
+    #[test]
+    fn every_byte_passes_both_ways() {
+        let (mut master, path) = pty();
+        let mut tty = Tty::open(&path, None, 1000).unwrap();
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(tty.read(&mut [0; 4]).unwrap_err().would_block());
+        assert!(!tty.read_ready().unwrap() && tty.write_ready().unwrap());
+        assert_eq!(tty.write(&all).unwrap(), 256);
+        let mut there = [0; 256];
+        io::Read::read_exact(&mut master, &mut there).unwrap();
+        assert_eq!(there.as_slice(), all);
+        io::Write::write_all(&mut master, &all).unwrap();
+        assert!(tty.read_ready().unwrap());
+        let mut back = [0; 256];
+        let mut length = 0;
+        while length < 256 {
+            length += tty.read(&mut back[length..]).unwrap();
+        }
+        assert_eq!(back.as_slice(), all);
+        assert_eq!(tty.errors(), LineErrors::default());
+    }
+
+    #[test]
+    fn a_mode_that_somebody_changed_is_repaired() {
+        let (_master, path) = pty();
+        let mut tty = Tty::open(&path, Some(115_200), 1000).unwrap();
+        assert_eq!(tty.baud(), 115_200);
+        assert!(!tty.repair().unwrap());
+        let mut termios = tcgetattr(&tty.file).unwrap();
+        termios.local_flags.insert(nix::sys::termios::LocalFlags::ICANON);
+        tcsetattr(&tty.file, SetArg::TCSANOW, &termios).unwrap();
+        assert!(tty.repair().unwrap() && !tty.repair().unwrap());
+    }
+
+    #[test]
+    fn a_hung_up_line_is_an_error_and_not_silence() {
+        let (master, path) = pty();
+        let mut tty = Tty::open(&path, None, 1000).unwrap();
+        drop(master);
+        assert!(matches!(tty.read(&mut [0; 4]), Ok(0)) || tty.read(&mut [0; 4]).is_err());
+        assert!(!tty.write(b"x").unwrap_err().would_block());
+        assert!(Tty::open(&path, Some(12_345), 1000).is_err());
+    }
+}
