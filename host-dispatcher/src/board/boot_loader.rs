@@ -1,0 +1,444 @@
+//! Driving U-Boot: stop its automatic boot, type commands, notice what fails.
+//!
+//! Owns the dialogue between the boot loader's banner and the kernel's. Types nothing that was not asked for with
+//! [`Driver::ask`]. A command is typed without its line end, which follows when the echo has come back whole: a
+//! command that the line damaged is never executed. Status digits tell the answer from the echo of `$?`.
+//!
+//! Knows no power and no retries of the boot: a [`Report::Failed`] is for the phase table.
+
+use std::collections::VecDeque;
+
+use super::console::{LINE_BYTES_MAX, LineBuffer};
+use super::expect::{Matcher, Patterns};
+use super::phase::{Cause, Slot};
+use super::spec::{BootLoaderSpec, Deadlines};
+use agent_core::time::{Duration, Instant};
+
+/// What the boot loader shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Whatever it does by itself.
+    Nothing,
+    /// Wait at its prompt.
+    Prompt,
+    /// Boot this image.
+    Boot(Slot),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It waits at its prompt.
+    AtPrompt,
+    /// It does not do what it should; the sentence quotes it.
+    Failed(Cause, String),
+}
+
+/// The dialogue with one boot loader.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    spec: BootLoaderSpec,
+    deadlines: Deadlines,
+    autoboot: Patterns,
+    matcher: Matcher,
+    line: LineBuffer,
+    want: Want,
+    state: State,
+    /// The slot whose commands are being typed.
+    script: Option<Slot>,
+    status: Option<u32>,
+    last_output: String,
+    typing: VecDeque<u8>,
+    type_at: Instant,
+    /// When the prompt counts, if nothing comes behind it.
+    quiet_at: Option<Instant>,
+    deadline: Option<Instant>,
+    report: Option<Report>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// For the autoboot text, or a prompt.
+    Waiting,
+    /// It counts down; so many interrupts have been typed.
+    Counting { interrupts: u32 },
+    /// It waits for a command.
+    AtPrompt,
+    /// This command is on its way to it; its echo is awaited.
+    Typing { command: usize, tries: u32 },
+    /// The command was damaged and is being thrown away.
+    Cancelling { command: usize, tries: u32 },
+    /// It executes this command.
+    Running { command: usize },
+    /// It executes the last one, which does not return.
+    Launched,
+    /// It failed; said once.
+    Failed,
+}
+
+impl Driver {
+    /// A dialogue that has not begun.
+    pub fn new(spec: BootLoaderSpec, deadlines: Deadlines) -> Self {
+        Self {
+            autoboot: Patterns::new([spec.autoboot.as_bytes()]),
+            spec,
+            deadlines,
+            matcher: Matcher::default(),
+            line: LineBuffer::new(),
+            want: Want::Nothing,
+            state: State::Waiting,
+            script: None,
+            status: None,
+            last_output: String::new(),
+            typing: VecDeque::new(),
+            type_at: Instant::ZERO,
+            quiet_at: None,
+            deadline: None,
+            report: None,
+        }
+    }
+
+    /// The board has just been powered on or reset: the dialogue begins anew, and nothing is asked for.
+    pub fn reset(&mut self) {
+        let spec = BootLoaderSpec {
+            master: std::mem::take(&mut self.spec.master),
+            test: std::mem::take(&mut self.spec.test),
+            ..self.spec.clone()
+        };
+        *self = Self::new(spec, self.deadlines);
+    }
+
+    /// What to type for an image from now on; the last command boots it.
+    pub fn set_script(&mut self, slot: Slot, commands: Vec<String>) {
+        let commands = commands.into_iter().map(|command| command.trim().to_owned()).collect();
+        match slot {
+            Slot::Master => self.spec.master = commands,
+            Slot::Test => self.spec.test = commands,
+        }
+    }
+
+    /// Asks for something; asking twice does no harm. A command that is under way ends first.
+    pub fn ask(&mut self, now: Instant, want: Want) {
+        self.want = want;
+        self.drive(now);
+    }
+
+    /// Whether the boot command has been given.
+    pub fn is_launched(&self) -> bool {
+        self.state == State::Launched
+    }
+
+    /// Whether it has failed.
+    pub fn is_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// The slot whose commands were typed last.
+    pub fn script_slot(&self) -> Option<Slot> {
+        self.script
+    }
+
+    /// Text came from the board.
+    pub fn handle_text(&mut self, now: Instant, text: &[u8]) {
+        for byte in text {
+            if self.autoboot.step(&mut self.matcher, *byte).is_some()
+                && self.state == State::Waiting
+            {
+                self.state = State::Counting { interrupts: 0 };
+                self.drive(now);
+            }
+            if self.line.push(*byte) {
+                self.handle_line();
+            } else if let State::Typing { command, .. } = self.state
+                && self.is_echoed(command)
+            {
+                self.execute(now, command);
+            }
+        }
+        self.quiet_at = None;
+        if self.is_at_prompt() {
+            if matches!(self.state, State::Running { .. }) && self.status == Some(0) {
+                self.handle_prompt(now);
+            } else {
+                self.quiet_at = Some(now + PROMPT_QUIET);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.quiet_at.is_some_and(|at| now >= at) {
+            self.quiet_at = None;
+            self.handle_prompt(now);
+        }
+        if self.deadline.is_some_and(|at| now >= at) {
+            self.deadline = None;
+            self.handle_deadline(now);
+        }
+    }
+
+    /// The next bytes to type.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+        match self.spec.character_delay {
+            None if self.typing.is_empty() => None,
+            None => Some(std::mem::take(&mut self.typing).into()),
+            Some(_) if now < self.type_at => None,
+            Some(delay) => {
+                let byte = self.typing.pop_front()?;
+                self.type_at = now + delay;
+                Some(vec![byte])
+            }
+        }
+    }
+
+    /// What came of it.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.report.take()
+    }
+
+    /// When [`Self::handle_timeout`] or [`Self::poll_transmit`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let type_at = (!self.typing.is_empty()).then_some(self.type_at);
+        [self.quiet_at, self.deadline, type_at].into_iter().flatten().min()
+    }
+
+    /// Does what is wanted, where the state allows something.
+    fn drive(&mut self, now: Instant) {
+        match (self.state, self.want) {
+            (State::Counting { interrupts: 0 }, Want::Prompt | Want::Boot(_)) => {
+                self.interrupt(now, 1)
+            }
+            (State::AtPrompt, Want::Boot(slot)) => {
+                self.script = Some(slot);
+                self.type_command(now, 0, 1);
+            }
+            _ => {}
+        }
+    }
+
+    fn interrupt(&mut self, now: Instant, interrupts: u32) {
+        self.state = State::Counting { interrupts };
+        self.typing.extend(&self.spec.interrupt);
+        self.deadline = Some(now + INTERRUPT_EVERY);
+    }
+
+    fn type_command(&mut self, now: Instant, command: usize, tries: u32) {
+        let text = self.typed_form(command);
+        if text.is_empty() || text.len() + self.spec.prompt.len() >= LINE_BYTES_MAX {
+            let number = command + 1;
+            return self
+                .fail(Cause::BootLoader, format!("boot command {number} is missing or too long"));
+        }
+        self.typing.extend(text.as_bytes());
+        let delay = self.spec.character_delay.unwrap_or(CHARACTER_TIME).max(CHARACTER_TIME);
+        self.deadline = Some(now + ECHO_SLACK + delay.times(text.len() as u64 * 2));
+        self.state = State::Typing { command, tries };
+    }
+
+    fn execute(&mut self, now: Instant, command: usize) {
+        self.typing.push_back(b'\n');
+        self.status = None;
+        self.last_output.clear();
+        let is_last = command + 1 == self.commands().len();
+        self.state = if is_last { State::Launched } else { State::Running { command } };
+        self.deadline =
+            Some(now + if is_last { self.deadlines.kernel } else { self.deadlines.command });
+    }
+
+    fn handle_line(&mut self) {
+        let text = self.line.last();
+        let command = match self.state {
+            State::Running { command } => command,
+            State::Launched => self.commands().len().saturating_sub(1),
+            _ => return,
+        };
+        if text.starts_with(&self.spec.prompt) {
+            return;
+        }
+        if let Some(status) = status_of(text) {
+            self.status = Some(status);
+            if status != 0 {
+                let text = format!(
+                    "\"{}\" ended with status {status}: {}",
+                    self.command(command),
+                    quote(&self.last_output)
+                );
+                self.fail(Cause::BootLoader, text);
+            }
+        } else if self.spec.errors.iter().any(|error| text.contains(error.as_str())) {
+            let text = format!("\"{}\" failed: {}", self.command(command), quote(text));
+            self.fail(Cause::BootLoader, text);
+        } else if !text.trim().is_empty() {
+            self.last_output = text.to_owned();
+        }
+    }
+
+    /// It waits at its prompt.
+    fn handle_prompt(&mut self, now: Instant) {
+        match self.state {
+            State::Waiting | State::Counting { .. } => {
+                self.rest();
+                self.report = Some(Report::AtPrompt);
+                self.drive(now);
+            }
+            State::Cancelling { command, tries } => self.type_command(now, command, tries + 1),
+            State::Running { command } if self.status.is_none() => {
+                let text = format!("\"{}\" ended without a status", self.command(command));
+                self.fail(Cause::BootLoader, text);
+            }
+            State::Running { command } => {
+                if self.script.map(Want::Boot) == Some(self.want) {
+                    self.type_command(now, command + 1, 1);
+                } else {
+                    self.rest();
+                    self.drive(now);
+                }
+            }
+            State::Launched => {
+                let text = format!("the boot command came back: {}", quote(&self.last_output));
+                self.fail(Cause::BootLoader, text);
+            }
+            State::AtPrompt | State::Typing { .. } | State::Failed => {}
+        }
+    }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        match self.state {
+            State::Counting { interrupts } if interrupts < INTERRUPTS_MAX => {
+                self.interrupt(now, interrupts + 1);
+            }
+            State::Counting { interrupts } => {
+                let text = format!(
+                    "it gave no prompt although its automatic boot was interrupted {interrupts} times"
+                );
+                self.fail(Cause::BootLoader, text);
+            }
+            State::Typing { command, tries } if tries < TYPING_TRIES => {
+                self.typing.clear();
+                self.typing.push_back(CTRL_C);
+                self.state = State::Cancelling { command, tries };
+                self.deadline = Some(now + ECHO_SLACK);
+            }
+            State::Typing { command, .. } => {
+                let typed = self.typed_form(command);
+                let line = self.line.text();
+                let echo =
+                    line.strip_prefix(self.spec.prompt.as_str()).unwrap_or(line).trim_start();
+                let what = if typed.starts_with(echo) {
+                    // U-Boot's CONFIG_SYS_CBSIZE, often 256 or 512.
+                    format!("echoed only {} of {} characters of", echo.len(), typed.len())
+                } else {
+                    format!("echoed {} for", quote(echo))
+                };
+                let text = format!("it {what} {}, {TYPING_TRIES} times", quote(&typed));
+                self.fail(Cause::BootLoader, text);
+            }
+            State::Cancelling { .. } => {
+                self.fail(Cause::BootLoader, "it gave no prompt after Ctrl-C".into());
+            }
+            State::Running { command } => {
+                let text = format!(
+                    "\"{}\" gave no prompt before its deadline; the last it said is {}",
+                    self.command(command),
+                    quote(&self.last_output)
+                );
+                self.fail(Cause::BootLoader, text);
+            }
+            State::Launched => {
+                let text = format!(
+                    "\"{}\" was typed; the last line is {}",
+                    self.commands().last().map_or("", String::as_str),
+                    quote(&self.last_output)
+                );
+                self.fail(Cause::NoKernel, text);
+            }
+            State::Waiting | State::AtPrompt | State::Failed => {}
+        }
+    }
+
+    fn rest(&mut self) {
+        self.state = State::AtPrompt;
+        self.deadline = None;
+    }
+
+    fn fail(&mut self, cause: Cause, text: String) {
+        self.state = State::Failed;
+        self.typing.clear();
+        (self.deadline, self.quiet_at) = (None, None);
+        self.report = Some(Report::Failed(cause, text));
+    }
+
+    fn commands(&self) -> &[String] {
+        match self.script {
+            None => &[],
+            Some(Slot::Master) => &self.spec.master,
+            Some(Slot::Test) => &self.spec.test,
+        }
+    }
+
+    fn command(&self, index: usize) -> &str {
+        self.commands().get(index).map_or("", String::as_str)
+    }
+
+    /// What is typed for a command: all but the last one tell how they ended.
+    fn typed_form(&self, index: usize) -> String {
+        let command = self.command(index);
+        if command.is_empty() || index + 1 == self.commands().len() {
+            command.to_owned()
+        } else {
+            format!("{command}; echo {STATUS}$?")
+        }
+    }
+
+    fn is_at_prompt(&self) -> bool {
+        // A key that was typed too late may stand behind it; a space is one.
+        self.line
+            .text()
+            .strip_prefix(self.spec.prompt.as_str())
+            .is_some_and(|rest| rest.trim().is_empty())
+    }
+
+    fn is_echoed(&self, command: usize) -> bool {
+        self.typing.is_empty()
+            && self
+                .line
+                .text()
+                .strip_prefix(self.spec.prompt.as_str())
+                .is_some_and(|rest| rest.trim_start() == self.typed_form(command))
+    }
+}
+
+/// The status in a line; the echo of the command has `$?` where the digits are.
+fn status_of(line: &str) -> Option<u32> {
+    line.rsplit_once(STATUS)?.1.trim().parse().ok()
+}
+
+/// A line of the board for a sentence, not too long.
+fn quote(line: &str) -> String {
+    let line = line.trim();
+    if line.is_empty() {
+        return "nothing".into();
+    }
+    let shown: String = line.chars().take(QUOTED_MAX).collect();
+    format!("\"{shown}\"{}", if shown.len() < line.len() { "…" } else { "" })
+}
+
+/// Stands before the digits of a status. Nothing that a boot loader says by itself.
+const STATUS: &str = "pumice-rc=";
+/// Ends U-Boot's line editing without executing.
+const CTRL_C: u8 = 0x03;
+/// After a prompt nothing comes. What looks like one and goes on within this time is text; 50 ms are 576 bytes at
+/// 115200 baud, so a pause of this length is no accident of the line.
+const PROMPT_QUIET: Duration = Duration::from_millis(50);
+/// Most boot loaders count in seconds: one key in each.
+const INTERRUPT_EVERY: Duration = Duration::from_secs(1);
+/// After so many the boot has gone on.
+pub(super) const INTERRUPTS_MAX: u32 = 3;
+/// For an echo to begin; U-Boot answers at once unless its UART lost something.
+const ECHO_SLACK: Duration = Duration::from_secs(2);
+/// One character on the slowest line in use (9600 baud).
+const CHARACTER_TIME: Duration = Duration::from_millis(1);
+/// A line that damages a command three times in a row needs `character_delay`.
+pub(super) const TYPING_TRIES: u32 = 3;
+/// Bytes of a line that a sentence quotes.
+const QUOTED_MAX: usize = 160;

@@ -1,0 +1,337 @@
+//! What the line shows, and what it means for the phase: banners, panics, beacons, sessions, the boot loader's answers.
+
+use super::Board;
+use super::boot_loader::Report;
+use super::client::Client;
+use super::console::{ConsoleSource, Note};
+use super::event::{BoardEvent, close_reason};
+use super::phase::{Cause, Goal, Phase, Slot};
+use agent_core::link::{Beacon, Event, Peer};
+use agent_core::time::{Duration, Instant};
+
+/// What is known of the boots of a board.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Boot {
+    /// The boot that runs, once it is known.
+    id: Option<[u8; 16]>,
+    /// The one before it.
+    ended_id: Option<[u8; 16]>,
+    /// The boot that runs is to end: its beacons count for nothing.
+    pub(super) is_ending: bool,
+    /// An agent of this boot has had a session.
+    pub(super) had_session: bool,
+    /// The session is open as far as the owner was told.
+    is_told_open: bool,
+    /// The power operation under way has come to its last step, after which the board may speak.
+    pub(super) is_on: bool,
+}
+
+/// An event of the link, owned, so that the link is free again.
+enum Heard {
+    Beacon(Beacon),
+    Opened(Peer),
+    Closed(&'static str),
+    Data(u8, Vec<u8>),
+    Finished(u8),
+    Reset(u8),
+}
+
+impl Board {
+    /// Whether what the board says is that of a boot which a power operation is about to end.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.power.is_some() && !self.boot.is_on
+    }
+
+    /// Hands the text that came to the console, the boot loader's driver and the owner.
+    pub(super) fn read_text(&mut self, now: Instant) {
+        let text = std::mem::take(&mut self.text);
+        if !text.is_empty()
+            && let Some(run) = &mut self.power
+        {
+            run.handle_text(now);
+        }
+        let mut start = 0;
+        for (index, byte) in text.iter().enumerate() {
+            let Some(note) = self.console.push(*byte) else { continue };
+            if matches!(note, Note::BootLoader | Note::Kernel) {
+                // The whole line is the newcomer's, as far as it came in this piece.
+                let line = (index + 1).saturating_sub(self.console.line_bytes()).max(start);
+                self.tell_text(now, &text[start..line]);
+                start = line;
+            }
+            self.handle_note(now, note);
+        }
+        self.tell_text(now, &text[start..]);
+        self.text = text;
+        self.text.clear();
+    }
+
+    fn tell_text(&mut self, now: Instant, text: &[u8]) {
+        let source =
+            if self.is_driving() { ConsoleSource::BootLoader } else { ConsoleSource::Console };
+        self.events.push_console(source, text);
+        if self.is_driving() {
+            if let Some(driver) = &mut self.driver {
+                driver.handle_text(now, text);
+            }
+            self.read_driver(now);
+        }
+    }
+
+    fn handle_note(&mut self, now: Instant, note: Note) {
+        if self.is_deaf() {
+            return;
+        }
+        match note {
+            Note::BootLoader => self.handle_boot_loader_banner(now),
+            Note::Kernel => self.handle_kernel_banner(now),
+            Note::Panic if !matches!(self.phase, Phase::Off | Phase::Broken(_)) => {
+                if self.panic.is_none() {
+                    self.panic = Some((now + PANIC_COLLECTED, None));
+                    self.journey.overrule();
+                }
+            }
+            Note::Panic => {}
+            Note::PanicLine(line) => self.tell_panic(line),
+        }
+    }
+
+    fn handle_boot_loader_banner(&mut self, now: Instant) {
+        const WHY: &str = "the boot loader's banner";
+        if self.panic.is_some() {
+            return self.end_panic(now);
+        }
+        match self.phase {
+            Phase::Broken(_) => self.end_boot(now, WHY),
+            Phase::Unknown | Phase::Off => self.enter(now, Phase::PoweringOn, WHY),
+            Phase::PoweringOn => {
+                // A first stage has a banner of its own.
+                if let Some(driver) = &mut self.driver {
+                    driver.reset();
+                }
+            }
+            Phase::BootLoader | Phase::Booting(_) | Phase::Up(_) => {
+                let (was_up, was_reached) = (self.is_up(), self.journey.is_reached());
+                self.tell_rebooted(now, WHY);
+                if self.journey.is_reached() {
+                    self.journey.begin_again();
+                }
+                if was_up || was_reached || self.power.is_some() {
+                    self.enter(now, Phase::PoweringOn, WHY);
+                } else {
+                    let text = format!("the boot loader's banner came in the phase {}", self.phase);
+                    self.fail(now, Cause::Reset, text);
+                }
+            }
+        }
+        self.boot.is_ending = self.is_deaf();
+    }
+
+    fn handle_kernel_banner(&mut self, now: Instant) {
+        const WHY: &str = "the kernel's banner";
+        match self.phase {
+            Phase::Broken(_) => self.end_boot(now, WHY),
+            Phase::Unknown | Phase::Off | Phase::PoweringOn => {
+                let slot = self.slot_that_boots();
+                self.enter(now, Phase::Booting(slot), WHY);
+            }
+            Phase::BootLoader => {
+                let typed = self.driver.as_ref().and_then(|driver| driver.script_slot());
+                let slot = typed.unwrap_or_else(|| self.slot_that_boots());
+                self.enter(now, Phase::Booting(slot), WHY);
+            }
+            Phase::Booting(_) => {}
+            Phase::Up(slot) => {
+                self.tell_rebooted(now, WHY);
+                if self.journey.is_reached() {
+                    self.journey.begin_again();
+                }
+                self.enter(now, Phase::Booting(slot), WHY);
+            }
+        }
+        self.boot.is_ending = false;
+    }
+
+    /// The image that boots when nobody types: the master image, if another could be chosen; else whatever is wanted,
+    /// until its beacon says better.
+    fn slot_that_boots(&self) -> Slot {
+        match self.goal {
+            Some(Goal::Up(slot)) if self.driver.is_none() => slot,
+            _ => Slot::Master,
+        }
+    }
+
+    fn tell_panic(&mut self, line: String) {
+        if let Some((_, text @ None)) = &mut self.panic {
+            *text = Some(line.clone());
+            self.events.push(BoardEvent::Panic { text: line });
+        }
+    }
+
+    /// Enough was collected of a panic.
+    pub(super) fn end_panic(&mut self, now: Instant) {
+        let line = self.console.take_panic_line().unwrap_or_default();
+        self.tell_panic(line);
+        let Some((_, text)) = self.panic.take() else { return };
+        let was_ordered = self.journey.is_ordered();
+        self.break_down(now, Cause::Panic, text.unwrap_or_default());
+        if was_ordered {
+            // The owner has heard of the panic and set a goal since.
+            self.journey.begin();
+        }
+    }
+
+    fn tell_rebooted(&mut self, now: Instant, evidence: &str) {
+        if self.restart.is_none() {
+            self.events.push(BoardEvent::Rebooted { evidence: evidence.to_owned() });
+        }
+        self.end_boot(now, "the board was restarted");
+    }
+
+    /// What ran on the board runs no more.
+    pub(super) fn end_boot(&mut self, now: Instant, why: &str) {
+        self.end_session(now, why);
+        self.link.mute(now);
+        if let Some(id) = self.boot.id.take() {
+            self.boot.ended_id = Some(id);
+        }
+        self.boot.had_session = false;
+    }
+
+    /// There is no session any more: whoever waits for its answers is told.
+    pub(super) fn end_session(&mut self, now: Instant, why: &str) {
+        if self.link.is_open() {
+            self.link.mute(now);
+        }
+        if !std::mem::take(&mut self.boot.is_told_open) {
+            return;
+        }
+        self.events.push(BoardEvent::SessionClosed { reason: why.to_owned() });
+        self.client.handle_closed();
+        self.read_client(now);
+    }
+
+    /// The session ended by itself; the board may still run.
+    pub(super) fn lose_session(&mut self, now: Instant, why: &str) {
+        self.end_session(now, why);
+        if let Phase::Up(slot) = self.phase {
+            self.enter(now, Phase::Booting(slot), why);
+        }
+    }
+
+    /// Takes what the link has.
+    pub(super) fn read_link(&mut self, now: Instant) {
+        while let Some(heard) = self.link.poll_event().map(Heard::from) {
+            match heard {
+                Heard::Beacon(beacon) => self.handle_beacon(now, &beacon),
+                Heard::Opened(peer) => self.handle_opened(now, peer),
+                Heard::Closed(why) => self.lose_session(now, why),
+                Heard::Data(0, bytes) => {
+                    if self.client.handle_messages(now, &mut self.link, &bytes).is_err() {
+                        self.lose_session(now, "the agent's messages cannot be told apart");
+                    }
+                }
+                Heard::Data(stream, bytes) => self.events.push(BoardEvent::Data { stream, bytes }),
+                Heard::Finished(stream) => {
+                    self.client.handle_ended(now, stream);
+                    self.events.push(BoardEvent::Finished { stream });
+                }
+                Heard::Reset(stream) => {
+                    self.client.handle_ended(now, stream);
+                    self.events.push(BoardEvent::Reset { stream });
+                }
+            }
+        }
+        self.read_client(now);
+    }
+
+    fn handle_beacon(&mut self, now: Instant, beacon: &Beacon) {
+        let is_old = [self.boot.id, self.boot.ended_id].contains(&Some(beacon.boot_id));
+        if self.is_deaf() || self.boot.is_ending && is_old {
+            self.boot.ended_id = Some(beacon.boot_id);
+            return;
+        }
+        self.boot.is_ending = false;
+        self.learn_boot(now, beacon.boot_id);
+        let slot = slot_of(beacon.role);
+        match self.phase {
+            Phase::Broken(_) => {}
+            Phase::Booting(is) | Phase::Up(is) if is == slot => {}
+            _ => self.enter(now, Phase::Booting(slot), "the agent's beacon"),
+        }
+    }
+
+    fn handle_opened(&mut self, now: Instant, peer: Peer) {
+        if self.is_deaf()
+            || self.boot.is_ending
+            || matches!(self.phase, Phase::Broken(_) | Phase::Off)
+        {
+            return self.link.mute(now);
+        }
+        self.learn_boot(now, peer.boot_id);
+        let slot = slot_of(peer.role);
+        (self.boot.had_session, self.boot.is_told_open) = (true, true);
+        self.enter(now, Phase::Up(slot), "the agent opened a session");
+        self.events.push(BoardEvent::SessionOpened { slot, peer });
+    }
+
+    /// A boot has shown its id.
+    fn learn_boot(&mut self, now: Instant, id: [u8; 16]) {
+        if self.boot.id.is_some_and(|known| known != id) {
+            self.events.push(BoardEvent::Rebooted { evidence: "another boot id".to_owned() });
+            self.lose_session(now, "the board was restarted");
+            self.boot.ended_id = self.boot.id;
+            self.boot.had_session = false;
+            if self.journey.is_reached() {
+                self.journey.begin_again();
+            }
+        }
+        self.boot.id = Some(id);
+    }
+
+    /// Takes what became of requests.
+    pub(super) fn read_client(&mut self, now: Instant) {
+        while let Some(event) = Client::poll_event(&mut self.client) {
+            if !self.is_about_restart(now, &event) {
+                self.events.push(event);
+            }
+        }
+    }
+
+    /// Takes what the boot loader's driver found.
+    pub(super) fn read_driver(&mut self, now: Instant) {
+        let Some(driver) = &mut self.driver else { return };
+        if self.power.is_some() && driver.is_failed() {
+            return;
+        }
+        let Some(report) = driver.poll_report() else { return };
+        if !self.is_driving() || self.is_deaf() || self.panic.is_some() {
+            return;
+        }
+        match report {
+            Report::AtPrompt => self.enter(now, Phase::BootLoader, "the boot loader's prompt"),
+            Report::Failed(cause, text) => self.fail(now, cause, text),
+        }
+    }
+}
+
+impl From<Event<'_>> for Heard {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Beacon(beacon) => Self::Beacon(beacon),
+            Event::Opened(peer) => Self::Opened(peer),
+            Event::Closed(reason) => Self::Closed(close_reason(reason)),
+            Event::Data { stream, bytes } => Self::Data(stream, bytes.to_vec()),
+            Event::Finished { stream } => Self::Finished(stream),
+            Event::Reset { stream } => Self::Reset(stream),
+        }
+    }
+}
+
+/// A role that a newer agent may have is the test image's: never one to deploy from.
+fn slot_of(role: u8) -> Slot {
+    if role == 0 { Slot::Master } else { Slot::Test }
+}
+
+/// A panic's registers and call trace take about 4 KiB of text, which is 0.4 s at 115200 baud.
+const PANIC_COLLECTED: Duration = Duration::from_secs(2);

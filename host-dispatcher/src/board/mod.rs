@@ -1,0 +1,350 @@
+//! One board: its power, its boot loader, its console and the session with its agent.
+//!
+//! ```text
+//!   owner (job)     set_goal, request, write ──▶ ┌───────┐ ──▶ poll_action    connect, switch   ┐
+//!                   poll_event ◀──────────────── │ Board │ ──▶ poll_transmit  bytes            ├ shell (io)
+//!                                                └───────┘ ◀── handle_*       bytes, outcomes   ┘
+//! ```
+//!
+//! [`Board`] follows its goal by the table in [`phase`], and owns everything that happens on one line. It reads no
+//! clock and opens nothing. What it sends is decided by evidence: nothing before a beacon of this boot, except at the
+//! boot loader what a goal needs there. docs/board-lifecycle.md is its specification.
+//!
+//! * [`phase`], [`power`]: tables · `engine`, `switching`: carry their steps out, count tries · `evidence`: what the
+//!   line shows
+//! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
+
+pub mod boot_loader;
+pub mod client;
+pub mod console;
+mod engine;
+pub mod event;
+mod evidence;
+pub mod expect;
+pub mod phase;
+pub mod power;
+pub mod spec;
+mod switching;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Direction, RequestId};
+pub use console::ConsoleSource;
+pub use engine::Breakage;
+pub use event::{BoardAction, BoardEvent, Dropped, PowerState};
+pub use phase::{Action, Cause, Goal, Phase, Slot};
+pub use power::PowerOperation;
+pub use spec::BoardSpec;
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+use agent_core::link::{HostLink, LINE_MAX, Priority, Stats};
+use agent_core::time::{Duration, Instant};
+use agent_core::wire::Method;
+use boot_loader::Driver;
+use client::Client;
+use console::Console;
+use engine::Journey;
+use event::Events;
+use power::PowerRun;
+use switching::Connection;
+
+/// One board.
+#[derive(Debug)]
+pub struct Board {
+    spec: BoardSpec,
+    goal: Option<Goal>,
+    phase: Phase,
+    /// When the phase has lasted too long.
+    deadline: Option<Instant>,
+    journey: Journey,
+    connection: Connection,
+    power: Option<PowerRun>,
+    /// The request that asked the agent to restart the board.
+    restart: Option<RequestId>,
+    /// When enough was collected of a panic, and its line once that is known.
+    panic: Option<(Instant, Option<String>)>,
+    boot: evidence::Boot,
+    console: Console,
+    driver: Option<Driver>,
+    link: Box<HostLink>,
+    client: Client,
+    actions: VecDeque<BoardAction>,
+    events: Events,
+    text: Vec<u8>,
+}
+
+impl Board {
+    /// A board of which nothing is known, without a goal: nothing is done before [`Self::set_goal`]. `seed` makes
+    /// the link's nonces and should differ every time.
+    pub fn new(spec: BoardSpec, seed: u64) -> Self {
+        let is_off = spec.power.kind == spec::PowerKind::WithConnection;
+        let mut link = Box::new(HostLink::host(spec.line, (seed ^ seed >> 32) as u32));
+        link.set_answering(false);
+        Self {
+            goal: None,
+            phase: if is_off { Phase::Off } else { Phase::Unknown },
+            deadline: None,
+            journey: Journey::default(),
+            connection: Connection::default(),
+            power: None,
+            restart: None,
+            panic: None,
+            boot: evidence::Boot::default(),
+            console: Console::new(&spec),
+            driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
+            link,
+            client: Client::new(),
+            actions: VecDeque::new(),
+            events: Events::default(),
+            text: Vec::new(),
+            spec,
+        }
+    }
+
+    /// The connection is open.
+    pub fn handle_connected(&mut self, now: Instant) {
+        self.connection.opened();
+        if let Some(run) = &mut self.power {
+            run.handle_connected();
+        }
+        self.steer(now);
+    }
+
+    /// The connection is closed, or could not be opened; `why` is for people.
+    pub fn handle_disconnected(&mut self, now: Instant, why: &str) {
+        self.lose_connection(now, why);
+        self.steer(now);
+    }
+
+    /// Bytes came from the line.
+    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            let text = &mut self.text;
+            self.link.handle_input(now, piece, &mut |bytes| text.extend_from_slice(bytes));
+            self.read_text(now);
+            self.read_link(now);
+        }
+        self.steer(now);
+    }
+
+    /// The power command has ended.
+    pub fn handle_power(&mut self, now: Instant, result: Result<(), String>) {
+        if let Some(run) = &mut self.power {
+            run.handle_power(result);
+        }
+        self.steer(now);
+    }
+
+    /// The time of [`Self::poll_timeout`] has come (or some other; that does no harm).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.link.handle_timeout(now);
+        self.read_link(now);
+        if let Some(run) = &mut self.power {
+            run.handle_timeout(now);
+        }
+        if let Some(driver) = &mut self.driver {
+            driver.handle_timeout(now);
+        }
+        self.client.handle_timeout(now, &mut self.link);
+        self.read_driver(now);
+        self.handle_deadlines(now);
+        self.steer(now);
+    }
+
+    /// Says where the board shall be, from now on. Out of [`Phase::Broken`] only this leads.
+    pub fn set_goal(&mut self, now: Instant, goal: Goal) {
+        self.goal = Some(goal);
+        self.journey.begin();
+        if self.phase == Phase::Unknown {
+            self.deadline = None;
+        }
+        self.steer(now);
+    }
+
+    /// What is typed at the boot loader for an image from now on; the last command boots it.
+    pub fn set_boot_script(&mut self, slot: Slot, commands: Vec<String>) {
+        if let Some(driver) = &mut self.driver {
+            driver.set_script(slot, commands);
+        }
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &BoardSpec {
+        &self.spec
+    }
+
+    /// Where the board is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Where it shall be.
+    pub fn goal(&self) -> Option<Goal> {
+        self.goal
+    }
+
+    /// Whether it is where it shall be.
+    pub fn is_at_goal(&self) -> bool {
+        let is_steady = self.power.is_none() && self.panic.is_none();
+        is_steady && self.goal.is_some_and(|goal| phase::next(self.phase, goal) == Action::Rest)
+    }
+
+    /// What broke the board, while it is broken.
+    pub fn breakage(&self) -> Option<&Breakage> {
+        self.journey.breakage().filter(|_| matches!(self.phase, Phase::Broken(_)))
+    }
+
+    /// The last text of the line, at most 4 KiB.
+    pub fn console_tail(&self) -> String {
+        self.console.tail()
+    }
+
+    /// Whether an agent has a session.
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
+    /// A stream for the next request; `None` when all 16 are in use or there is no session.
+    pub fn open_stream(
+        &mut self,
+        now: Instant,
+        priority: Priority,
+        direction: Direction,
+    ) -> Option<u8> {
+        if self.link.is_open() { self.client.open_stream(now, priority, direction) } else { None }
+    }
+
+    /// Asks the agent something. `streams` are those that `body` names. Ends in exactly one event: `Answer`, `Failed`,
+    /// `Lost` or `Expired`.
+    pub fn request<T: Serialize>(
+        &mut self,
+        now: Instant,
+        method: Method,
+        body: &T,
+        streams: &[u8],
+        deadline: Duration,
+    ) -> RequestId {
+        let id = self.client.request(now, &mut self.link, method, body, streams, deadline);
+        self.read_client(now);
+        id
+    }
+
+    /// Hands over bytes of a stream to the board and returns how many were taken; none before its request was sent.
+    pub fn write(&mut self, stream: u8, bytes: &[u8]) -> usize {
+        if self.client.is_live(stream) { self.link.write(stream, bytes) } else { 0 }
+    }
+
+    /// Bytes that [`Self::write`] would take.
+    pub fn room(&self, stream: u8) -> usize {
+        if self.client.is_live(stream) { self.link.room(stream) } else { 0 }
+    }
+
+    /// Bytes of a stream that have not been put into a frame.
+    pub fn unsent(&self, stream: u8) -> usize {
+        self.link.unsent(stream)
+    }
+
+    /// Tells the agent that nothing more comes on a stream; `false` while its request has not been sent.
+    pub fn finish(&mut self, stream: u8) -> bool {
+        let is_live = self.client.is_live(stream);
+        if is_live {
+            self.link.finish(stream);
+        }
+        is_live
+    }
+
+    /// Gives a stream up, whichever its direction.
+    pub fn reset(&mut self, now: Instant, stream: u8) {
+        if self.client.is_live(stream) {
+            self.link.reset(stream);
+        }
+        self.client.handle_own_reset(now, stream);
+    }
+
+    /// The owner has consumed so many bytes of a stream from the board.
+    pub fn grant(&mut self, stream: u8, bytes: usize) {
+        self.link.grant(stream, bytes);
+    }
+
+    /// The next bytes for the line: typing, or one frame. The caller keeps at most two frames in the queues below.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if !self.connection.is_open() {
+            return None;
+        }
+        match self.phase {
+            Phase::PoweringOn | Phase::BootLoader => {
+                let bytes = self.driver.as_mut()?.poll_transmit(now)?;
+                self.events.push_console(ConsoleSource::Typed, &bytes);
+                Some(bytes)
+            }
+            Phase::Unknown | Phase::Booting(_) | Phase::Up(_) => {
+                let mut frame = [0; LINE_MAX];
+                self.client.pump(&mut self.link);
+                let length = self.link.poll_transmit(now, &mut frame);
+                self.read_link(now);
+                Some(frame[..length?].to_vec())
+            }
+            Phase::Off | Phase::Broken(_) => None,
+        }
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll_action(&mut self) -> Option<BoardAction> {
+        self.actions.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<BoardEvent> {
+        self.events.pop()
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_transmit`] must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let driver =
+            self.driver.as_ref().filter(|_| self.is_driving() && self.connection.is_open());
+        [
+            self.phase_deadline(),
+            self.link.poll_timeout(),
+            self.client.poll_timeout(),
+            self.connection.retry_at(),
+            self.panic.as_ref().map(|(at, _)| *at),
+            self.power.as_ref().and_then(PowerRun::poll_timeout),
+            driver.and_then(Driver::poll_timeout),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The link's counters.
+    pub fn stats(&self) -> &Stats {
+        self.link.stats()
+    }
+
+    /// The link's round trip, once it was measured in this session.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link.round_trip()
+    }
+
+    /// What was lost because the owner did not fetch it.
+    pub fn dropped(&self) -> Dropped {
+        self.events.dropped()
+    }
+
+    /// Messages from the agent that answered nothing that was asked.
+    pub fn stray_messages(&self) -> u64 {
+        self.client.strays()
+    }
+
+    /// Whether the boot loader has the line.
+    fn is_driving(&self) -> bool {
+        matches!(self.phase, Phase::PoweringOn | Phase::BootLoader)
+    }
+}
+
+/// Text and frames of one piece are handled one after the other, so their order is exact to so many bytes.
+const PIECE_BYTES: usize = 512;

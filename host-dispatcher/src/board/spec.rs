@@ -1,0 +1,188 @@
+//! What a [`Board`](super::Board) needs to know about its board, and how that follows from a lab file.
+
+use agent_core::link::{Coding, LineConfig};
+use agent_core::time::Duration;
+
+use super::phase::Slot;
+use crate::config::board_type;
+use crate::config::boot_loader::BootFrom;
+use crate::config::lab;
+use crate::config::power::Power;
+use crate::config::template::NoValue;
+
+/// Everything that does not change in the life of a [`Board`](super::Board).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoardSpec {
+    /// The board's name in the lab.
+    pub name: String,
+    /// What is expected of the line.
+    pub line: LineConfig,
+    /// How the power is switched.
+    pub power: PowerSpec,
+    /// The boot loader, if there is one that is to be driven.
+    pub boot_loader: Option<BootLoaderSpec>,
+    /// The text that shows that a kernel began.
+    pub kernel_banner: String,
+    /// Texts that show that a kernel died.
+    pub panics: Vec<String>,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+    /// Starts (power on, power cycle, restart) that one goal may take.
+    pub tries: u32,
+}
+
+/// How the power is switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerSpec {
+    /// Who switches.
+    pub kind: PowerKind,
+    /// How long the power stays off in a cycle, and how long the line must be silent to show that it is off.
+    pub settle: Duration,
+}
+
+/// Who switches the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerKind {
+    /// Nobody.
+    None,
+    /// Opening the connection switches on, closing it switches off: an emulator.
+    WithConnection,
+    /// Commands of the host.
+    Commands {
+        /// One of them switches off and on by itself.
+        has_cycle: bool,
+    },
+}
+
+/// A boot loader and what to type there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootLoaderSpec {
+    /// The text that shows that it began, at the start of a line.
+    pub banner: String,
+    /// The text during which a key stops the automatic boot.
+    pub autoboot: String,
+    /// What to type then.
+    pub interrupt: Vec<u8>,
+    /// The text that shows that it waits for a command.
+    pub prompt: String,
+    /// Texts in the answer to a command that show that it failed.
+    pub errors: Vec<String>,
+    /// The pause after each character typed.
+    pub character_delay: Option<Duration>,
+    /// The commands that boot the master image; the last one starts the kernel.
+    pub master: Vec<String>,
+    /// The same for the test image. [`Board::set_boot_script`](super::Board::set_boot_script) changes either.
+    pub test: Vec<String>,
+}
+
+/// How long each phase may take; see docs/board-lifecycle.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Waiting for any sign of a board of which nothing is known.
+    pub listen: Duration,
+    /// From power on to the boot loader's prompt.
+    pub boot_loader: Duration,
+    /// From a command at the boot loader to its prompt.
+    pub command: Duration,
+    /// From the last command to the kernel's banner.
+    pub kernel: Duration,
+    /// From the kernel's banner to a session.
+    pub beacon: Duration,
+}
+
+impl BoardSpec {
+    /// What the lab file says about a board. The test image boots from `testrootfs`, until the job says otherwise.
+    ///
+    /// # Errors
+    /// A place in a boot command for which there is no value.
+    pub fn from_lab(board: &lab::Board) -> Result<Self, NoValue> {
+        let board_type = &board.board_type;
+        let script = |slot, from| board_type.boot_script(slot, from, &board.name, "");
+        let boot_loader = match &board_type.boot {
+            None => None,
+            Some(boot) => Some(BootLoaderSpec {
+                banner: boot.loader.banner.clone(),
+                autoboot: boot.loader.autoboot.clone(),
+                interrupt: boot.loader.interrupt.clone().into_bytes(),
+                prompt: boot.loader.prompt.clone(),
+                errors: boot.loader.errors.clone(),
+                character_delay: boot.loader.character_delay.map(duration),
+                master: script(Slot::Master, BootFrom::Master)?,
+                test: script(Slot::Test, BootFrom::TestRootfs)?,
+            }),
+        };
+        Ok(Self {
+            name: board.name.clone(),
+            line: line_config(&board_type.line),
+            power: PowerSpec::from(&board.power),
+            boot_loader,
+            kernel_banner: board_type.kernel_banner.clone(),
+            panics: board_type.panics.clone(),
+            deadlines: Deadlines::from(&board_type.deadlines),
+            tries: TRIES,
+        })
+    }
+}
+
+impl From<&Power> for PowerSpec {
+    fn from(power: &Power) -> Self {
+        match power {
+            Power::None => Self { kind: PowerKind::None, settle: Duration::ZERO },
+            Power::WithConnection => {
+                Self { kind: PowerKind::WithConnection, settle: Duration::ZERO }
+            }
+            Power::Commands(commands) => Self {
+                kind: PowerKind::Commands { has_cycle: commands.cycle.is_some() },
+                settle: duration(commands.settle),
+            },
+        }
+    }
+}
+
+impl From<&board_type::Deadlines> for Deadlines {
+    fn from(deadlines: &board_type::Deadlines) -> Self {
+        Self {
+            listen: LISTEN,
+            boot_loader: duration(deadlines.boot_loader),
+            command: duration(deadlines.command),
+            kernel: duration(deadlines.kernel),
+            beacon: duration(deadlines.beacon),
+        }
+    }
+}
+
+fn line_config(line: &board_type::Line) -> LineConfig {
+    let coding = match line.coding {
+        board_type::Coding::TextSafe => Coding::TextSafe,
+        board_type::Coding::Binary => Coding::Binary,
+    };
+    LineConfig { coding, baud: line.baud }
+}
+
+fn duration(duration: std::time::Duration) -> Duration {
+    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// An agent without a session beacons every 2 s, and one whose host went away notices that within 7 s. The rest is
+/// for boards that were just switched on by hand and are close to their agent.
+pub const LISTEN: Duration = Duration::from_secs(20);
+
+/// LAVA's `failure_retry` for boots is 3 in most farms: enough for a lost character, few enough for a dead board.
+pub const TRIES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_lab_can_be_driven() {
+        let lab = lab::Lab::embedded();
+        let spec = BoardSpec::from_lab(&lab.boards[0]).unwrap();
+        assert_eq!(spec.power.kind, PowerKind::WithConnection);
+        assert_eq!(spec.line, LineConfig { coding: Coding::TextSafe, baud: 115_200 });
+        let boot_loader = spec.boot_loader.unwrap();
+        assert_eq!(boot_loader.prompt, "=> ");
+        assert_ne!(boot_loader.master, boot_loader.test);
+        assert!(boot_loader.master.last().unwrap().starts_with("bootz "));
+    }
+}

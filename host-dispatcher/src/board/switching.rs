@@ -1,0 +1,182 @@
+//! Switching the power and keeping the connection, as steps on the way to a goal.
+
+use super::Board;
+use super::boot_loader::Want;
+use super::event::{BoardAction, BoardEvent, PowerState};
+use super::phase::{Cause, Goal, Phase};
+use super::power::{PowerOperation, PowerRun, Progress, Step, plan};
+use super::spec::PowerKind;
+use agent_core::time::{Duration, Instant};
+
+/// The connection, as far as the shell has told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connection {
+    state: ConnectionState,
+    /// Why it is not open.
+    why: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ConnectionState {
+    #[default]
+    Closed,
+    Opening,
+    Open,
+    Retry(Instant),
+}
+
+impl Connection {
+    pub(super) fn opened(&mut self) {
+        self.state = ConnectionState::Open;
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == ConnectionState::Open
+    }
+
+    /// Why it is not open.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// The time to open it again has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.retry_at().is_some_and(|at| now >= at) {
+            self.state = ConnectionState::Closed;
+        }
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self.state {
+            ConnectionState::Retry(at) => Some(at),
+            _ => None,
+        }
+    }
+}
+
+impl Board {
+    /// Begins a power operation, if there is a switch and a try left.
+    pub(super) fn switch(&mut self, now: Instant, operation: PowerOperation, goal: Goal) {
+        if self.power.is_some() {
+            // Its command has still to end; the board was faster.
+            return;
+        }
+        if plan(self.spec.power.kind, operation).is_empty() {
+            if goal == Goal::Off {
+                let text = "the board has no power switch; switch it off by hand".to_owned();
+                return self.break_down(now, Cause::NoPower, text);
+            }
+            if matches!(self.phase, Phase::Broken(_)) {
+                self.enter(now, Phase::Unknown, "a new goal");
+            }
+            // Somebody may press its button, and its agent may come by itself.
+            self.ask_boot_loader(now, Want::Nothing);
+            self.deadline.get_or_insert(now + self.spec.deadlines.listen);
+            return;
+        }
+        if !self.journey.start(self.spec.tries) {
+            let text = format!(
+                "{} starts did not lead to the goal {goal}; the phase is {}",
+                self.spec.tries, self.phase
+            );
+            return self.break_down(now, Cause::WrongImage, text);
+        }
+        if self.phase != Phase::Off {
+            self.enter(now, Phase::Unknown, "the power is switched");
+        }
+        if operation != PowerOperation::On {
+            self.end_boot(now, "the power is switched off");
+            self.boot.is_ending = self.spec.power.kind != PowerKind::WithConnection;
+        }
+        self.power = Some(PowerRun::new(&self.spec.power, operation, self.connection.is_open()));
+        self.events.push(BoardEvent::Power { operation, state: PowerState::Started });
+        self.boot.is_on = false;
+        self.run_power(now);
+    }
+
+    /// Moves a power operation on.
+    pub(super) fn run_power(&mut self, now: Instant) {
+        let Some(run) = &mut self.power else { return };
+        let operation = run.operation();
+        if let Some(step) = run.poll_step(now) {
+            match step {
+                Step::Connect | Step::TryConnect => {
+                    self.connection.state = ConnectionState::Opening;
+                    self.actions.push_back(BoardAction::Connect);
+                }
+                Step::Disconnect => self.actions.push_back(BoardAction::Disconnect),
+                Step::Switch(operation) => self.actions.push_back(BoardAction::Power(operation)),
+                Step::Settle => {}
+            }
+            let is_on = matches!(
+                step,
+                Step::Connect | Step::Switch(PowerOperation::On | PowerOperation::Cycle)
+            );
+            if is_on {
+                // From here on the board may speak, whenever the switch says that it has switched.
+                if operation == PowerOperation::Cycle && step != Step::Switch(operation) {
+                    self.enter(now, Phase::Off, "the power is off");
+                }
+                self.boot.is_on = true;
+                self.enter(now, Phase::PoweringOn, "the power is switched on");
+            }
+            return;
+        }
+        match run.progress() {
+            Progress::Running => {}
+            Progress::Done => {
+                self.power = None;
+                self.events.push(BoardEvent::Power { operation, state: PowerState::Done });
+                if operation == PowerOperation::Off {
+                    self.boot.is_ending = false;
+                    self.enter(now, Phase::Off, "the power is off");
+                } else if self.phase == Phase::PoweringOn {
+                    self.set_deadline(now);
+                }
+            }
+            Progress::Failed(why) => {
+                let why = why.to_owned();
+                self.power = None;
+                self.events
+                    .push(BoardEvent::Power { operation, state: PowerState::Failed(why.clone()) });
+                self.fail(now, Cause::PowerFailed, why);
+            }
+        }
+    }
+
+    /// The connection is closed, or was not opened.
+    pub(super) fn lose_connection(&mut self, now: Instant, why: &str) {
+        self.connection.why = why.to_owned();
+        self.connection.state = if self.spec.power.kind == PowerKind::WithConnection {
+            ConnectionState::Closed
+        } else {
+            ConnectionState::Retry(now + RECONNECT_AFTER)
+        };
+        if let Some(run) = &mut self.power {
+            return run.handle_disconnected(why);
+        }
+        if self.spec.power.kind != PowerKind::WithConnection {
+            self.lose_session(now, "the connection was lost");
+            // Nor is a beacon of before answered now.
+            return self.link.mute(now);
+        }
+        self.end_boot(now, "the board went off");
+        match (self.goal, self.phase) {
+            (_, Phase::Off | Phase::Broken(_)) => {}
+            (None | Some(Goal::Off), _) => self.enter(now, Phase::Off, why),
+            _ => self.fail(now, Cause::WentOff, why.to_owned()),
+        }
+    }
+
+    /// A line that is no emulator's is listened to as long as there is a goal.
+    pub(super) fn keep_connected(&mut self) {
+        let is_kept = self.goal.is_some() && self.spec.power.kind != PowerKind::WithConnection;
+        if is_kept && !self.is_deaf() && self.connection.state == ConnectionState::Closed {
+            self.connection.state = ConnectionState::Opening;
+            self.actions.push_back(BoardAction::Connect);
+        }
+    }
+}
+
+/// An adapter that was pulled out and in again is back after about a second.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,355 @@
+//! What can be typed: the words of the command line, their help, and nothing else.
+//!
+//! Parsing ends here; what the words do is in [`command`](crate::command). Exit statuses are decided in
+//! [`verdict`](crate::job::verdict).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::connection::PowerOperation;
+use crate::config::value::Period;
+
+/// The whole command line.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "pumice",
+    bin_name = "pumice",
+    version,
+    about = "Tests Linux images on boards over nothing but the serial line.",
+    help_template = HELP,
+    after_help = EXAMPLES,
+    after_long_help = LONG_HELP,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that may stand before and after a command's words.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// The lab file; without it the lab is one emulated board, "qemu-01"
+    #[arg(long, global = true, value_name = "LAB")]
+    pub lab: Option<PathBuf>,
+    /// Write JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run one job in the foreground
+    #[command(after_help = "Examples:
+  pumice run examples/smoke.yaml
+  pumice --lab lab.yaml run job.yaml --board bbb-01 --out results
+  pumice run job.yaml --json | jq -r 'select(.event == \"test_ended\") | .suite + \" \" + .result'
+
+Exit status: 0 all passed, 1 a test failed, 2 usage, configuration or job error,
+3 infrastructure error, 4 timeout, 130 cancelled. Errors in files are found before a board is touched.")]
+    Run(RunArgs),
+    /// Run a command on a board, as if it ran here: streams, exit status, Ctrl-C
+    #[command(after_help = "Examples:
+  pumice exec qemu-01 -- uname -a
+  pumice exec qemu-01 --timeout 10s --env LANG=C -- sh -c 'dmesg | tail'")]
+    Exec(ExecArgs),
+    /// Copy a file to a board
+    #[command(after_help = "Example:
+  pumice push qemu-01 build/app /usr/local/bin/app")]
+    Push {
+        /// The board's name
+        board: String,
+        /// The file here
+        local: PathBuf,
+        /// The path on the board
+        remote: String,
+    },
+    /// Copy a file from a board
+    #[command(after_help = "Example:
+  pumice pull qemu-01 /var/log/messages .")]
+    Pull {
+        /// The board's name
+        board: String,
+        /// The path on the board
+        remote: String,
+        /// The file or folder here
+        local: PathBuf,
+    },
+    /// Write an image to a partition of a board, and verify it
+    #[command(after_help = "Example:
+  pumice deploy qemu-01 images/rootfs.ext4")]
+    Deploy {
+        /// The board's name
+        board: String,
+        /// The image
+        image: PathBuf,
+        /// The partition's label
+        #[arg(long, value_name = "LABEL", default_value = "testrootfs", value_parser = ["testrootfs", "testboot"])]
+        partition: String,
+    },
+    /// Show what is known of a board: agent, kernel, memory, partitions, addresses
+    Info {
+        /// The board's name
+        board: String,
+    },
+    /// Switch a board's power
+    #[command(after_help = "Example:
+  pumice power bbb-01 cycle")]
+    Power {
+        /// The board's name
+        board: String,
+        /// What to do
+        #[arg(value_parser = power_operation())]
+        operation: PowerOperation,
+    },
+    /// Reboot a board through its agent
+    Reboot {
+        /// The board's name
+        board: String,
+    },
+    /// Show a board's raw line, and type on it
+    Console {
+        /// The board's name
+        board: String,
+    },
+    /// Check files without touching a board: jobs, labs, board types
+    #[command(after_help = "Examples:
+  pumice check job.yaml lab.yaml
+  pumice check --lab lab.yaml job.yaml        also: does the lab have such a board?
+
+Exit status: 0 all are in order, 2 otherwise.")]
+    Check {
+        /// The files; what each is is told by its keys
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// List the board types that ship in this program, or show the file of one
+    #[command(after_help = "Examples:
+  pumice board-types
+  pumice board-types show qemu-virt-armv7 > board-types/my-board.yaml")]
+    BoardTypes {
+        /// Without it: list
+        #[command(subcommand)]
+        action: Option<BoardTypesAction>,
+    },
+    /// Print a script that completes pumice's words in a shell
+    #[command(after_help = "Example:
+  pumice completions bash > ~/.local/share/bash-completion/completions/pumice")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `pumice run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The job file
+    pub job: PathBuf,
+    /// The board to run on, instead of the one that the job asks for
+    #[arg(long, value_name = "NAME")]
+    pub board: Option<String>,
+    /// The folder that gets the run directory
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+}
+
+/// `pumice exec`.
+#[derive(Args, Clone, Debug)]
+pub struct ExecArgs {
+    /// The board's name
+    pub board: String,
+    /// Kill the command after this time: 500ms, 30s, 5m, 1h
+    #[arg(long, value_name = "PERIOD", value_parser = period)]
+    pub timeout: Option<Duration>,
+    /// The folder to run in, on the board
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// A variable of the command's environment; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// `pumice board-types …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BoardTypesAction {
+    /// Show the file of a board type, ready to be copied and changed
+    Show {
+        /// The board type's name
+        name: String,
+    },
+}
+
+fn power_operation() -> impl TypedValueParser<Value = PowerOperation> {
+    let words = PossibleValuesParser::new(PowerOperation::ALL.map(PowerOperation::as_str));
+    words.map(|word| {
+        PowerOperation::ALL
+            .into_iter()
+            .find(|known| known.as_str() == word)
+            .unwrap_or(PowerOperation::Off)
+    })
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>().map(Period::duration).map_err(|error| error.to_string())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+/// The groups stand here because clap lists all commands as one; a test sees that none is forgotten.
+const HELP: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Jobs:
+  run          Run one job in the foreground
+  check        Check job, lab and board type files without touching a board
+
+Hands on a board, through its agent:
+  exec         Run a command, as if it ran here
+  push, pull   Copy a file to the board, from the board
+  deploy       Write an image to a partition, and verify it
+  info         Show agent, kernel, memory, partitions, addresses
+  reboot       Reboot
+
+Hands on a board, without an agent:
+  power        Switch the power: on, off, cycle
+  console      Show the raw line, and type on it
+
+This program:
+  board-types  List the board types that ship in it, or show one
+  completions  Print a script that completes its words in a shell
+
+Options:
+{options}{after-help}
+";
+
+const EXAMPLES: &str = "\
+Examples:
+  pumice run examples/smoke.yaml             one job on the emulated board
+  pumice --lab lab.yaml run job.yaml         the same in your lab
+  pumice exec qemu-01 -- uname -a            one command on a board
+
+`pumice COMMAND --help` teaches a command, `pumice --help` the exit statuses.";
+
+const LONG_HELP: &str = "\
+Examples:
+  pumice run examples/smoke.yaml             one job on the emulated board
+  pumice --lab lab.yaml run job.yaml         the same in your lab
+  pumice exec qemu-01 -- uname -a            one command on a board
+
+The lab: without --lab, pumice knows one board, \"qemu-01\" of the type qemu-virt-armv7. It is emulated: the
+dispatcher starts qemu-system-arm with real U-Boot. `pumice board-types show qemu-virt-armv7` shows how.
+
+Exit status:
+    0   all tests passed
+    1   a test failed, or the image under test did (TestError)
+    2   wrong usage, a file that cannot be meant so, or a job that cannot be done
+        (ConfigurationError, JobError)
+    3   power, line, board or disk of the lab (InfrastructureError)
+    4   something took longer than it may (Timeout)
+  130   cancelled
+
+Colours are left out when NO_COLOR is set or the output is no terminal.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("pumice").chain(words.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_before_and_after() {
+        for words in [
+            "--lab x --json run job.yaml",
+            "run job.yaml --json --lab x",
+            "--json run --lab x job.yaml",
+        ] {
+            let cli = parse(words).unwrap();
+            assert!(cli.global.json && cli.global.lab == Some("x".into()), "{words}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_command_and_status() {
+        let mut command = Cli::command();
+        let names: Vec<String> =
+            command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let long = command.render_long_help().to_string();
+        let short = command.render_help().to_string();
+        for name in names {
+            assert!(short.contains(&name) && long.contains(&name), "{name} is missing in the help");
+        }
+        for status in ["    0   ", "    1   ", "    2   ", "    3   ", "    4   ", "  130   "] {
+            assert!(long.contains(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn words() {
+        let Command::Exec(exec) =
+            parse("exec qemu-01 --timeout 10s --env A=b=c -- ls -l --json").unwrap().command
+        else {
+            panic!("exec is expected");
+        };
+        assert_eq!(exec.command, ["ls", "-l", "--json"]);
+        assert_eq!(
+            (exec.timeout, exec.env),
+            (Some(Duration::from_secs(10)), vec![("A".into(), "b=c".into())])
+        );
+        assert!(matches!(
+            parse("power b cycle").unwrap().command,
+            Command::Power { operation: PowerOperation::Cycle, .. }
+        ));
+        let Command::Run(run) = parse("run j").unwrap().command else { panic!("run is expected") };
+        assert_eq!((run.out, run.board), ("runs".into(), None));
+        assert!(matches!(
+            parse("board-types").unwrap().command,
+            Command::BoardTypes { action: None }
+        ));
+    }
+
+    #[test]
+    fn wrong_words_exit_with_2() {
+        for words in [
+            "frobnicate",
+            "run",
+            "exec b ls",
+            "power b up",
+            "exec b --timeout never -- ls",
+            "deploy b i --partition master",
+        ] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
+        }
+    }
+}

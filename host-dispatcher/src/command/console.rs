@@ -1,0 +1,86 @@
+//! `pumice console`: a board's raw line on this terminal.
+//!
+//! Text of the line is shown as it comes, and what is typed goes to the line as it is. Frames of an agent are no text
+//! and are not shown; none is answered. Ctrl-] ends it, as in telnet.
+
+use std::io::{IsTerminal, Write};
+
+use agent_core::link::{Coding, HostLink, LineConfig};
+
+use super::hands_on::{Claimed, claim, configuration, fail};
+use crate::cli::Global;
+use crate::config::board_type;
+use crate::config::lab::BoardWish;
+use crate::io::clock;
+use crate::io::event::{BoardEvent, IoEvent};
+use crate::io::signals::Signal;
+use crate::io::terminal::RawMode;
+use crate::script::Fault;
+
+/// Ends the console.
+const ESCAPE: u8 = 0x1D;
+
+/// Shows the line until Ctrl-], the end of the line, or, where input is no terminal, a signal.
+pub fn console(global: &Global, board: &str) -> u8 {
+    match try_console(global, board) {
+        Ok(()) => 0,
+        Err(fault) => fail(&fault),
+    }
+}
+
+fn try_console(global: &Global, board: &str) -> Result<(), Fault> {
+    let mut claimed = claim(global, &BoardWish::named(board))?;
+    let raw = RawMode::enter().map_err(|error| configuration(format!("the terminal: {error}")))?;
+    if raw.is_some() {
+        let _ = write!(std::io::stderr(), "pumice: the line of {board}; Ctrl-] ends\r\n");
+    }
+    let outcome = show(&mut claimed);
+    drop(raw);
+    outcome
+}
+
+fn show(claimed: &mut Claimed) -> Result<(), Fault> {
+    let line = &claimed.board.board_type.line;
+    let coding = match line.coding {
+        board_type::Coding::TextSafe => Coding::TextSafe,
+        board_type::Coding::Binary => Coding::Binary,
+    };
+    // Only its demultiplexer is used.
+    let mut link = Box::new(HostLink::host(LineConfig { coding, baud: line.baud }, 1));
+    link.set_answering(false);
+    let is_terminal = std::io::stdin().is_terminal();
+    let (board, endpoint) = claimed.line();
+    let reactor = claimed.reactor();
+    // Without a standard input there is nothing to type.
+    let _ = reactor.listen_to_stdin(true);
+    reactor.connect(board, endpoint);
+    let mut out = std::io::stdout();
+    loop {
+        let events = reactor.turn(None).map_err(|error| Fault::infrastructure(error.to_string()))?;
+        for event in events {
+            match event {
+                IoEvent::Board(_, BoardEvent::Bytes(bytes)) => {
+                    let mut text = Vec::new();
+                    link.handle_input(clock::now(), &bytes, &mut |console| text.extend_from_slice(console));
+                    while link.poll_event().is_some() {}
+                    if out.write_all(&text).and_then(|()| out.flush()).is_err() {
+                        return Ok(());
+                    }
+                }
+                IoEvent::Board(_, BoardEvent::Disconnected(why)) => return Err(Fault::infrastructure(why)),
+                IoEvent::Stdin(bytes) => {
+                    let escape = bytes.iter().position(|byte| *byte == ESCAPE && is_terminal);
+                    let typed = &bytes[..escape.unwrap_or(bytes.len())];
+                    if reactor.write(board, typed) < typed.len() {
+                        let _ = write!(std::io::stderr(), "\r\npumice: the line takes no more; dropped\r\n");
+                    }
+                    if escape.is_some() {
+                        return Ok(());
+                    }
+                }
+                IoEvent::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}

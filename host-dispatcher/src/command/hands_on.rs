@@ -1,0 +1,138 @@
+//! What every command that touches a board does first and last: find it in the lab, lock it, wire it, drive a script,
+//! and let go.
+
+use std::io::Write;
+
+use crate::board::{Board, BoardSpec, Goal};
+use crate::cli::Global;
+use crate::config::lab::{self, BoardWish, Lab};
+use crate::config::power::Power;
+use crate::config::value::Name;
+use crate::io::clock;
+use crate::io::connection::Endpoint;
+use crate::io::drive::{Wiring, drive};
+use crate::io::emulator::{BoardFolder, Folders};
+use crate::io::event_loop::Reactor;
+use crate::job::verdict::ErrorClass;
+use crate::report;
+use crate::script::observer::{Narrator, Observer};
+use crate::script::{Bench, Fault};
+
+/// A board that this process has for itself.
+pub(super) struct Claimed {
+    pub(super) board: lab::Board,
+    wiring: Wiring,
+    reactor: Reactor,
+    _folder: BoardFolder,
+}
+
+/// The lab that was named, or the embedded one.
+pub(super) fn lab(global: &Global) -> Result<Lab, Fault> {
+    match &global.lab {
+        Some(path) => Lab::load(path).map_err(|error| configuration(error.to_string())),
+        None => Ok(Lab::embedded()),
+    }
+}
+
+/// Finds a board in the lab and locks it.
+pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> {
+    let lab = lab(global)?;
+    let board = lab.find(wish).map_err(|error| configuration(error.to_string()))?.clone();
+    let mut folders = Folders::from_environment().map_err(configuration)?;
+    if let Some(images) = &lab.images {
+        folders.images.clone_from(images);
+    }
+    let name: Name = board.name.parse().map_err(|_| configuration("no name of a board"))?;
+    let folder = BoardFolder::claim(&folders, &name).map_err(Fault::infrastructure)?;
+    let values = folder.values(&folders, board.board_type.emulator.as_ref()).map_err(configuration)?;
+    let endpoint = Endpoint::new(&board.connection, &values)
+        .map_err(|error| configuration(error.to_string()))?;
+    let reactor = Reactor::new()
+        .map_err(|error| Fault::infrastructure(format!("the event loop cannot start: {error}")))?;
+    let wiring = Wiring { endpoint, power: board.power.clone(), values };
+    Ok(Claimed { board, wiring, reactor, _folder: folder })
+}
+
+impl Claimed {
+    /// Drives a script on the board and ends what was started for it.
+    pub(super) fn drive<T>(
+        &mut self,
+        observer: Box<dyn Observer>,
+        script: impl AsyncFnOnce(&Bench) -> T,
+    ) -> Result<T, Fault> {
+        let spec = BoardSpec::from_lab(&self.board).map_err(|error| configuration(error.to_string()))?;
+        let (now, wall) = (clock::now(), clock::wall());
+        let bench = Bench::new(Board::new(spec, seed(wall)), observer, now, wall);
+        let outcome = drive(&mut self.reactor, &self.wiring, &bench, script(&bench));
+        let closed = self.reactor.close();
+        outcome
+            .and_then(|outcome| closed.map(|()| outcome))
+            .map_err(|error| Fault::infrastructure(format!("the event loop failed: {error}")))
+    }
+
+    /// Its number and its line, for a loop without a board.
+    pub(super) fn line(&self) -> (usize, Endpoint) {
+        (0, self.wiring.endpoint.clone())
+    }
+
+    /// The loop.
+    pub(super) fn reactor(&mut self) -> &mut Reactor {
+        &mut self.reactor
+    }
+
+    /// Whether standard input is listened to.
+    pub(super) fn listen_to_stdin(&mut self, listen: bool) -> std::io::Result<()> {
+        self.reactor.listen_to_stdin(listen)
+    }
+
+    /// The way to an agent: an emulated or switched board is started into the master image; where nobody can switch,
+    /// whatever agent answers is taken.
+    pub(super) fn agent_goal(&self) -> Goal {
+        match self.board.board_type.boot {
+            Some(_) => Goal::Up(crate::board::Slot::Master),
+            None => Goal::AnyUp,
+        }
+    }
+
+    /// Whether the board was started by this process alone, and ends with it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.board.power == Power::WithConnection
+    }
+}
+
+/// Runs a hands-on script in a session with an agent, and tells its outcome.
+pub(super) fn with_agent<T>(
+    global: &Global,
+    name: &str,
+    script: impl AsyncFnOnce(&Bench, &lab::Board) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let mut claimed = claim(global, &BoardWish::named(name))?;
+    let board = claimed.board.clone();
+    let (goal, is_ours) = (claimed.agent_goal(), claimed.is_ours());
+    let observer = Box::new(Narrator::new(report::for_process(false)));
+    claimed.drive(observer, async |bench| {
+        bench.cancelable(bench.reach(goal)).await?;
+        let outcome = script(bench, &board).await;
+        if is_ours {
+            bench.shut_down().await;
+        }
+        outcome
+    })?
+}
+
+/// Says what went wrong and returns the exit status.
+pub(super) fn fail(fault: &Fault) -> u8 {
+    let _ = writeln!(std::io::stderr(), "pumice: {}: {}", fault.class.as_str(), fault.message);
+    fault.class.exit_status()
+}
+
+pub(super) fn configuration(message: impl Into<String>) -> Fault {
+    Fault { class: ErrorClass::ConfigurationError, message: message.into() }
+}
+
+/// Differs from run to run; nothing secret hangs on it.
+pub(super) fn seed(wall: jiff::Timestamp) -> u64 {
+    let nanoseconds = wall.as_nanosecond() as u64;
+    nanoseconds ^ u64::from(std::process::id()) << 32
+}
+

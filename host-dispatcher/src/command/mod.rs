@@ -1,0 +1,61 @@
+//! What the words of the command line do: one file a command. Exit statuses come from
+//! [`verdict`](crate::job::verdict), or, for `exec`, from the command on the board.
+
+pub mod board_types;
+pub mod check;
+pub mod completions;
+pub mod console;
+pub mod deploy;
+pub mod exec;
+pub mod files;
+pub mod info;
+pub mod power;
+pub mod run;
+
+mod boot_image;
+mod hands_on;
+
+use std::io::{self, Write};
+
+use crate::cli::{Cli, Command};
+
+/// Exit status of a file, option or job that cannot be used.
+const STATUS_USAGE: u8 = 2;
+
+/// Does what was typed and returns the exit status.
+pub fn run(cli: &Cli) -> u8 {
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
+    let global = &cli.global;
+    let outcome = match &cli.command {
+        Command::Run(args) => return run::run(global, args),
+        Command::Exec(args) => return exec::exec(global, args),
+        Command::Push { board, local, remote } => return files::push(global, board, local, remote),
+        Command::Pull { board, remote, local } => return files::pull(global, board, remote, local),
+        Command::Deploy { board, image, partition } => {
+            return deploy::deploy(global, board, image, partition);
+        }
+        Command::Info { board } => return info::info(global, board),
+        Command::Power { board, operation } => return power::power(global, board, *operation),
+        Command::Reboot { board } => return power::reboot(global, board),
+        Command::Console { board } => return console::console(global, board),
+        Command::Check { files } => {
+            check::check(files, global.lab.as_deref(), global.json, &mut out, &mut errors)
+        }
+        Command::BoardTypes { action } => {
+            board_types::board_types(action.as_ref(), global.json, &mut out, &mut errors)
+        }
+        Command::Completions { shell } => completions::completions(*shell, &mut out).map(|()| 0),
+    };
+    // A reader that has seen enough closes the pipe: no error of ours.
+    match outcome.and_then(|status| out.flush().map(|()| status)) {
+        Ok(status) => status,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+/// Says what is wrong, in one line.
+fn complain(message: &str) -> u8 {
+    let _ = writeln!(io::stderr(), "pumice: {message}");
+    STATUS_USAGE
+}

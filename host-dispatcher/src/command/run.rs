@@ -1,0 +1,110 @@
+//! `pumice run`: one job on one board, in the foreground.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use jiff::Timestamp;
+
+use super::boot_image::boot_image;
+use super::hands_on::{claim, configuration, fail, seed};
+use crate::cli::{Global, RunArgs};
+use crate::config::lab::BoardWish;
+use crate::io::clock;
+use crate::job::event::{Event, LogRecord, STORE_VERSION};
+use crate::job::spec::Job;
+use crate::report;
+use crate::script::job::{self, JobRun};
+use crate::script::observer::{Observer, Recorder};
+use crate::script::{Bench, Fault};
+use crate::store::run_dir::RunDir;
+
+/// Runs the job; the exit status is the verdict's.
+pub fn run(global: &Global, args: &RunArgs) -> u8 {
+    match try_run(global, args) {
+        Ok(status) => status,
+        Err(fault) => fail(&fault),
+    }
+}
+
+fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
+    let job = Job::load(&args.job).map_err(|error| configuration(error.to_string()))?;
+    let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
+    let mut claimed = claim(global, &wish)?;
+    let board_type = claimed.board.board_type.clone();
+    let boot_image = boot_image(&job, &board_type)?;
+    let started = clock::now();
+    let wall = clock::wall();
+    let dir = RunDir::create(&args.out, &job.name, wall, seed(wall)).map_err(stored)?;
+    dir.keep_job(&job.source).map_err(stored)?;
+    let run = dir.name().to_owned();
+    let recorder = Recorder::new(dir, report::for_process(global.json));
+    let shared = Shared(Rc::new(RefCell::new(recorder)));
+    shared.0.borrow_mut().event(
+        wall,
+        Event::RunStarted {
+            run: run.clone(),
+            job: job.name.clone(),
+            board: claimed.board.name.clone(),
+            board_type: board_type.name.clone(),
+            dispatcher_version: env!("CARGO_PKG_VERSION").to_owned(),
+            store_version: STORE_VERSION,
+        },
+    );
+    let board = claimed.board.name.clone();
+    let job_run = JobRun {
+        job: &job,
+        run: &run,
+        board: &board,
+        board_type: &board_type,
+        boot_image: boot_image.as_ref().map(|image| image.image.clone()),
+    };
+    let driven = claimed.drive(Box::new(shared.clone()), async |bench: &Bench| {
+        job::run(bench, &job_run).await;
+        bench.line_statistics()
+    });
+    let mut recorder = shared.0.borrow_mut();
+    let wall = clock::wall();
+    let link = match driven {
+        Ok(link) => link,
+        Err(Fault { class, message }) => {
+            recorder.event(wall, Event::Error { class, message, console_tail: String::new() });
+            serde_json::Value::Null
+        }
+    };
+    let seconds = job_seconds(clock::now().since(started));
+    recorder.finish(wall, seconds, &link)
+}
+
+fn job_seconds(period: agent_core::time::Duration) -> f64 {
+    crate::script::deploy::seconds(period)
+}
+
+fn stored(error: crate::store::StoreError) -> Fault {
+    Fault::infrastructure(error.to_string())
+}
+
+/// The recorder belongs to the bench while it lives, and to the end of the run after it.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Recorder>>);
+
+impl Observer for Shared {
+    fn board_event(&mut self, wall: Timestamp, event: &crate::board::BoardEvent) {
+        self.0.borrow_mut().board_event(wall, event);
+    }
+
+    fn event(&mut self, wall: Timestamp, event: Event) {
+        self.0.borrow_mut().event(wall, event);
+    }
+
+    fn log(&mut self, record: &LogRecord) {
+        self.0.borrow_mut().log(record);
+    }
+
+    fn tick(&mut self) {
+        self.0.borrow_mut().tick();
+    }
+
+    fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
+        self.0.borrow_mut().with_run_dir(work);
+    }
+}

@@ -1,0 +1,475 @@
+//! Board types: what all boards of one make have in common.
+//!
+//! Owns the form of a board type file and the types that ship in the program. Guarantees that a [`BoardType`] with a
+//! boot loader also has the partitions and kernel arguments that its commands need.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::boot_loader::{
+    self, BootContext, BootFrom, BootLoader, BootLoaderOrNone, BySlot, KernelArgsForm, Partitions,
+};
+use super::connection::{BAUDS, Connection};
+use super::power::Power;
+use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};
+use super::value::{Name, Period};
+use super::yaml::{self, Examples, FileError, Spanned, place};
+use crate::job::event::Slot;
+
+/// What all boards of one make have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoardType {
+    /// The name that labs and jobs use.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// How the line is reached, where that comes with the type (an emulator).
+    pub connection: Option<Connection>,
+    /// How the power is switched, where that comes with the type.
+    pub power: Power,
+    /// The files of an emulated board.
+    pub emulator: Option<Emulator>,
+    /// The line as the board sees it.
+    pub line: Line,
+    /// How to boot; nothing where an agent is at the line's other end already.
+    pub boot: Option<Boot>,
+    /// The text that shows that a kernel began.
+    pub kernel_banner: String,
+    /// Texts that show that a kernel died.
+    pub panics: Vec<String>,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+}
+
+/// How a board is brought from its boot loader to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// The boot loader.
+    pub loader: BootLoader,
+    /// The partitions that its commands load from.
+    pub partitions: Partitions,
+    /// What the kernels are told.
+    pub kernel_args: BySlot<Template>,
+}
+
+/// The files of an emulated board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emulator {
+    /// The disk image that `{disk}` is an overlay of; never written to.
+    pub disk_base: Template,
+}
+
+/// The line as the board sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The line's device on the board.
+    #[serde(default = "default_console")]
+    pub console: String,
+    /// Its rate.
+    #[serde(default = "default_baud")]
+    pub baud: u32,
+    /// How frames from the board are coded.
+    #[serde(default = "default_coding")]
+    pub coding: Coding,
+}
+
+/// How frames from the board are coded; `docs/protocol.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coding {
+    /// Between and inside console text.
+    TextSafe,
+    /// On a line that carries nothing else.
+    Binary,
+}
+
+/// How long each phase may take before the board is held to be stuck in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From power on to the boot loader's first text.
+    pub boot_loader: Duration,
+    /// From a command typed at the boot loader to its prompt.
+    pub command: Duration,
+    /// From the last command to the kernel's first text.
+    pub kernel: Duration,
+    /// From the kernel's first text to the agent's beacon.
+    pub beacon: Duration,
+}
+
+impl BoardType {
+    /// The board type in a text. `file` is the name to show in errors.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn from_str(file: &str, text: &str) -> Result<Self, FileError> {
+        let form: Spanned<BoardTypeForm> = yaml::from_str(file, text, EXAMPLES)?;
+        let whole = place(&form);
+        let form = form.value;
+        let boot = boot_of(file, whole, form.boot_loader, form.partitions, form.kernel_args)?;
+        if !BAUDS.contains(&form.line.value.baud) {
+            let message = format!("{} is no rate of a line", form.line.value.baud);
+            return Err(FileError::at(file, place(&form.line), message).mend("write baud: 115200"));
+        }
+        for text in form.panics.iter().flatten().chain(&form.kernel_banner) {
+            if !(1..=boot_loader::WATCHED_BYTES_MAX).contains(&text.value.len()) {
+                let message =
+                    format!("a text of 1 to {} bytes is expected", boot_loader::WATCHED_BYTES_MAX);
+                return Err(FileError::at(file, place(text), message));
+            }
+        }
+        check_power(
+            file,
+            form.power.as_ref(),
+            form.connection.as_ref().map(|connection| &connection.value),
+        )?;
+        check_disk(file, form.connection.as_ref(), form.emulator.is_some())?;
+        let deadline =
+            |given: Option<Period>, default: Duration| given.map_or(default, Period::duration);
+        Ok(Self {
+            name: form.name.as_str().to_owned(),
+            description: form.description,
+            connection: form.connection.map(|connection| connection.value),
+            power: form.power.map_or(Power::None, |power| power.value),
+            emulator: form
+                .emulator
+                .map(|emulator| Emulator { disk_base: emulator.disk.base.template }),
+            line: form.line.value,
+            boot,
+            kernel_banner: form
+                .kernel_banner
+                .map_or_else(|| KERNEL_BANNER.into(), |banner| banner.value),
+            panics: form.panics.map_or_else(
+                || vec![KERNEL_PANIC.into()],
+                |list| list.into_iter().map(|text| text.value).collect(),
+            ),
+            deadlines: Deadlines {
+                boot_loader: deadline(form.deadlines.boot_loader, Deadlines::default().boot_loader),
+                command: deadline(form.deadlines.command, Deadlines::default().command),
+                kernel: deadline(form.deadlines.kernel, Deadlines::default().kernel),
+                beacon: deadline(form.deadlines.beacon, Deadlines::default().beacon),
+            },
+        })
+    }
+
+    /// The board type in a file.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        Self::from_str(&path.display().to_string(), &yaml::read(path)?)
+    }
+
+    /// The board types that ship in the program.
+    pub fn shipped() -> Vec<Self> {
+        SHIPPED
+            .iter()
+            .map(|shipped| match Self::from_str(&format!("{}.yaml", shipped.name), shipped.text) {
+                Ok(board_type) => board_type,
+                Err(error) => unreachable!("a test reads the same text: {error}"),
+            })
+            .collect()
+    }
+
+    /// A board type that ships in the program.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::shipped().into_iter().find(|board_type| board_type.name == name)
+    }
+
+    /// The text of a shipped board type's file: what `pumice board-types show` prints.
+    pub fn shipped_text(name: &str) -> Option<&'static str> {
+        SHIPPED.iter().find(|shipped| shipped.name == name).map(|shipped| shipped.text)
+    }
+
+    /// What to type at the boot loader, in order; nothing where there is none.
+    ///
+    /// # Errors
+    /// A place in a command for which there is no value.
+    pub fn boot_script(
+        &self,
+        slot: Slot,
+        from: BootFrom,
+        board: &str,
+        run: &str,
+    ) -> Result<Vec<String>, NoValue> {
+        let Some(boot) = &self.boot else { return Ok(Vec::new()) };
+        let context =
+            BootContext { board, run, partitions: boot.partitions, kernel_args: &boot.kernel_args };
+        boot.loader.script(slot, from, &context)
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            boot_loader: Duration::from_secs(30),
+            command: Duration::from_secs(60),
+            kernel: Duration::from_secs(30),
+            beacon: Duration::from_secs(90),
+        }
+    }
+}
+
+/// Refuses power that goes with a connection which has no child.
+pub(super) fn check_power(
+    file: &str,
+    power: Option<&Spanned<Power>>,
+    connection: Option<&Connection>,
+) -> Result<(), FileError> {
+    match power {
+        Some(power)
+            if power.value == Power::WithConnection
+                && !matches!(connection, Some(Connection::Exec { .. })) =>
+        {
+            let message = "power: with-connection needs a connection that starts a child";
+            Err(FileError::at(file, place(power), message)
+                .mend("write connection: {exec: […]}, or power: {on: …, off: …}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_disk(
+    file: &str,
+    connection: Option<&Spanned<Connection>>,
+    has_disk: bool,
+) -> Result<(), FileError> {
+    let Some(connection) = connection else { return Ok(()) };
+    let Connection::Exec { argv } = &connection.value else { return Ok(()) };
+    if !has_disk && argv.iter().any(|word| word.uses(Placeholder::Disk)) {
+        return Err(FileError::at(
+            file,
+            place(connection),
+            "{disk} is used, and the type has no disk",
+        )
+        .mend("add emulator: {disk: {base: \"{images}/…\"}}"));
+    }
+    Ok(())
+}
+
+fn boot_of(
+    file: &str,
+    whole: yaml::Place,
+    loader: Option<Spanned<BootLoaderOrNone>>,
+    partitions: Option<Spanned<Partitions>>,
+    kernel_args: Option<KernelArgsForm>,
+) -> Result<Option<Boot>, FileError> {
+    let Some(loader) = loader else { return Ok(None) };
+    let at_loader = place(&loader);
+    let BootLoaderOrNone::Some(loader) = loader.value else { return Ok(None) };
+    let missing = |key: &str, mend: &str| {
+        FileError::at(file, whole, format!("missing key \"{key}\", which a boot loader needs"))
+            .mend(mend)
+    };
+    let partitions = partitions.ok_or_else(|| {
+        missing("partitions", "add \"partitions: {master: 1, testboot: 2, testrootfs: 3}\"")
+    })?;
+    let Partitions { master, testboot, testrootfs } = partitions.value;
+    let different = master != testboot && master != testrootfs && testboot != testrootfs;
+    if !different
+        || [master, testboot, testrootfs]
+            .iter()
+            .any(|number| !(1..=PARTITIONS_MAX).contains(number))
+    {
+        let message = format!("partitions are three different numbers from 1 to {PARTITIONS_MAX}");
+        return Err(FileError::at(file, place(&partitions), message));
+    }
+    let kernel_args = kernel_args.ok_or_else(|| {
+        missing("kernel_args", "add \"kernel_args: {master: console=…, test: console=…}\"")
+    })?;
+    let loader = loader.check().map_err(|(key, message)| {
+        FileError::at(file, at_loader, format!("boot_loader: {key}: {message}"))
+    })?;
+    Ok(Some(Boot {
+        loader,
+        partitions: partitions.value,
+        kernel_args: boot_loader::kernel_args(kernel_args),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoardTypeForm {
+    name: Name,
+    #[serde(default)]
+    description: String,
+    connection: Option<Spanned<Connection>>,
+    power: Option<Spanned<Power>>,
+    emulator: Option<EmulatorForm>,
+    line: Spanned<Line>,
+    partitions: Option<Spanned<Partitions>>,
+    boot_loader: Option<Spanned<BootLoaderOrNone>>,
+    kernel_banner: Option<Spanned<String>>,
+    panics: Option<Vec<Spanned<String>>>,
+    kernel_args: Option<KernelArgsForm>,
+    #[serde(default)]
+    deadlines: DeadlinesForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EmulatorForm {
+    disk: DiskForm,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskForm {
+    base: TextIn<OnHost>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeadlinesForm {
+    boot_loader: Option<Period>,
+    command: Option<Period>,
+    kernel: Option<Period>,
+    beacon: Option<Period>,
+}
+
+fn default_console() -> String {
+    "/dev/console".into()
+}
+
+fn default_baud() -> u32 {
+    115_200
+}
+
+fn default_coding() -> Coding {
+    Coding::TextSafe
+}
+
+struct Shipped {
+    name: &'static str,
+    text: &'static str,
+}
+
+const SHIPPED: &[Shipped] = &[
+    Shipped { name: "generic", text: include_str!("../../board-types/generic.yaml") },
+    Shipped {
+        name: "qemu-virt-armv7",
+        text: include_str!("../../board-types/qemu-virt-armv7.yaml"),
+    },
+];
+
+/// GPT has room for 128.
+const PARTITIONS_MAX: u32 = 128;
+/// The first text of every Linux kernel on ARM; arch/arm/kernel/setup.c and arch/arm64/kernel/setup.c.
+const KERNEL_BANNER: &str = "Booting Linux on physical CPU";
+/// kernel/panic.c, `vpanic`.
+const KERNEL_PANIC: &str = "Kernel panic - not syncing";
+
+pub(super) const EXAMPLES: Examples = &[
+    ("name", "name: beaglebone-black"),
+    ("line", "line: {console: /dev/ttyS0, baud: 115200}"),
+    ("kind", "kind: u-boot"),
+    ("prompt", "prompt: \"=> \""),
+    ("commands", "commands: {master: [COMMAND, …], test: [COMMAND, …]}"),
+    ("disk", "disk: {base: \"{images}/…\"}"),
+    ("base", "base: \"{images}/…\""),
+    ("on", "on: COMMAND"),
+    ("off", "off: COMMAND"),
+    ("exec", "exec: [PROGRAM, ARGUMENT, …]"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_types_are_read_and_named_as_listed() {
+        for shipped in SHIPPED {
+            let file = format!("{}.yaml", shipped.name);
+            let board_type =
+                BoardType::from_str(&file, shipped.text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(board_type.name, shipped.name);
+            assert!(!board_type.description.is_empty());
+        }
+        assert!(BoardType::by_name("generic").unwrap().boot.is_none());
+    }
+
+    #[test]
+    fn the_emulated_board_boots_each_slot() {
+        let board_type = BoardType::by_name("qemu-virt-armv7").unwrap();
+        let master =
+            board_type.boot_script(Slot::Master, BootFrom::Master, "qemu-01", "r").unwrap();
+        assert_eq!(
+            master,
+            [
+                "virtio scan",
+                "load virtio 0:1 ${kernel_addr_r} /boot/vmlinuz",
+                "load virtio 0:1 ${ramdisk_addr_r} /boot/initrd.img",
+                "setenv bootargs console=ttyAMA0 root=PARTLABEL=master rw init=/sbin/pumice-agent -- --role master",
+                "bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdtcontroladdr}",
+            ]
+        );
+        let test = board_type
+            .boot_script(Slot::Test, BootFrom::TestBoot, "qemu-01", "2012-smoke-abc")
+            .unwrap();
+        assert_eq!(test[1], "load virtio 0:2 ${kernel_addr_r} /vmlinuz");
+        assert!(
+            test[3].ends_with("init=/.pumice/agent -- --role test --run 2012-smoke-abc"),
+            "{}",
+            test[3]
+        );
+    }
+
+    #[test]
+    fn mistakes() {
+        let boot = "boot_loader: {kind: u-boot, prompt: x, commands: {master: [a], test: [a]}}\n";
+        for (text, expected) in [
+            (
+                "name: a\n",
+                "t.yaml:1: missing key \"line\": add \"line: {console: /dev/ttyS0, baud: 115200}\"",
+            ),
+            (
+                "name: a/b\nline: {}\n",
+                "t.yaml:1: \"a/b\" cannot be a name: use 1 to 64 letters, digits and . _ -, a letter or digit first",
+            ),
+            (
+                "name: a\nline: {coding: ascii}\n",
+                "t.yaml:2: unknown word \"ascii\": known are text-safe, binary",
+            ),
+            ("name: a\nline: {baud: 5}\n", "t.yaml:2: 5 is no rate of a line: write baud: 115200"),
+            (
+                "name: a\nline: {}\nboot_loader: grub\n",
+                "t.yaml:3: \"grub\" is no boot loader: write none, or {kind: u-boot, prompt: …, commands: …}",
+            ),
+            (
+                "name: a\nline: {}\nboot_loader: {kind: grub}\n",
+                "t.yaml:3: unknown word \"grub\": known are u-boot",
+            ),
+            (
+                "name: a\nline: {}\nboot_loader:\n  kind: u-boot\n  prompt: x\n  commands:\n    master: [a]\n    test: [\"load {boot_prt}\"]\n",
+                "t.yaml:8: unknown placeholder {boot_prt}: did you mean \"boot_part\"?",
+            ),
+            (
+                &format!("name: a\nline: {{}}\n{boot}"),
+                "t.yaml:1: missing key \"partitions\", which a boot loader needs: add \"partitions: {master: 1, testboot: 2, testrootfs: 3}\"",
+            ),
+            (
+                &format!(
+                    "name: a\nline: {{}}\npartitions: {{master: 1, testboot: 1, testrootfs: 3}}\n{boot}"
+                ),
+                "t.yaml:3: partitions are three different numbers from 1 to 128",
+            ),
+            (
+                "name: a\nline: {}\npower: with-connection\n",
+                "t.yaml:3: power: with-connection needs a connection that starts a child: write connection: {exec: […]}, or power: {on: …, off: …}",
+            ),
+            (
+                "name: a\nline: {}\nconnection: {exec: [qemu, \"{disk}\"]}\n",
+                "t.yaml:3: {disk} is used, and the type has no disk: add emulator: {disk: {base: \"{images}/…\"}}",
+            ),
+            (
+                "name: a\nline: {}\ndeadlines: {beacon: 0s}\n",
+                "t.yaml:3: a period of time must be more than 0 and at most 7 days",
+            ),
+        ] {
+            let error = BoardType::from_str("t.yaml", text).unwrap_err().to_string();
+            assert_eq!(error, expected, "{text}");
+        }
+    }
+}

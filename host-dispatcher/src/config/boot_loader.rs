@@ -1,0 +1,262 @@
+//! How a boot loader is talked to: the last place where text on the line is matched.
+//!
+//! Owns the texts to wait for and the commands to type, as a board type gives them. What is typed when is the board's
+//! business.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::template::{InBootLoader, InKernelArgs, NoValue, Placeholder, Template, TextIn, Values};
+use super::value::{Period, shorten};
+use crate::job::event::Slot;
+
+/// A boot loader's prompt and what to type there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootLoader {
+    /// Which program it is.
+    pub kind: BootLoaderKind,
+    /// The text that shows that it began.
+    pub banner: String,
+    /// The text during which a key stops the automatic boot.
+    pub autoboot: String,
+    /// What to type then.
+    pub interrupt: String,
+    /// The text that shows that it waits for a command.
+    pub prompt: String,
+    /// Texts that end the wait for a prompt or a kernel at once: the boot will not succeed.
+    pub errors: Vec<String>,
+    /// The pause after each character typed, for boot loaders whose UART has no FIFO.
+    pub character_delay: Option<Duration>,
+    /// What to type to boot, by slot. The last command starts the kernel and has no prompt after it.
+    pub commands: BySlot<Vec<Template>>,
+}
+
+/// The boot loaders that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootLoaderKind {
+    /// Das U-Boot.
+    UBoot,
+}
+
+/// One value for the master image, one for the test image.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BySlot<T> {
+    /// For the master image.
+    pub master: T,
+    /// For the test image.
+    pub test: T,
+}
+
+/// The partitions of a board's disk, by number, counted from 1 as boot loaders do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partitions {
+    /// The master image.
+    pub master: u32,
+    /// Kernel and boot files of the test image, where they are not in `testrootfs`.
+    pub testboot: u32,
+    /// The root file system of the test image.
+    pub testrootfs: u32,
+}
+
+/// Where the kernel is loaded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootFrom {
+    /// `/boot` of the master image.
+    Master,
+    /// The top folder of the partition `testboot`.
+    TestBoot,
+    /// `/boot` of the partition `testrootfs`.
+    TestRootfs,
+}
+
+impl<T> BySlot<T> {
+    /// The value for a slot.
+    pub fn get(&self, slot: Slot) -> &T {
+        match slot {
+            Slot::Master => &self.master,
+            Slot::Test => &self.test,
+        }
+    }
+
+    fn map<U>(self, mut change: impl FnMut(T) -> U) -> BySlot<U> {
+        BySlot { master: change(self.master), test: change(self.test) }
+    }
+}
+
+impl BootLoader {
+    /// The commands that boot `slot`, ready to type, in order. `board` and `run` fill `{board}` and `{run}`.
+    ///
+    /// # Errors
+    /// A place for which there is no value.
+    pub fn script(
+        &self,
+        slot: Slot,
+        from: BootFrom,
+        context: &BootContext<'_>,
+    ) -> Result<Vec<String>, NoValue> {
+        let partitions = context.partitions;
+        let (boot_part, boot_dir) = match from {
+            BootFrom::Master => (partitions.master, "/boot/"),
+            BootFrom::TestBoot => (partitions.testboot, "/"),
+            BootFrom::TestRootfs => (partitions.testrootfs, "/boot/"),
+        };
+        let rootfs_part = match slot {
+            Slot::Master => partitions.master,
+            Slot::Test => partitions.testrootfs,
+        };
+        let values = Values::new()
+            .with(Placeholder::RootfsPart, rootfs_part.to_string())
+            .with(Placeholder::Board, context.board)
+            .with(Placeholder::Run, context.run);
+        let bootargs = context.kernel_args.get(slot).expand(&values)?;
+        let values = values
+            .with(Placeholder::BootPart, boot_part.to_string())
+            .with(Placeholder::BootDir, boot_dir)
+            .with(Placeholder::Bootargs, bootargs);
+        self.commands.get(slot).iter().map(|command| command.expand(&values)).collect()
+    }
+}
+
+/// What [`BootLoader::script`] needs to know beside the boot loader.
+#[derive(Clone, Copy, Debug)]
+pub struct BootContext<'a> {
+    /// The board's name.
+    pub board: &'a str,
+    /// The run's name.
+    pub run: &'a str,
+    /// The board type's partitions.
+    pub partitions: Partitions,
+    /// The board type's kernel arguments.
+    pub kernel_args: &'a BySlot<Template>,
+}
+
+/// A boot loader as it stands in a board type file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BootLoaderForm {
+    kind: BootLoaderKind,
+    #[serde(default = "u_boot_banner")]
+    banner: String,
+    #[serde(default = "u_boot_autoboot")]
+    autoboot: String,
+    #[serde(default = "u_boot_interrupt")]
+    interrupt: String,
+    prompt: String,
+    #[serde(default)]
+    errors: Vec<String>,
+    character_delay: Option<Period>,
+    commands: BySlot<Vec<TextIn<InBootLoader>>>,
+}
+
+/// `none`, or a map.
+pub(super) enum BootLoaderOrNone {
+    None,
+    Some(Box<BootLoaderForm>),
+}
+
+impl<'de> Deserialize<'de> for BootLoaderOrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BootLoaderVisitor;
+
+        impl<'de> Visitor<'de> for BootLoaderVisitor {
+            type Value = BootLoaderOrNone;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("boot_loader: none or {kind: u-boot, …}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<BootLoaderOrNone, E> {
+                if text == "none" {
+                    return Ok(BootLoaderOrNone::None);
+                }
+                Err(E::custom(format_args!(
+                    "\"{}\" is no boot loader: write none, or {{kind: u-boot, prompt: …, commands: …}}",
+                    shorten(text)
+                )))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<BootLoaderOrNone, M::Error> {
+                let form = BootLoaderForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(BootLoaderOrNone::Some(Box::new(form)))
+            }
+        }
+
+        deserializer.deserialize_any(BootLoaderVisitor)
+    }
+}
+
+/// `kernel_args` as it stands in a board type file.
+pub(super) type KernelArgsForm = BySlot<TextIn<InKernelArgs>>;
+
+impl BootLoaderForm {
+    /// The checked boot loader, or the key that is wrong and why.
+    pub(super) fn check(self) -> Result<BootLoader, (&'static str, String)> {
+        for (key, text) in
+            [("banner", &self.banner), ("autoboot", &self.autoboot), ("prompt", &self.prompt)]
+        {
+            if !(1..=WATCHED_BYTES_MAX).contains(&text.len()) {
+                return Err((key, format!("a text of 1 to {WATCHED_BYTES_MAX} bytes is expected")));
+            }
+        }
+        let few = self.errors.len() <= ERRORS_MAX;
+        if !few || self.errors.iter().any(|text| !(1..=WATCHED_BYTES_MAX).contains(&text.len())) {
+            return Err((
+                "errors",
+                format!(
+                    "at most {ERRORS_MAX} texts of 1 to {WATCHED_BYTES_MAX} bytes are expected"
+                ),
+            ));
+        }
+        for commands in [&self.commands.master, &self.commands.test] {
+            if !(1..=COMMANDS_MAX).contains(&commands.len()) {
+                return Err((
+                    "commands",
+                    format!(
+                        "1 to {COMMANDS_MAX} commands are expected for each of master and test"
+                    ),
+                ));
+            }
+        }
+        Ok(BootLoader {
+            kind: self.kind,
+            banner: self.banner,
+            autoboot: self.autoboot,
+            interrupt: self.interrupt,
+            prompt: self.prompt,
+            errors: self.errors,
+            character_delay: self.character_delay.map(Period::duration),
+            commands: self
+                .commands
+                .map(|list| list.into_iter().map(|text| text.template).collect()),
+        })
+    }
+}
+
+pub(super) fn kernel_args(form: KernelArgsForm) -> BySlot<Template> {
+    form.map(|text| text.template)
+}
+
+fn u_boot_banner() -> String {
+    "U-Boot ".into()
+}
+
+fn u_boot_autoboot() -> String {
+    "Hit any key to stop autoboot".into()
+}
+
+fn u_boot_interrupt() -> String {
+    " ".into()
+}
+
+/// Texts to wait for are compared with the end of what has arrived; so much of it is kept.
+pub const WATCHED_BYTES_MAX: usize = 128;
+/// Each is searched in everything that arrives.
+const ERRORS_MAX: usize = 32;
+/// The longest boot scripts in LAVA's device types have about twenty.
+const COMMANDS_MAX: usize = 64;

@@ -1,0 +1,304 @@
+//! How a board's line is reached.
+//!
+//! In files a connection is a word (`serial:/dev/ttyUSB0?baud=115200`, `tcp://host:port`, `unix:PATH`) or, for a child
+//! process, a map (`exec: [argv…]`). Nothing is opened here.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::template::{NoValue, OnHost, Template, TextIn, Values};
+use super::value::shorten;
+
+/// Where the bytes of a board's line come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// Standard input and output of a child process: an emulator, or a program that reaches the line.
+    Exec {
+        /// Its words, at least one.
+        argv: Vec<Template>,
+    },
+    /// A Unix stream socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A TCP port that carries the line's bytes and nothing else.
+    Tcp {
+        /// A name or an address; an IPv6 address without its brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A serial device of this host, or a pseudo-terminal.
+    Serial {
+        /// The device; `/dev/serial/by-path/…` stays the same over restarts.
+        path: PathBuf,
+        /// Its rate; in a [`Board`](super::lab::Board) always some (else the board type's).
+        baud: Option<u32>,
+    },
+}
+
+/// What can be asked of a board's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerOperation {
+    /// Switch on.
+    On,
+    /// Switch off.
+    Off,
+    /// Off, wait, on.
+    Cycle,
+}
+
+impl Connection {
+    /// The words of a child process with their places filled in; nothing for other connections.
+    ///
+    /// # Errors
+    /// A place for which there is no value.
+    pub fn argv(&self, values: &Values) -> Result<Option<Vec<String>>, NoValue> {
+        match self {
+            Self::Exec { argv } => {
+                argv.iter().map(|word| word.expand(values)).collect::<Result<_, _>>().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The same connection; a serial device without a rate gets this one.
+    #[must_use]
+    pub fn with_default_baud(mut self, default: u32) -> Self {
+        if let Self::Serial { baud, .. } = &mut self {
+            baud.get_or_insert(default);
+        }
+        self
+    }
+}
+
+impl FromStr for Connection {
+    type Err = ConnectionError;
+
+    fn from_str(text: &str) -> Result<Self, ConnectionError> {
+        use ConnectionError as E;
+        if let Some(rest) = text.strip_prefix("serial:") {
+            let (path, query) =
+                rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+            let baud = query.map(baud_of).transpose()?;
+            return Ok(Self::Serial { path: some_path(path)?, baud });
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix { path: some_path(path.strip_prefix("//").unwrap_or(path))? });
+        }
+        if let Some(rest) = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("tcp:")) {
+            let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or(E::TcpForm)?;
+            let host =
+                host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            let port = port.parse().ok().filter(|port| *port != 0).ok_or(E::TcpForm)?;
+            let fits = !host.is_empty()
+                && host.len() <= HOST_LENGTH_MAX
+                && !host
+                    .contains(|c: char| c.is_whitespace() || c.is_control() || "/@[]".contains(c));
+            return if fits {
+                Ok(Self::Tcp { host: host.to_owned(), port })
+            } else {
+                Err(E::TcpForm)
+            };
+        }
+        match text.split_once(':') {
+            Some((scheme @ ("telnet" | "rfc2217"), _)) => Err(E::NotYet(scheme.to_owned())),
+            Some(("exec", _)) => Err(E::ExecForm),
+            _ => Err(E::Unknown(shorten(text))),
+        }
+    }
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec { argv } => {
+                write!(f, "exec:{}", argv.first().map_or("", |word| word.source()))
+            }
+            Self::Unix { path } => write!(f, "unix:{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Serial { path, baud: Some(baud) } => {
+                write!(f, "serial:{}?baud={baud}", path.display())
+            }
+            Self::Serial { path, baud: None } => write!(f, "serial:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Connection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ConnectionVisitor;
+
+        impl<'de> Visitor<'de> for ConnectionVisitor {
+            type Value = Connection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a connection: {FORMS}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Connection, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Connection, M::Error> {
+                let ExecForm { exec } =
+                    ExecForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                if exec.is_empty() || exec.len() > ARGV_WORDS_MAX {
+                    return Err(de::Error::custom(ConnectionError::ExecForm));
+                }
+                Ok(Connection::Exec { argv: exec.into_iter().map(|word| word.template).collect() })
+            }
+        }
+
+        deserializer.deserialize_any(ConnectionVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExecForm {
+    exec: Vec<TextIn<OnHost>>,
+}
+
+impl PowerOperation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::On, Self::Off, Self::Cycle];
+
+    /// The word, as it stands on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Cycle => "cycle",
+        }
+    }
+}
+
+impl fmt::Display for PowerOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+fn some_path(text: &str) -> Result<PathBuf, ConnectionError> {
+    if text.is_empty() || text.contains('\0') {
+        Err(ConnectionError::NoPath)
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+fn baud_of(query: &str) -> Result<u32, ConnectionError> {
+    let number =
+        query.strip_prefix("baud=").ok_or_else(|| ConnectionError::SerialOption(shorten(query)))?;
+    let baud = number.parse().map_err(|_| ConnectionError::Baud(shorten(number)))?;
+    if BAUDS.contains(&baud) { Ok(baud) } else { Err(ConnectionError::Baud(shorten(number))) }
+}
+
+/// From a teletype's rate to what a fast USB adapter does.
+pub(super) const BAUDS: std::ops::RangeInclusive<u32> = 300..=12_000_000;
+/// A host name's length, RFC 1035 §2.3.4.
+const HOST_LENGTH_MAX: usize = 255;
+/// The longest emulator commands have some hundred words.
+const ARGV_WORDS_MAX: usize = 1024;
+const FORMS: &str =
+    "serial:PATH?baud=115200, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}";
+
+/// Why a text is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionError {
+    /// None of the known forms.
+    Unknown(String),
+    /// A form that is known and not supported.
+    NotYet(String),
+    /// `exec` that is not a list of at least one word.
+    ExecForm,
+    /// `tcp` without a host or a port.
+    TcpForm,
+    /// `serial` or `unix` without a path.
+    NoPath,
+    /// A word after `?` that is not `baud=`.
+    SerialOption(String),
+    /// A rate that is no number, or none of a line.
+    Baud(String),
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(text) => write!(f, "\"{text}\" is no connection: write {FORMS}"),
+            Self::NotYet(scheme) => {
+                write!(f, "{scheme} is not supported yet: use tcp:// with a raw port")
+            }
+            Self::ExecForm => f.write_str(
+                "exec needs the words of a command: write {exec: [PROGRAM, ARGUMENT, …]}",
+            ),
+            Self::TcpForm => f.write_str("tcp needs a host and a port: write tcp://HOST:PORT"),
+            Self::NoPath => {
+                f.write_str("a path is missing: write serial:/dev/ttyUSB0?baud=115200 or unix:PATH")
+            }
+            Self::SerialOption(text) => {
+                write!(f, "unknown option \"{text}\": only ?baud=RATE is known")
+            }
+            Self::Baud(text) => write!(
+                f,
+                "\"{text}\" is no rate of a line: write a number from {} to {}",
+                BAUDS.start(),
+                BAUDS.end()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConnectionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        for text in [
+            "serial:/dev/ttyUSB0?baud=115200",
+            "serial:/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0",
+            "tcp://farm.example:2001",
+            "tcp://[::1]:2001",
+            "unix:/run/line.sock",
+        ] {
+            assert_eq!(text.parse::<Connection>().unwrap().to_string(), text);
+        }
+        let serial: Connection = "serial:/dev/ttyS0".parse().unwrap();
+        let with_rate = Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(9600) };
+        assert_eq!(serial.with_default_baud(9600), with_rate);
+    }
+
+    #[test]
+    fn mistakes() {
+        for (text, expected) in [
+            ("telnet://farm:1", "telnet is not supported yet: use tcp:// with a raw port"),
+            ("rfc2217://farm:1", "rfc2217 is not supported yet: use tcp:// with a raw port"),
+            ("tcp://farm", "tcp needs a host and a port: write tcp://HOST:PORT"),
+            ("tcp://farm:0", "tcp needs a host and a port: write tcp://HOST:PORT"),
+            ("tcp://:80", "tcp needs a host and a port: write tcp://HOST:PORT"),
+            ("unix:", "a path is missing: write serial:/dev/ttyUSB0?baud=115200 or unix:PATH"),
+            (
+                "serial:/dev/x?baud=fast",
+                "\"fast\" is no rate of a line: write a number from 300 to 12000000",
+            ),
+            ("serial:/dev/x?parity=n", "unknown option \"parity=n\": only ?baud=RATE is known"),
+            (
+                "/dev/ttyUSB0",
+                "\"/dev/ttyUSB0\" is no connection: write serial:PATH?baud=115200, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}",
+            ),
+        ] {
+            assert_eq!(text.parse::<Connection>().unwrap_err().to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Labs: the boards of one dispatcher.
+//!
+//! A [`Board`] that comes out of here has its type, its connection and its power: what the lab does not say comes from
+//! the board type. Without a lab file there is one lab, embedded here: an emulated board.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::board_type::{self, BoardType};
+use super::connection::Connection;
+use super::power::Power;
+use super::value::Name;
+use super::yaml::{self, Examples, FileError, Spanned, did_you_mean, place};
+
+/// The boards of one dispatcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lab {
+    /// The lab file; nothing for the embedded lab.
+    pub file: Option<PathBuf>,
+    /// The folder that `{images}` stands for, where the lab says so.
+    pub images: Option<PathBuf>,
+    /// The boards, at least one, in the file's order.
+    pub boards: Vec<Board>,
+}
+
+/// One board of a lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Board {
+    /// Its name, alone in its lab.
+    pub name: String,
+    /// Its type.
+    pub board_type: BoardType,
+    /// How its line is reached.
+    pub connection: Connection,
+    /// How its power is switched.
+    pub power: Power,
+    /// What jobs may ask for beside the type.
+    pub tags: Vec<String>,
+}
+
+/// The board that a job or a command asks for. What is not named is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BoardWish {
+    /// This board.
+    pub name: Option<String>,
+    /// A board of this type.
+    pub board_type: Option<String>,
+    /// A board with all of these tags.
+    pub tags: Vec<String>,
+}
+
+impl Lab {
+    /// The lab without a lab file: one emulated board of the type `qemu-virt-armv7`, named `qemu-01`.
+    pub fn embedded() -> Self {
+        match Self::from_str("the embedded lab", EMBEDDED, |_| Ok(Vec::new())) {
+            Ok(lab) => lab,
+            Err(error) => unreachable!("a test reads the same text: {error}"),
+        }
+    }
+
+    /// The lab in a text. `file` is the name to show in errors; `types_in` reads the board types of a folder that the
+    /// lab names.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn from_str(
+        file: &str,
+        text: &str,
+        types_in: impl FnOnce(&Path) -> Result<Vec<BoardType>, FileError>,
+    ) -> Result<Self, FileError> {
+        let form: LabForm = yaml::from_str(file, text, EXAMPLES)?;
+        let mut types: HashMap<String, BoardType> = BoardType::shipped()
+            .into_iter()
+            .map(|board_type| (board_type.name.clone(), board_type))
+            .collect();
+        if let Some(folder) = &form.board_types {
+            types.extend(
+                types_in(folder)?
+                    .into_iter()
+                    .map(|board_type| (board_type.name.clone(), board_type)),
+            );
+        }
+        if form.boards.value.is_empty() {
+            return Err(FileError::at(file, place(&form.boards), "the lab has no board")
+                .mend("add \"- {name: bbb-01, type: generic, connection: …}\""));
+        }
+        let mut lines: HashMap<String, u32> = HashMap::new();
+        let mut boards = Vec::with_capacity(form.boards.value.len());
+        for form in form.boards.value {
+            let at = place(&form.name);
+            if let Some(line) = lines.insert(form.name.value.as_str().to_owned(), at.line) {
+                let message =
+                    format!("the board {} stands in line {line} already", form.name.value);
+                return Err(
+                    FileError::at(file, at, message).mend("give each board a name of its own")
+                );
+            }
+            boards.push(board_of(file, form, &types)?);
+        }
+        Ok(Self { file: None, images: form.images, boards })
+    }
+
+    /// The lab in a file. Folders that it names are relative to it.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        let text = yaml::read(path)?;
+        let mut lab = Self::from_str(&path.display().to_string(), &text, |folder| {
+            load_types(&base.join(folder))
+        })?;
+        lab.images = lab.images.map(|images| base.join(images));
+        lab.file = Some(path.to_owned());
+        Ok(lab)
+    }
+
+    /// The board of a name.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub fn board(&self, name: &str) -> Result<&Board, WishError> {
+        self.boards
+            .iter()
+            .find(|board| board.name == name)
+            .ok_or_else(|| WishError::NoSuchName(name.to_owned(), did_you_mean(name, self.names())))
+    }
+
+    /// The first board that has everything that is asked for.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub fn find(&self, wish: &BoardWish) -> Result<&Board, WishError> {
+        if let Some(name) = &wish.name {
+            let board = self.board(name)?;
+            return if wish.is_met_by(board) {
+                Ok(board)
+            } else {
+                Err(WishError::NotSo(name.clone()))
+            };
+        }
+        self.boards.iter().find(|board| wish.is_met_by(board)).ok_or_else(|| {
+            let boards = self.boards.iter().take(BOARDS_LISTED_MAX);
+            let mut list: Vec<String> =
+                boards.map(|board| format!("{} ({})", board.name, board.board_type.name)).collect();
+            if self.boards.len() > BOARDS_LISTED_MAX {
+                list.push("…".into());
+            }
+            WishError::None(wish.describe(), list.join(", "))
+        })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.boards.iter().map(|board| board.name.as_str())
+    }
+}
+
+impl BoardWish {
+    /// A wish for the board of this name.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    fn is_met_by(&self, board: &Board) -> bool {
+        self.name.as_ref().is_none_or(|name| *name == board.name)
+            && self.board_type.as_ref().is_none_or(|name| *name == board.board_type.name)
+            && self.tags.iter().all(|tag| board.tags.contains(tag))
+    }
+
+    fn describe(&self) -> String {
+        let of_type = self.board_type.as_ref().map(|name| format!("of the type {name}"));
+        let tags =
+            (!self.tags.is_empty()).then(|| format!("with the tags {}", self.tags.join(", ")));
+        of_type.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn load_types(folder: &Path) -> Result<Vec<BoardType>, FileError> {
+    let name = folder.display().to_string();
+    let fail = |error: std::io::Error| {
+        FileError::whole(&name, format!("the lab's board_types folder cannot be read: {error}"))
+    };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            paths.push(path);
+        }
+        if paths.len() > TYPES_MAX {
+            return Err(FileError::whole(&name, format!("more than {TYPES_MAX} board types")));
+        }
+    }
+    // The order of a folder is chance; two files with one name must give the same type every time.
+    paths.sort();
+    paths.iter().map(|path| BoardType::load(path)).collect()
+}
+
+fn board_of(
+    file: &str,
+    form: BoardForm,
+    types: &HashMap<String, BoardType>,
+) -> Result<Board, FileError> {
+    let wanted = form.board_type.value.as_str();
+    let Some(board_type) = types.get(wanted) else {
+        let mut known: Vec<&str> = types.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        return Err(FileError::at(
+            file,
+            place(&form.board_type),
+            format!("unknown board type \"{wanted}\""),
+        )
+        .mend(did_you_mean(wanted, known)));
+    };
+    let connection = form
+        .connection
+        .map(|connection| connection.value)
+        .or_else(|| board_type.connection.clone());
+    let Some(connection) = connection else {
+        let message =
+            format!("the board {} has no connection, and its type brings none", form.name.value);
+        return Err(FileError::at(file, place(&form.name), message)
+            .mend("add \"connection: serial:/dev/ttyUSB0?baud=115200\""));
+    };
+    let power =
+        form.power.as_ref().map_or_else(|| board_type.power.clone(), |power| power.value.clone());
+    if power == Power::WithConnection && !matches!(connection, Connection::Exec { .. }) {
+        board_type::check_power(file, form.power.as_ref(), Some(&connection))?;
+        let message = format!(
+            "the type's power goes with the emulator, and the board {} has another connection",
+            form.name.value
+        );
+        return Err(FileError::at(file, place(&form.name), message)
+            .mend("add \"power: {on: …, off: …}\" or \"power: none\""));
+    }
+    Ok(Board {
+        name: form.name.value.as_str().to_owned(),
+        connection: connection.with_default_baud(board_type.line.baud),
+        power,
+        tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        board_type: board_type.clone(),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabForm {
+    boards: Spanned<Vec<BoardForm>>,
+    board_types: Option<PathBuf>,
+    images: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoardForm {
+    name: Spanned<Name>,
+    #[serde(rename = "type")]
+    board_type: Spanned<Name>,
+    connection: Option<Spanned<Connection>>,
+    power: Option<Spanned<Power>>,
+    #[serde(default)]
+    tags: Vec<Name>,
+}
+
+const EMBEDDED: &str = "boards:\n  - {name: qemu-01, type: qemu-virt-armv7}\n";
+/// A folder with more is not one of board types.
+const TYPES_MAX: usize = 1000;
+/// More than these do not fit on a line.
+const BOARDS_LISTED_MAX: usize = 8;
+
+const EXAMPLES: Examples = &[
+    ("boards", "boards: [{name: bbb-01, type: generic, connection: …}]"),
+    ("name", "name: bbb-01"),
+    ("type", "type: generic"),
+    ("on", "on: COMMAND"),
+    ("off", "off: COMMAND"),
+    ("exec", "exec: [PROGRAM, ARGUMENT, …]"),
+];
+
+/// Why a lab has no board that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WishError {
+    /// No board of this name; and what may have been meant.
+    NoSuchName(String, String),
+    /// The board exists, and is not of the type or has not the tags that are asked for.
+    NotSo(String),
+    /// No board has what is described; and the boards that there are.
+    None(String, String),
+}
+
+impl std::fmt::Display for WishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSuchName(name, mend) => write!(f, "the lab has no board \"{name}\": {mend}"),
+            Self::NotSo(name) => write!(
+                f,
+                "the board {name} is not of the type, or has not the tags, that the job asks for"
+            ),
+            Self::None(wish, boards) => write!(f, "the lab has no board {wish}: it has {boards}"),
+        }
+    }
+}
+
+impl std::error::Error for WishError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Lab, String> {
+        Lab::from_str("lab.yaml", text, |_| Ok(Vec::new())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_embedded_lab_has_one_emulated_board() {
+        let lab = Lab::embedded();
+        let [board] = &lab.boards[..] else { panic!("one board is expected") };
+        assert_eq!(
+            (board.name.as_str(), board.board_type.name.as_str()),
+            ("qemu-01", "qemu-virt-armv7")
+        );
+        assert_eq!(board.power, Power::WithConnection);
+        assert!(matches!(board.connection, Connection::Exec { .. }));
+    }
+
+    #[test]
+    fn the_example_is_read() {
+        let text = include_str!("../../../examples/lab.yaml");
+        let lab = Lab::from_str("examples/lab.yaml", text, |_| Ok(Vec::new()))
+            .unwrap_or_else(|e| panic!("{e}"));
+        assert!(lab.boards.len() >= 3);
+    }
+
+    #[test]
+    fn a_serial_device_gets_the_types_rate() {
+        let lab =
+            parse("boards: [{name: a, type: generic, connection: \"serial:/dev/ttyS0\"}]").unwrap();
+        assert_eq!(
+            lab.boards[0].connection,
+            Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(115_200) }
+        );
+    }
+
+    #[test]
+    fn mistakes() {
+        for (text, expected) in [
+            (
+                "boards: []\n",
+                "lab.yaml:1: the lab has no board: add \"- {name: bbb-01, type: generic, connection: …}\"",
+            ),
+            (
+                "boards:\n - {name: a, type: qemu-virt-armv8}\n",
+                "lab.yaml:2: unknown board type \"qemu-virt-armv8\": did you mean \"qemu-virt-armv7\"?",
+            ),
+            (
+                "boards:\n - {name: a, type: generic}\n",
+                "lab.yaml:2: the board a has no connection, and its type brings none: add \"connection: serial:/dev/ttyUSB0?baud=115200\"",
+            ),
+            (
+                "boards:\n - {name: a, type: qemu-virt-armv7}\n - name: a\n   type: qemu-virt-armv7\n",
+                "lab.yaml:3: the board a stands in line 2 already: give each board a name of its own",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   connection: rfc2217://farm:1\n",
+                "lab.yaml:4: rfc2217 is not supported yet: use tcp:// with a raw port",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   conection: tcp://farm:1\n",
+                "lab.yaml:4: unknown key \"conection\": did you mean \"connection\"?",
+            ),
+            (
+                "boards:\n - {name: a, type: qemu-virt-armv7, connection: \"tcp://farm:1\"}\n",
+                "lab.yaml:2: the type's power goes with the emulator, and the board a has another connection: add \"power: {on: …, off: …}\" or \"power: none\"",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   connection: tcp://farm:1\n   power: {on: x}\n",
+                "lab.yaml:5: missing key \"off\": add \"off: COMMAND\"",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn wishes() {
+        let lab = parse(
+            "boards:\n - {name: a, type: generic, connection: \"unix:/a\"}\n - {name: b, type: generic, connection: \"unix:/b\", tags: [audio]}\n",
+        )
+        .unwrap();
+        let wish = |board_type: &str, tags: &[&str]| BoardWish {
+            name: None,
+            board_type: Some(board_type.into()),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        };
+        assert_eq!(lab.find(&wish("generic", &[])).unwrap().name, "a");
+        assert_eq!(lab.find(&wish("generic", &["audio"])).unwrap().name, "b");
+        assert_eq!(
+            lab.find(&wish("bbb", &["audio"])).unwrap_err().to_string(),
+            "the lab has no board of the type bbb with the tags audio: it has a (generic), b (generic)"
+        );
+        assert_eq!(
+            lab.find(&BoardWish::named("c")).unwrap_err().to_string(),
+            "the lab has no board \"c\": known are a, b"
+        );
+        let named = BoardWish { name: Some("a".into()), ..wish("generic", &["audio"]) };
+        assert_eq!(lab.find(&named).unwrap_err(), WishError::NotSo("a".into()));
+    }
+}

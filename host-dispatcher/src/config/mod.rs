@@ -1,0 +1,14 @@
+//! Files that people write: labs and board types, and what job files share with them.
+//!
+//! A value that comes out of here has been checked; a file that cannot be meant so is one line of [`yaml::FileError`].
+//! Pure, except for the functions named `load`. Knows nothing of what is done with the values.
+
+pub mod board_type;
+pub mod boot_loader;
+pub mod connection;
+pub mod kind;
+pub mod lab;
+pub mod power;
+pub mod template;
+pub mod value;
+pub mod yaml;

@@ -1,0 +1,217 @@
+//! The ways to reach a board's line, all of them one [`Line`] that reads and writes bytes without blocking.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::process::Child;
+use super::serial::SerialPort;
+use super::sys;
+use crate::config::connection::Connection;
+use crate::config::template::{NoValue, Values};
+
+/// Where a line is, with nothing left to fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Standard input and output of this program, which is started for it.
+    Exec {
+        /// Its words.
+        argv: Vec<String>,
+    },
+    /// A Unix stream socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A TCP port that carries the line's bytes and nothing else.
+    Tcp {
+        /// A name or an address. A name is looked up while the loop waits, up to the resolver's own limit (5 s and
+        /// more): use an address, `localhost` or a name in `/etc/hosts` in a lab of many boards.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A serial device.
+    Serial {
+        /// Its path.
+        path: PathBuf,
+        /// Its rate.
+        baud: u32,
+    },
+}
+
+impl Endpoint {
+    /// Where a board's connection leads.
+    ///
+    /// # Errors
+    /// A place in its words for which there is no value.
+    pub fn new(connection: &Connection, values: &Values) -> Result<Self, NoValue> {
+        Ok(match connection {
+            Connection::Exec { .. } => {
+                Self::Exec { argv: connection.argv(values)?.unwrap_or_default() }
+            }
+            Connection::Unix { path } => Self::Unix { path: path.clone() },
+            Connection::Tcp { host, port } => Self::Tcp { host: host.clone(), port: *port },
+            Connection::Serial { path, baud } => {
+                Self::Serial { path: path.clone(), baud: baud.unwrap_or(BAUD) }
+            }
+        })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec { argv } => f.write_str(argv.first().map_or("exec", String::as_str)),
+            Self::Unix { path } | Self::Serial { path, .. } => write!(f, "{}", path.display()),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
+
+/// What opening an endpoint gives.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// A line that can be used, and the process at its other end if it was started for it.
+    Line(Line, Option<Child>),
+    /// A line that is usable when [`connected`] says so.
+    Connecting(TcpStream),
+}
+
+/// Opens an endpoint.
+///
+/// # Errors
+/// A sentence that names it.
+pub(super) fn open(endpoint: &Endpoint) -> Result<Opened, String> {
+    let failed = |error: &io::Error| cannot_connect(endpoint, error);
+    match endpoint {
+        Endpoint::Exec { argv } => {
+            let (child, line) = Child::spawn_line(argv)?;
+            Ok(Opened::Line(Line::Unix(line), Some(child)))
+        }
+        Endpoint::Unix { path } => {
+            let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
+            Ok(Opened::Line(Line::Unix(stream), None))
+        }
+        Endpoint::Tcp { host, port } => {
+            let addresses: Vec<SocketAddr> =
+                (host.as_str(), *port).to_socket_addrs().map_err(|error| failed(&error))?.collect();
+            // Serial servers listen on IPv4; of a name with both, the other address is not tried.
+            let address =
+                addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
+            let address =
+                address.ok_or_else(|| failed(&io::Error::from(ErrorKind::AddrNotAvailable)))?;
+            TcpStream::connect(*address).map(Opened::Connecting).map_err(|error| failed(&error))
+        }
+        Endpoint::Serial { path, baud } => {
+            Ok(Opened::Line(Line::Serial(SerialPort::open(path, *baud)?), None))
+        }
+    }
+}
+
+/// Whether a stream has been connected. `Ok(false)`: not yet.
+pub(super) fn connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => {
+            // Frames are small and wait for answers.
+            stream.set_nodelay(true)?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn cannot_connect(endpoint: &Endpoint, error: &io::Error) -> String {
+    let mend = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            ": is the program that serves it running?"
+        }
+        _ => "",
+    };
+    format!("failed to connect to {endpoint}: {error}{mend}")
+}
+
+/// An open line.
+#[derive(Debug)]
+pub(super) enum Line {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    Serial(SerialPort),
+}
+
+impl Line {
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Unix(stream) => stream.register(registry, token, both),
+            // It was registered to be connected; registering it anew gives the first edge again.
+            Self::Tcp(stream) => stream.reregister(registry, token, both),
+            Self::Serial(port) => {
+                SourceFd(&port.file().as_raw_fd()).register(registry, token, both)
+            }
+        }
+    }
+
+    pub(super) fn deregister(&mut self, registry: &Registry) {
+        // Closing does the same; a line that is half gone may refuse.
+        let _ = match self {
+            Self::Unix(stream) => stream.deregister(registry),
+            Self::Tcp(stream) => stream.deregister(registry),
+            Self::Serial(port) => SourceFd(&port.file().as_raw_fd()).deregister(registry),
+        };
+    }
+
+    /// Bytes to write now so that no more than about two frames wait in the kernel, where it shows them: what waits
+    /// there can neither be overtaken by something urgent nor taken back.
+    pub(super) fn kernel_room(&self) -> usize {
+        match self {
+            // The kernel counts a socket's memory, overhead included, not its bytes.
+            Self::Unix(stream) => match sys::bytes_queued(stream) {
+                Some(memory) if memory >= UNIX_MEMORY_MAX => 0,
+                _ => TWO_FRAMES,
+            },
+            // Here only what is on its way is seen; what waits at the serial server is its own business.
+            Self::Tcp(_) => usize::MAX,
+            Self::Serial(port) => match sys::bytes_queued(port) {
+                Some(bytes) => TWO_FRAMES.saturating_sub(bytes),
+                None => TWO_FRAMES,
+            },
+        }
+    }
+
+    /// As [`Read::read`]; 0 and any error but `WouldBlock` mean that the line is gone.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Serial(port) => port.file().read(buffer),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Serial(port) => port.file().write(bytes),
+        }
+    }
+}
+
+/// A lab's boards have a rate from their type; this is everybody's default.
+const BAUD: u32 = 115_200;
+/// Two frames of at most 655 bytes of content (`docs/protocol.md`) with their coding.
+pub(super) const TWO_FRAMES: usize = 1536;
+/// Two writes of [`TWO_FRAMES`] cost about this much of a Unix socket's memory.
+const UNIX_MEMORY_MAX: usize = 4096;

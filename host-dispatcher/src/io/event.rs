@@ -1,0 +1,37 @@
+//! What the event loop tells its owner.
+
+#[cfg(doc)]
+use super::event_loop::{READ_PER_TURN, Reactor};
+use super::signals::Signal;
+#[cfg(doc)]
+use super::waker::WorkerWaker;
+
+/// Something happened outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IoEvent {
+    /// On a board, by the number that its owner gave it.
+    Board(usize, BoardEvent),
+    /// Typed or piped in.
+    Stdin(Vec<u8>),
+    /// No more will be typed.
+    StdinEnd,
+    /// A signal.
+    Signal(Signal),
+}
+
+/// Something happened on a board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoardEvent {
+    /// The line can be used.
+    Connected,
+    /// The line could not be opened, or ended by itself; a sentence says why. Not sent for [`Reactor::disconnect`].
+    Disconnected(String),
+    /// Bytes from the line, at most [`READ_PER_TURN`].
+    Bytes(Vec<u8>),
+    /// What waits to be written has become less than a frame: time for more.
+    Room,
+    /// The command of [`Reactor::run`] has ended; a sentence says why it failed.
+    CommandDone(Result<(), String>),
+    /// A worker thread of this board has something ([`WorkerWaker::wake`]).
+    Worker,
+}

@@ -1,0 +1,380 @@
+//! The event loop: one `mio::Poll` for all boards, the terminal, signals and worker threads.
+//!
+//! The owner calls [`Reactor::turn`], handles what it returns, drains its state machines into the verbs below, and
+//! turns again. Guarantees: nothing blocks but `turn`; a board is read at most [`READ_PER_TURN`] bytes a turn, so that
+//! a flood from one does not starve the others; every process is killed and reaped. Knows nothing of frames or phases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use agent_core::time::{Duration, Instant};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::clock;
+use super::connection::Endpoint;
+use super::event::{BoardEvent, IoEvent};
+use super::port::{Context, Port, ROOM_BELOW, Rest, WRITE_QUEUE_MAX};
+use super::process::Child;
+use super::signals::Signals;
+use super::terminal::{Input, InputRead};
+use super::waker::{WorkerWaker, Workers};
+
+/// The loop and everything that it waits for.
+pub struct Reactor {
+    poll: Poll,
+    ready: Events,
+    ports: BTreeMap<usize, Port>,
+    commands: BTreeMap<usize, Command>,
+    signals: Signals,
+    input: Option<Input>,
+    workers: Arc<Workers>,
+    /// Lines with more to read, for which no further edge comes.
+    readable: BTreeSet<usize>,
+    /// Lines whose bytes are held back until the kernel's queue is shorter.
+    held: BTreeSet<usize>,
+    /// Children that print without a pause.
+    noisy: BTreeSet<Token>,
+    events: Vec<IoEvent>,
+    scratch: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct Command {
+    child: Child,
+    limit: Duration,
+    until: Option<Instant>,
+}
+
+impl Reactor {
+    /// A loop that waits for signals and nothing else yet. From here on Ctrl-C is an event and ends nothing by itself.
+    ///
+    /// # Errors
+    /// The system's, when it has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let signals = Signals::register(poll.registry(), SIGNALS)?;
+        let waker = Waker::new(poll.registry(), WORKERS)?;
+        Ok(Self {
+            poll,
+            ready: Events::with_capacity(READY_MAX),
+            ports: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            signals,
+            input: None,
+            workers: Workers::new(waker),
+            readable: BTreeSet::new(),
+            held: BTreeSet::new(),
+            noisy: BTreeSet::new(),
+            events: Vec::new(),
+            scratch: vec![0; READ_PER_TURN].into(),
+        })
+    }
+
+    /// Waits until something happens or it is `until`, and returns what happened, in order for each board. May return
+    /// nothing before that time.
+    ///
+    /// # Errors
+    /// The poll itself failed; nothing can go on.
+    pub fn turn(&mut self, until: Option<Instant>) -> io::Result<Vec<IoEvent>> {
+        let ready = self.wait(until)?;
+        let mut children_ended = false;
+        let (mut lines, mut outputs) =
+            (std::mem::take(&mut self.readable), std::mem::take(&mut self.noisy));
+        for token in ready {
+            match token {
+                SIGNALS => {
+                    let arrived = self.signals.take();
+                    children_ended |= arrived.child;
+                    self.events.extend(arrived.signals.into_iter().map(IoEvent::Signal));
+                }
+                WORKERS => {
+                    let woken = self.workers.take().into_iter();
+                    self.events
+                        .extend(woken.map(|board| IoEvent::Board(board, BoardEvent::Worker)));
+                }
+                STDIN => self.input.iter_mut().for_each(Input::mark_ready),
+                token if role(token) == LINE => drop(lines.insert(board(token))),
+                token => drop(outputs.insert(token)),
+            }
+        }
+        lines.append(&mut std::mem::take(&mut self.held));
+        for token in outputs {
+            self.serve_output(token);
+        }
+        for board in lines {
+            let rest = self.with_port(board, Port::handle_line);
+            self.note_rest(board, rest);
+        }
+        self.read_input();
+        self.handle_timeouts();
+        if children_ended {
+            self.reap();
+        }
+        Ok(std::mem::take(&mut self.events))
+    }
+
+    /// Opens a board's line, after closing the one it has and when that one's process is gone. The outcome is an event,
+    /// [`BoardEvent::Connected`] or [`BoardEvent::Disconnected`]. `board` may be any number below 2⁶⁰.
+    pub fn connect(&mut self, board: usize, endpoint: Endpoint) {
+        self.ports
+            .entry(board)
+            .or_insert_with(|| Port::new(token(board, LINE), token(board, LINE_OUTPUT)));
+        self.with_port(board, |port, context| port.connect(endpoint, context));
+    }
+
+    /// Closes a board's line at once and ends its process: SIGTERM, and SIGKILL two seconds later. No event tells.
+    pub fn disconnect(&mut self, board: usize) {
+        self.with_port(board, Port::disconnect);
+        self.forget_line(board);
+    }
+
+    /// Whether the line can be used.
+    pub fn is_connected(&self, board: usize) -> bool {
+        self.ports.get(&board).is_some_and(Port::is_open)
+    }
+
+    /// Whether a board has neither a line nor a process that is still to end.
+    pub fn is_idle(&self, board: usize) -> bool {
+        self.ports.get(&board).is_none_or(Port::is_idle)
+    }
+
+    /// Queues bytes for a board's line and says how many found room; the rest is the caller's. What waits is lost when
+    /// the line is.
+    pub fn write(&mut self, board: usize, bytes: &[u8]) -> usize {
+        let (written, held) = self.with_port(board, |port, context| {
+            let written = port.write(bytes);
+            (written, port.flush(context))
+        });
+        self.note_rest(board, Rest { readable: false, held });
+        written
+    }
+
+    /// Bytes that [`Reactor::write`] would take, at most 64 KiB; 0 while the line is not open.
+    pub fn write_room(&self, board: usize) -> usize {
+        self.ports.get(&board).map_or(0, Port::write_room)
+    }
+
+    /// Whether less than a frame waits to be written: the time to ask a link for its next frame, so that what is urgent
+    /// never waits behind much. After `false`, [`BoardEvent::Room`] says when it has become true.
+    pub fn wants_bytes(&self, board: usize) -> bool {
+        self.write_room(board) > WRITE_QUEUE_MAX - ROOM_BELOW
+    }
+
+    /// Starts a command of a board (to switch its power); one that is still running is killed. It may take `limit`.
+    /// The outcome is [`BoardEvent::CommandDone`].
+    pub fn run(&mut self, board: usize, argv: &[String], limit: Duration) {
+        self.commands.remove(&board);
+        let output = token(board, COMMAND_OUTPUT);
+        let started = Child::spawn_command(argv).and_then(|mut child| {
+            let registered =
+                self.poll.registry().register(child.output(), output, Interest::READABLE);
+            registered
+                .map_err(|error| format!("failed to wait for {}: {error}", child.program()))?;
+            Ok(child)
+        });
+        match started {
+            Ok(child) => {
+                let until = Some(clock::now() + limit);
+                self.commands.insert(board, Command { child, limit, until });
+            }
+            Err(why) => self.events.push(IoEvent::Board(board, BoardEvent::CommandDone(Err(why)))),
+        }
+    }
+
+    /// Kills a board's command; no event tells.
+    pub fn cancel(&mut self, board: usize) {
+        self.commands.remove(&board);
+    }
+
+    /// Begins or ends to listen to the terminal's input. What was typed while nobody listened is kept by the kernel.
+    ///
+    /// # Errors
+    /// Standard input is closed.
+    pub fn listen_to_stdin(&mut self, listen: bool) -> io::Result<()> {
+        if let Some(mut input) = self.input.take() {
+            input.deregister(self.poll.registry());
+        }
+        if listen {
+            self.input = Some(Input::register(io::stdin(), self.poll.registry(), STDIN)?);
+        }
+        Ok(())
+    }
+
+    /// For a worker thread of a board.
+    pub fn worker_waker(&self, board: usize) -> WorkerWaker {
+        WorkerWaker::new(self.workers.clone(), board)
+    }
+
+    /// Closes every line, kills every command and waits until all processes are gone: at most a little over two seconds.
+    /// What else happens meanwhile is dropped. Without it, dropping the reactor kills them hard.
+    ///
+    /// # Errors
+    /// As [`Reactor::turn`].
+    pub fn close(&mut self) -> io::Result<()> {
+        self.commands.clear();
+        let boards: Vec<usize> = self.ports.keys().copied().collect();
+        boards.into_iter().for_each(|board| self.disconnect(board));
+        while !self.ports.values().all(Port::is_idle) {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<Vec<Token>> {
+        let now = clock::now();
+        let at_once = !self.events.is_empty()
+            || !self.readable.is_empty()
+            || !self.noisy.is_empty()
+            || self.input.as_ref().is_some_and(Input::is_ready);
+        let held = (!self.held.is_empty()).then(|| now + HELD_RETRY);
+        let ports = self.ports.values().filter_map(Port::poll_timeout);
+        let commands = self
+            .commands
+            .values()
+            .filter_map(|command| command.until.or_else(|| command.child.poll_timeout()));
+        let until = until.into_iter().chain(held).chain(ports).chain(commands).min();
+        let timeout = match until {
+            _ if at_once => Some(std::time::Duration::ZERO),
+            Some(until) => Some(std::time::Duration::from_micros(until.since(now).as_micros())),
+            None => None,
+        };
+        match self.poll.poll(&mut self.ready, timeout) {
+            Ok(()) => Ok(self.ready.iter().map(mio::event::Event::token).collect()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn serve_output(&mut self, token: Token) {
+        let board = board(token);
+        let more = match role(token) {
+            LINE_OUTPUT => self.ports.get_mut(&board).is_some_and(Port::handle_output),
+            _ => self.commands.get_mut(&board).is_some_and(|command| command.child.handle_output()),
+        };
+        if more {
+            self.noisy.insert(token);
+        }
+    }
+
+    fn read_input(&mut self) {
+        let Some(input) = &mut self.input else { return };
+        match input.read(&mut self.scratch) {
+            InputRead::Nothing => {}
+            InputRead::Bytes(bytes) => {
+                self.events.push(IoEvent::Stdin(self.scratch[..bytes].to_vec()))
+            }
+            InputRead::End => {
+                input.deregister(self.poll.registry());
+                self.input = None;
+                self.events.push(IoEvent::StdinEnd);
+            }
+        }
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = clock::now();
+        for command in self.commands.values_mut() {
+            if command.until.is_some_and(|until| until <= now) {
+                command.until = None;
+                command.child.stop(now);
+            }
+            command.child.handle_timeout(now);
+        }
+        let due = |port: &Port| port.poll_timeout().is_some_and(|at| at <= now);
+        let boards: Vec<usize> =
+            self.ports.iter().filter(|(_, port)| due(port)).map(|(board, _)| *board).collect();
+        for board in boards {
+            self.with_port(board, Port::handle_timeout);
+        }
+    }
+
+    fn reap(&mut self) {
+        let boards: Vec<usize> = self.ports.keys().copied().collect();
+        for board in boards {
+            self.with_port(board, Port::handle_child_signal);
+        }
+        self.commands.retain(|board, command| {
+            let Some(mut outcome) = command.child.poll_exit() else { return true };
+            if command.until.is_none() {
+                let limit_s = command.limit.as_millis_ceil().div_ceil(1000);
+                outcome =
+                    Err(format!("{} did not end within {limit_s} s", command.child.program()));
+            }
+            self.events.push(IoEvent::Board(*board, BoardEvent::CommandDone(outcome)));
+            false
+        });
+    }
+
+    /// Calls a board's port; a default where there is none.
+    fn with_port<R: Default>(
+        &mut self,
+        board: usize,
+        call: impl FnOnce(&mut Port, &mut Context<'_>) -> R,
+    ) -> R {
+        let Some(port) = self.ports.get_mut(&board) else { return R::default() };
+        let mut events = Vec::new();
+        let mut context = Context {
+            registry: self.poll.registry(),
+            now: clock::now(),
+            events: &mut events,
+            scratch: &mut self.scratch,
+        };
+        let result = call(port, &mut context);
+        self.events.extend(events.into_iter().map(|event| IoEvent::Board(board, event)));
+        result
+    }
+
+    fn note_rest(&mut self, board: usize, rest: Rest) {
+        if rest.readable {
+            self.readable.insert(board);
+        }
+        if rest.held {
+            self.held.insert(board);
+        }
+    }
+
+    fn forget_line(&mut self, board: usize) {
+        self.readable.remove(&board);
+        self.held.remove(&board);
+    }
+}
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor")
+            .field("ports", &self.ports)
+            .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}
+
+fn token(board: usize, role: usize) -> Token {
+    Token(FIRST_BOARD + board * ROLES + role)
+}
+
+fn board(token: Token) -> usize {
+    (token.0 - FIRST_BOARD) / ROLES
+}
+
+fn role(token: Token) -> usize {
+    (token.0 - FIRST_BOARD) % ROLES
+}
+
+const SIGNALS: Token = Token(0);
+const WORKERS: Token = Token(1);
+const STDIN: Token = Token(2);
+const FIRST_BOARD: usize = 3;
+
+const ROLES: usize = 3;
+const LINE: usize = 0;
+const LINE_OUTPUT: usize = 1;
+const COMMAND_OUTPUT: usize = 2;
+
+/// 1.4 s of a line at 115200 baud; an emulated line of 3 MB/s needs 190 turns a second for it.
+pub const READ_PER_TURN: usize = 16 * 1024;
+/// Sources served in one turn; the kernel hands out the others first in the next.
+const READY_MAX: usize = 256;
+/// Most drivers wake the loop when their queue has become shorter. For one that does not, this is one frame at
+/// 921600 baud.
+const HELD_RETRY: Duration = Duration::from_millis(7);

@@ -1,0 +1,25 @@
+//! The shell: everything of the dispatcher that touches the operating system while boards are driven.
+//!
+//! [`event_loop::Reactor`] owns every line, child process, signal and the terminal's input behind one `mio::Poll`, and
+//! turns them into [`event::IoEvent`]s. It decides nothing: when to connect, what to write and what an event means
+//! is the business of the pure modules.
+
+pub mod clock;
+pub mod connection;
+pub mod drive;
+pub mod emulator;
+pub mod event;
+pub mod event_loop;
+mod lock;
+mod port;
+mod process;
+mod serial;
+pub mod signals;
+mod sys;
+pub mod terminal;
+pub mod waker;
+
+#[cfg(test)]
+mod reactor_tests;
+#[cfg(test)]
+pub(crate) mod test_folder;

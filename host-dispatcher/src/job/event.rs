@@ -1,0 +1,470 @@
+//! What happens in a run, as data: the seam between what drives a board and what shows and stores it.
+//!
+//! Owns [`Event`] (what happened to the run) and [`LogRecord`] (a line of text with its times), with the form in which
+//! both stand in a run directory: `docs/store.md` is its description. Names are only ever added. Times are passed in,
+//! never read here.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::connection::PowerOperation;
+use crate::job::verdict::{CaseResult, ErrorClass, Verdict};
+
+/// The version of the run directory that this program writes; stands in the first event of a run.
+pub const STORE_VERSION: u32 = 1;
+
+/// One thing that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event of a run.
+    RunStarted {
+        /// The run's name, which is also its directory's.
+        run: String,
+        /// The job's name.
+        job: String,
+        /// The board's name in the lab.
+        board: String,
+        /// The board's type.
+        board_type: String,
+        /// The version of the program that drives the run.
+        dispatcher_version: String,
+        /// [`STORE_VERSION`] of the writer.
+        store_version: u32,
+    },
+    /// The board went from one phase to another.
+    Phase {
+        /// The phase that it left.
+        from: String,
+        /// The phase that it is in now.
+        to: String,
+        /// The evidence, or the deadline that passed.
+        cause: String,
+    },
+    /// The board's power is being switched, or was.
+    Power {
+        /// What was asked for.
+        operation: PowerOperation,
+        /// How far it got.
+        state: OperationState,
+    },
+    /// One step of the job began.
+    ActionStarted {
+        /// What it does, for a person: `deploy rootfs`.
+        action: String,
+    },
+    /// A step got further; shown, never stored.
+    ActionProgress {
+        /// As in [`Event::ActionStarted`].
+        action: String,
+        /// Bytes done so far.
+        done_bytes: u64,
+        /// Bytes in all, where that is known.
+        total_bytes: Option<u64>,
+    },
+    /// One step of the job ended.
+    ActionEnded {
+        /// As in [`Event::ActionStarted`].
+        action: String,
+        /// How long it took.
+        seconds: f64,
+        /// How it ended.
+        outcome: ActionOutcome,
+    },
+    /// The dispatcher and an agent talk.
+    SessionOpened {
+        /// The image whose agent it is.
+        slot: Slot,
+        /// The kernel's boot id, as hexadecimal digits.
+        boot_id: String,
+        /// The agent's version.
+        agent_version: String,
+        /// What the two ends agreed on (coding, frame size, window), by name.
+        link: serde_json::Value,
+    },
+    /// They talk no more.
+    SessionClosed {
+        /// Why.
+        reason: String,
+    },
+    /// A suite began to run on the board.
+    TestStarted {
+        /// The suite's name.
+        suite: String,
+    },
+    /// A suite ended, or it is certain that it will not run.
+    TestEnded {
+        /// The suite's name.
+        suite: String,
+        /// How it ended.
+        end: SuiteEnd,
+        /// What that comes to.
+        result: CaseResult,
+        /// How long it ran, by the board's clock.
+        seconds: f64,
+        /// What it used, as the board's kernel counted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rusage: Option<Rusage>,
+    },
+    /// Something a reader of the run may want to know.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// Something that did not stop the run, but was not as it should be.
+    Warning {
+        /// One line.
+        text: String,
+    },
+    /// What stopped the run.
+    Error {
+        /// Who must mend it.
+        class: ErrorClass,
+        /// One line: what was tried, what happened, and what to do about it.
+        message: String,
+        /// The last text of the console before it; empty if there was none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        console_tail: String,
+    },
+    /// The last event of a run.
+    RunEnded {
+        /// What the run came to.
+        verdict: Verdict,
+        /// The exit status that goes with it.
+        exit_status: u8,
+        /// From the first event to this one.
+        seconds: f64,
+    },
+}
+
+/// How far an operation got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    /// It was begun.
+    Started,
+    /// It was done.
+    Done,
+    /// It could not be done; an [`Event::Error`] or [`Event::Warning`] says why.
+    Failed,
+}
+
+/// How an action ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionOutcome {
+    /// It was done.
+    Done,
+    /// There was nothing to do.
+    Skipped {
+        /// Why not.
+        why: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Which image a board runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slot {
+    /// The master image: the one that deploys.
+    Master,
+    /// The image under test.
+    Test,
+}
+
+/// How a suite ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuiteEnd {
+    /// Its shell exited.
+    Exited {
+        /// Its exit status.
+        status: i32,
+    },
+    /// A signal ended its shell.
+    Signaled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ran past its time; its process group was killed.
+    TimedOut,
+    /// It did not run, or its end was not seen.
+    NotRun {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// What a process and its children used; `getrusage(2)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rusage {
+    /// Processor time in user mode.
+    pub user_us: u64,
+    /// Processor time in the kernel.
+    pub system_us: u64,
+    /// The most memory that was resident at once.
+    pub max_rss_kib: u64,
+}
+
+/// One line of `events.ndjson`: an event and when it happened. The time comes first so that lines sort as text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// The host's wall clock, in UTC with microseconds.
+    #[serde(with = "rfc3339_us")]
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// A line of text from one source, on the one timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// When it was written, by the host's wall clock, in UTC with microseconds: converted from `board_time_us` where there is one,
+    /// else when it arrived.
+    #[serde(with = "rfc3339_us")]
+    pub host_time: Timestamp,
+    /// When it was written, in microseconds of the board's uptime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_time_us: Option<u64>,
+    /// How far `host_time` may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty_us: Option<u64>,
+    /// Who wrote it.
+    pub source: Source,
+    /// The syslog level, 0 (emergency) to 7 (debug), where the source has levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u8>,
+    /// The source's own number of the record, where it has one (`/dev/kmsg`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// The suite whose output it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+    /// The text, without its line end.
+    pub text: String,
+}
+
+/// Who wrote a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The kernel's log, record by record.
+    Kernel,
+    /// A suite's standard output.
+    Stdout,
+    /// A suite's standard error.
+    Stderr,
+    /// Raw text on the line that belongs to none of the others.
+    Console,
+    /// The agent on the board.
+    Agent,
+    /// This program.
+    Dispatcher,
+    /// Raw text on the line while the boot loader had it.
+    BootLoader,
+}
+
+impl Event {
+    /// The event's name, as it stands in `events.ndjson`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "run_started",
+            Self::Phase { .. } => "phase",
+            Self::Power { .. } => "power",
+            Self::ActionStarted { .. } => "action_started",
+            Self::ActionProgress { .. } => "action_progress",
+            Self::ActionEnded { .. } => "action_ended",
+            Self::SessionOpened { .. } => "session_opened",
+            Self::SessionClosed { .. } => "session_closed",
+            Self::TestStarted { .. } => "test_started",
+            Self::TestEnded { .. } => "test_ended",
+            Self::Note { .. } => "note",
+            Self::Warning { .. } => "warning",
+            Self::Error { .. } => "error",
+            Self::RunEnded { .. } => "run_ended",
+        }
+    }
+
+    /// Whether the event is written down. Progress is not: it would outgrow everything else.
+    pub fn is_stored(&self) -> bool {
+        !matches!(self, Self::ActionProgress { .. })
+    }
+
+    /// Whether the event must be on the disk before anything else happens: what a result or a verdict hangs on.
+    pub fn is_important(&self) -> bool {
+        matches!(
+            self,
+            Self::RunStarted { .. }
+                | Self::TestEnded { .. }
+                | Self::Error { .. }
+                | Self::RunEnded { .. }
+        )
+    }
+}
+
+impl SuiteEnd {
+    /// What this end comes to: only exit status 0 is a pass.
+    pub fn result(&self) -> CaseResult {
+        match self {
+            Self::Exited { status: 0 } => CaseResult::Pass,
+            Self::Exited { .. } | Self::Signaled { .. } | Self::TimedOut => CaseResult::Fail,
+            Self::NotRun { .. } => CaseResult::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Display for SuiteEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited { status } => write!(f, "exit status {status}"),
+            Self::Signaled { signal } => write!(f, "killed by signal {signal}"),
+            Self::TimedOut => f.write_str("timeout"),
+            Self::NotRun { why } => write!(f, "not run: {why}"),
+        }
+    }
+}
+
+impl Slot {
+    /// The word, as it stands on the wire, in files and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// RFC 3339 in UTC, always with six digits of the second, so that the text sorts as the time does.
+mod rfc3339_us {
+    use super::{Deserialize, Deserializer, Serializer, Timestamp};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{time:.6}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Timestamp, D::Error> {
+        Timestamp::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(microseconds: i64) -> Timestamp {
+        Timestamp::from_microsecond(microseconds).unwrap()
+    }
+
+    #[test]
+    fn lines_are_as_documented() {
+        let event = Event::TestEnded {
+            suite: "uname".into(),
+            end: SuiteEnd::Exited { status: 1 },
+            result: CaseResult::Fail,
+            seconds: 0.25,
+            rusage: Some(Rusage { user_us: 1, system_us: 2, max_rss_kib: 3 }),
+        };
+        let line = serde_json::to_string(&Stamped { time: at(1_000_000), event }).unwrap();
+        assert_eq!(
+            line,
+            r#"{"time":"1970-01-01T00:00:01.000000Z","event":"test_ended","suite":"uname","end":{"exited":{"status":1}},"result":"fail","seconds":0.25,"rusage":{"user_us":1,"system_us":2,"max_rss_kib":3}}"#
+        );
+    }
+
+    #[test]
+    fn every_event_survives_and_names_itself() {
+        for event in samples() {
+            let stamped = Stamped { time: at(1_330_000_000_123_456), event };
+            let line = serde_json::to_string(&stamped).unwrap();
+            assert!(line.contains(&format!("\"event\":\"{}\"", stamped.event.name())), "{line}");
+            assert_eq!(serde_json::from_str::<Stamped>(&line).unwrap(), stamped, "{line}");
+        }
+    }
+
+    #[test]
+    fn newer_writers_may_add_keys() {
+        let line = r#"{"time":"2012-03-01T00:00:00Z","event":"note","text":"x","later":[1]}"#;
+        assert_eq!(
+            serde_json::from_str::<Stamped>(line).unwrap().event,
+            Event::Note { text: "x".into() }
+        );
+    }
+
+    #[test]
+    fn only_status_zero_passes() {
+        assert_eq!(SuiteEnd::Exited { status: 0 }.result(), CaseResult::Pass);
+        assert_eq!(SuiteEnd::Exited { status: -1 }.result(), CaseResult::Fail);
+        assert_eq!(SuiteEnd::Signaled { signal: 9 }.result(), CaseResult::Fail);
+        assert_eq!(SuiteEnd::TimedOut.result(), CaseResult::Fail);
+        assert_eq!(SuiteEnd::NotRun { why: String::new() }.result(), CaseResult::Unknown);
+    }
+
+    fn samples() -> Vec<Event> {
+        let text = || "text".to_owned();
+        vec![
+            Event::RunStarted {
+                run: text(),
+                job: text(),
+                board: text(),
+                board_type: text(),
+                dispatcher_version: text(),
+                store_version: STORE_VERSION,
+            },
+            Event::Phase { from: text(), to: text(), cause: text() },
+            Event::Power { operation: PowerOperation::Cycle, state: OperationState::Done },
+            Event::ActionStarted { action: text() },
+            Event::ActionProgress { action: text(), done_bytes: 1, total_bytes: None },
+            Event::ActionEnded {
+                action: text(),
+                seconds: 1.5,
+                outcome: ActionOutcome::Failed { why: text() },
+            },
+            Event::ActionEnded { action: text(), seconds: 1.5, outcome: ActionOutcome::Done },
+            Event::SessionOpened {
+                slot: Slot::Test,
+                boot_id: text(),
+                agent_version: text(),
+                link: serde_json::json!({"window_frames": 16}),
+            },
+            Event::SessionClosed { reason: text() },
+            Event::TestStarted { suite: text() },
+            Event::TestEnded {
+                suite: text(),
+                end: SuiteEnd::TimedOut,
+                result: CaseResult::Fail,
+                seconds: 0.0,
+                rusage: None,
+            },
+            Event::TestEnded {
+                suite: text(),
+                end: SuiteEnd::NotRun { why: text() },
+                result: CaseResult::Unknown,
+                seconds: 0.0,
+                rusage: None,
+            },
+            Event::Note { text: text() },
+            Event::Warning { text: text() },
+            Event::Error {
+                class: ErrorClass::Timeout,
+                message: text(),
+                console_tail: String::new(),
+            },
+            Event::RunEnded {
+                verdict: Verdict::Error(ErrorClass::Canceled),
+                exit_status: 130,
+                seconds: 1.0,
+            },
+        ]
+    }
+}

@@ -1,0 +1,476 @@
+//! Job files: what to run, on what board, with what images.
+//!
+//! A [`Job`] that comes out of here has at least one test, names that may stand in paths, and images that were there
+//! when it was read. Everything that is wrong with a job file is one line, before any board is touched. Knows nothing
+//! of how a job is done.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::config::lab::BoardWish;
+use crate::config::value::{Name, Period, shorten};
+use crate::config::yaml::{self, Examples, FileError, Spanned, place};
+
+/// What to run, on what board, with what images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The job's name, 1 to 200 characters, for people: it may hold anything but control characters.
+    pub name: String,
+    /// The board that the job asks for; empty where the command line must say.
+    pub board: BoardWish,
+    /// The images to deploy; nothing: test what the partitions hold already.
+    pub deploy: Option<Deploy>,
+    /// The tests, in order; at least one, and no two of one name.
+    pub tests: Vec<Test>,
+    /// How long the whole job may take.
+    pub timeout: Duration,
+    /// The file's text, to be kept with the run.
+    pub source: String,
+}
+
+/// The images to deploy; at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deploy {
+    /// The image of the partition `testrootfs`.
+    pub rootfs: Option<Image>,
+    /// The image of the partition `testboot`.
+    pub boot: Option<Image>,
+    /// A kernel to boot instead of the image's own; never together with `boot`.
+    pub kernel: Option<Image>,
+    /// Its initial ramdisk.
+    pub ramdisk: Option<Image>,
+    /// Its device tree.
+    pub dtb: Option<Image>,
+}
+
+/// A file of this host that goes to the board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Where it is, as the dispatcher opens it.
+    pub path: PathBuf,
+    /// How long it was when the job was read.
+    pub size_bytes: u64,
+    /// What its content must be, where the job says so.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// One test: a shell text that passes with exit status 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// The suite's name; may stand in a path as it is.
+    pub name: String,
+    /// The text for `sh`.
+    pub run: String,
+    /// How long it may take before its process group is killed.
+    pub timeout: Duration,
+}
+
+impl Job {
+    /// The job in a text. `file` is the name to show in errors, `folder` what relative paths are relative to;
+    /// `size_of` says how long a file is.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn from_str(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        size_of: impl Fn(&Path) -> io::Result<u64>,
+    ) -> Result<Self, FileError> {
+        let form: JobForm = yaml::from_str(file, text, EXAMPLES)?;
+        let characters = form.name.value.chars().count();
+        if !(1..=NAME_CHARACTERS_MAX).contains(&characters)
+            || form.name.value.chars().any(char::is_control)
+        {
+            let message =
+                format!("a job's name has 1 to {NAME_CHARACTERS_MAX} characters on one line");
+            return Err(FileError::at(file, place(&form.name), message));
+        }
+        let images = Images { file, folder, size_of };
+        Ok(Self {
+            name: form.name.value,
+            board: form.board.map(BoardForm::wish).unwrap_or_default(),
+            deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
+            tests: tests_of(file, form.tests)?,
+            timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
+            source: text.to_owned(),
+        })
+    }
+
+    /// The job in a file.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let text = yaml::read(path)?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::from_str(&path.display().to_string(), &text, folder, size_of_file)
+    }
+}
+
+/// The length of an image; a folder or a device is none.
+fn size_of_file(path: &Path) -> io::Result<u64> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_file() { Ok(metadata.len()) } else { Err(io::Error::other("not a file")) }
+}
+
+struct Images<'a, F> {
+    file: &'a str,
+    folder: &'a Path,
+    size_of: F,
+}
+
+impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
+    fn deploy(&self, form: Spanned<DeployForm>) -> Result<Deploy, FileError> {
+        let at_deploy = place(&form);
+        let form = form.value;
+        if let (Some(_), Some(kernel)) = (&form.boot, &form.kernel) {
+            return Err(self
+                .wrong(kernel, "boot is an image with a kernel already")
+                .mend("keep one of boot and kernel"));
+        }
+        if let (None, Some(file)) = (&form.kernel, form.ramdisk.as_ref().or(form.dtb.as_ref())) {
+            return Err(self
+                .wrong(file, "a ramdisk or device tree goes with a kernel")
+                .mend("add \"kernel: PATH\""));
+        }
+        if let (None, Some(digest)) = (&form.rootfs, &form.rootfs_sha256) {
+            return Err(self
+                .wrong(digest, "rootfs_sha256 without rootfs")
+                .mend("add \"rootfs: PATH\""));
+        }
+        let sha256 = form.rootfs_sha256.as_ref().map(|digest| self.sha256(digest)).transpose()?;
+        let deploy = Deploy {
+            rootfs: self.image(form.rootfs.as_ref(), sha256)?,
+            boot: self.image(form.boot.as_ref(), None)?,
+            kernel: self.image(form.kernel.as_ref(), None)?,
+            ramdisk: self.image(form.ramdisk.as_ref(), None)?,
+            dtb: self.image(form.dtb.as_ref(), None)?,
+        };
+        if deploy == Deploy::default() {
+            return Err(FileError::at(self.file, at_deploy, "deploy names no image")
+                .mend("add \"rootfs: PATH\", or leave deploy out to test what the board holds"));
+        }
+        Ok(deploy)
+    }
+
+    fn image(
+        &self,
+        path: Option<&Spanned<String>>,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Option<Image>, FileError> {
+        let Some(text) = path else { return Ok(None) };
+        if text.value.contains("://") {
+            let message =
+                format!("\"{}\" is a URL, and URLs are not fetched yet", shorten(&text.value));
+            return Err(self.wrong(text, &message).mend("download it and name the file"));
+        }
+        if text.value.is_empty() || text.value.contains('\0') {
+            return Err(self.wrong(text, "a path is expected"));
+        }
+        let path = self.folder.join(&text.value);
+        match (self.size_of)(&path) {
+            Ok(0) => Err(self.wrong(text, &format!("the image {} is empty", path.display()))),
+            Ok(size_bytes) => Ok(Some(Image { path, size_bytes, sha256 })),
+            Err(error) => {
+                let message = format!("the image {} cannot be read: {error}", shown(&path));
+                Err(self
+                    .wrong(text, &message)
+                    .mend("paths are relative to the job file; make the image, or mend the path"))
+            }
+        }
+    }
+
+    fn sha256(&self, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
+        let wrong = || {
+            self.wrong(text, "a SHA-256 has 64 hexadecimal digits")
+                .mend("write what sha256sum prints, in quotes")
+        };
+        let mut digest = [0; 32];
+        let digits = text.value.as_bytes();
+        if digits.len() != 64 {
+            return Err(wrong());
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit =
+                |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err(wrong());
+            };
+            *byte = high << 4 | low;
+        }
+        Ok(digest)
+    }
+
+    fn wrong(&self, at: &Spanned<String>, message: &str) -> FileError {
+        FileError::at(self.file, place(at), message)
+    }
+}
+
+fn tests_of(file: &str, forms: Spanned<Vec<TestForm>>) -> Result<Vec<Test>, FileError> {
+    if !(1..=TESTS_MAX).contains(&forms.value.len()) {
+        return Err(FileError::at(
+            file,
+            place(&forms),
+            format!("a job has 1 to {TESTS_MAX} tests"),
+        )
+        .mend("add \"- {name: uname, run: uname -a}\""));
+    }
+    let mut lines: HashMap<String, u32> = HashMap::new();
+    let mut tests = Vec::with_capacity(forms.value.len());
+    for form in forms.value {
+        if let Some(definition) = &form.definition {
+            return Err(FileError::at(
+                file,
+                place(definition),
+                "test definitions are not read yet",
+            )
+            .mend("use run:"));
+        }
+        let missing = |key: &str, example: &str| {
+            let at = form
+                .name
+                .as_ref()
+                .map(place)
+                .or_else(|| form.run.as_ref().map(place))
+                .unwrap_or_default();
+            FileError::at(file, at, format!("a test misses the key \"{key}\""))
+                .mend(format!("add \"{example}\""))
+        };
+        let name = form.name.as_ref().ok_or_else(|| missing("name", "name: uname"))?;
+        let run = form.run.as_ref().ok_or_else(|| missing("run", "run: uname -a"))?;
+        if run.value.trim().is_empty()
+            || run.value.len() > RUN_BYTES_MAX
+            || run.value.contains('\0')
+        {
+            let message = format!("run is a shell text of 1 to {RUN_BYTES_MAX} bytes");
+            return Err(FileError::at(file, place(run), message));
+        }
+        // Names that differ in case only would share a folder on some file systems.
+        if let Some(line) = lines.insert(name.value.as_str().to_ascii_lowercase(), place(name).line)
+        {
+            return Err(FileError::at(
+                file,
+                place(name),
+                format!("the test {} stands in line {line} already", name.value),
+            )
+            .mend("give each test a name of its own"));
+        }
+        tests.push(Test {
+            name: name.value.as_str().to_owned(),
+            run: run.value.clone(),
+            timeout: form.timeout.map_or(TEST_TIMEOUT, Period::duration),
+        });
+    }
+    Ok(tests)
+}
+
+/// A path as a person recognises it: without the `./` and empty parts that joining leaves.
+fn shown(path: &Path) -> String {
+    path.components().collect::<PathBuf>().display().to_string()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobForm {
+    name: Spanned<String>,
+    board: Option<BoardForm>,
+    deploy: Option<Spanned<DeployForm>>,
+    tests: Spanned<Vec<TestForm>>,
+    timeout: Option<Period>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoardForm {
+    name: Option<Name>,
+    #[serde(rename = "type")]
+    board_type: Option<Name>,
+    #[serde(default)]
+    tags: Vec<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployForm {
+    rootfs: Option<Spanned<String>>,
+    rootfs_sha256: Option<Spanned<String>>,
+    boot: Option<Spanned<String>>,
+    kernel: Option<Spanned<String>>,
+    ramdisk: Option<Spanned<String>>,
+    dtb: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestForm {
+    name: Option<Spanned<Name>>,
+    run: Option<Spanned<String>>,
+    timeout: Option<Period>,
+    definition: Option<Spanned<IgnoredAny>>,
+}
+
+impl BoardForm {
+    fn wish(self) -> BoardWish {
+        let text = |name: Name| name.as_str().to_owned();
+        BoardWish {
+            name: self.name.map(text),
+            board_type: self.board_type.map(text),
+            tags: self.tags.into_iter().map(text).collect(),
+        }
+    }
+}
+
+const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
+const TEST_TIMEOUT: Duration = Duration::from_secs(600);
+/// One line in every report.
+const NAME_CHARACTERS_MAX: usize = 200;
+/// The plan goes to the board as one file; a thousand tests are more than any LAVA job seen has.
+const TESTS_MAX: usize = 1000;
+/// A longer text is a program: it belongs into the image.
+const RUN_BYTES_MAX: usize = 64 * 1024;
+
+const EXAMPLES: Examples =
+    &[("name", "name: smoke"), ("tests", "tests: [{name: uname, run: uname -a}]")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Job, String> {
+        let size_of = |path: &Path| match path.to_str() {
+            Some("jobs/empty.img") => Ok(0),
+            Some(path) if path.ends_with(".img") => Ok(4096),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        Job::from_str("job.yaml", text, Path::new("jobs"), size_of)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_whole_job() {
+        let digest = "00ff".repeat(16);
+        let job = parse(&format!(
+            "name: smoke on busybox\nboard: {{type: qemu-virt-armv7, tags: [audio]}}\ndeploy:\n  rootfs: a.img\n  rootfs_sha256: \"{digest}\"\n  boot: /b.img\ntests:\n  - name: uname\n    run: |\n      uname -a\n      true\n    timeout: 30s\n  - {{name: two, run: 'false'}}\ntimeout: 5m\n"
+        ))
+        .unwrap();
+        let deploy = job.deploy.unwrap();
+        assert_eq!(deploy.rootfs.as_ref().unwrap().path, Path::new("jobs/a.img"));
+        assert_eq!(deploy.rootfs.unwrap().sha256.unwrap()[..2], [0, 0xff]);
+        assert_eq!(deploy.boot.unwrap().path, Path::new("/b.img"));
+        assert_eq!(job.tests[0].run, "uname -a\ntrue\n");
+        assert_eq!(
+            (job.tests[0].timeout.as_secs(), job.tests[1].timeout.as_secs(), job.timeout.as_secs()),
+            (30, 600, 300)
+        );
+        assert_eq!(job.board.tags, ["audio"]);
+    }
+
+    #[test]
+    fn the_least_job() {
+        let job = parse("name: x\ntests: [{name: a, run: 'true'}]").unwrap();
+        assert_eq!((job.board, job.deploy), (BoardWish::default(), None));
+    }
+
+    #[test]
+    fn mistakes() {
+        let tests = "tests: [{name: a, run: b}]\n";
+        for (text, expected) in [
+            (
+                "name: x\n",
+                "job.yaml:1: missing key \"tests\": add \"tests: [{name: uname, run: uname -a}]\"",
+            ),
+            (
+                "name: x\ntests: []\n",
+                "job.yaml:2: a job has 1 to 1000 tests: add \"- {name: uname, run: uname -a}\"",
+            ),
+            (
+                &format!("name: ''\n{tests}"),
+                "job.yaml:1: a job's name has 1 to 200 characters on one line",
+            ),
+            (
+                &format!("name: x\nbord: {{}}\n{tests}"),
+                "job.yaml:2: unknown key \"bord\": did you mean \"board\"?",
+            ),
+            (
+                &format!("name: x\nboard: {{typ: y}}\n{tests}"),
+                "job.yaml:2: unknown key \"typ\": did you mean \"type\"?",
+            ),
+            (
+                &format!("name: x\ndeploy:\n  rootfs: no.ext4\n{tests}"),
+                "job.yaml:3: the image jobs/no.ext4 cannot be read: entity not found: paths are relative to the job file; make the image, or mend the path",
+            ),
+            (
+                &format!("name: x\ndeploy:\n  rootfs: empty.img\n{tests}"),
+                "job.yaml:3: the image jobs/empty.img is empty",
+            ),
+            (
+                &format!("name: x\ndeploy:\n  rootfs: https://x/a.img\n{tests}"),
+                "job.yaml:3: \"https://x/a.img\" is a URL, and URLs are not fetched yet: download it and name the file",
+            ),
+            (
+                &format!("name: x\ndeploy: {{}}\n{tests}"),
+                "job.yaml:2: deploy names no image: add \"rootfs: PATH\", or leave deploy out to test what the board holds",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: a.img, rootfs_sha256: abc}}\n{tests}"),
+                "job.yaml:2: a SHA-256 has 64 hexadecimal digits: write what sha256sum prints, in quotes",
+            ),
+            (
+                &format!("name: x\ndeploy: {{boot: a.img, kernel: b.img}}\n{tests}"),
+                "job.yaml:2: boot is an image with a kernel already: keep one of boot and kernel",
+            ),
+            (
+                &format!("name: x\ndeploy: {{dtb: a.img}}\n{tests}"),
+                "job.yaml:2: a ramdisk or device tree goes with a kernel: add \"kernel: PATH\"",
+            ),
+            (
+                "name: x\ntests:\n - definition: tests/smoke.yaml\n",
+                "job.yaml:3: test definitions are not read yet: use run:",
+            ),
+            (
+                "name: x\ntests:\n - name: a\n",
+                "job.yaml:3: a test misses the key \"run\": add \"run: uname -a\"",
+            ),
+            (
+                "name: x\ntests:\n - run: a\n",
+                "job.yaml:3: a test misses the key \"name\": add \"name: uname\"",
+            ),
+            (
+                "name: x\ntests:\n - {name: a, run: ' '}\n",
+                "job.yaml:3: run is a shell text of 1 to 65536 bytes",
+            ),
+            (
+                "name: x\ntests:\n - {name: a, run: b}\n - {name: A, run: b}\n",
+                "job.yaml:4: the test A stands in line 3 already: give each test a name of its own",
+            ),
+            (
+                "name: x\ntests:\n - {name: ../a, run: b}\n",
+                "job.yaml:3: \"../a\" cannot be a name: use 1 to 64 letters, digits and . _ -, a letter or digit first",
+            ),
+            (
+                "name: x\ntests:\n - {name: a, run: b, timeout: 3 days}\n",
+                "job.yaml:3: \"3 days\" is no period of time: write it as 500ms, 30s, 5m or 1h",
+            ),
+            (
+                &format!("name: x\ntimeout: 0\n{tests}"),
+                "job.yaml:2: a period of time must be more than 0 and at most 7 days",
+            ),
+            (
+                &format!("name: x\ntimeout: -5\n{tests}"),
+                "job.yaml:2: a period of time must be more than 0 and at most 7 days",
+            ),
+            (
+                &format!("name: x\ntimeout: [1]\n{tests}"),
+                "job.yaml:2: invalid type: sequence, expected a period of time such as 30s, 5m or 1h",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), expected, "{text}");
+        }
+    }
+}

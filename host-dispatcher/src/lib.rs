@@ -1,0 +1,25 @@
+//! The dispatcher: drives boards over their serial lines, runs jobs on them, keeps what comes back.
+//!
+//! | module | what it is | touches |
+//! |---|---|---|
+//! | [`cli`] | what can be typed | nothing |
+//! | [`command`] | what the words do | the shell below, standard streams |
+//! | [`config`] | lab and board type files | nothing (`load` functions read files) |
+//! | [`job`] | job files, events, verdicts, plans | nothing (`load` reads files) |
+//! | [`board`] | one board: phases, power, boot loader, requests | nothing |
+//! | [`script`] | what is done with a board, step by step | the run directory |
+//! | [`image`] | images made into steps | files, threads |
+//! | [`store`] | run directories | files |
+//! | [`report`] | what people and programs see | standard streams |
+//! | [`io`] | the shell: mio, processes, serial devices, clocks | everything |
+
+pub mod board;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod image;
+pub mod io;
+pub mod job;
+pub mod report;
+pub mod script;
+pub mod store;

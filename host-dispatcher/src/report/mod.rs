@@ -1,0 +1,43 @@
+//! What people and programs are shown of a run.
+//!
+//! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] folds events into what a run came to, and
+//! the reporters write: [`terminal`] for a person who watches, [`lines`] for a log file, [`json`] for a program.
+//! [`junit`] is the form that other tools read.
+
+pub mod json;
+pub mod junit;
+pub mod lines;
+pub mod summary;
+pub mod terminal;
+pub mod text;
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use crate::job::event::Stamped;
+use summary::Summary;
+
+/// Is told what happens in a run. What it cannot write is lost silently: a closed pipe must not stop a run.
+pub trait Reporter {
+    /// Something happened; progress included.
+    fn event(&mut self, event: &Stamped);
+
+    /// Some time passed without an event: what moves may move. Called a few times a second, or never.
+    fn tick(&mut self) {}
+
+    /// The run is over, and its directory is complete.
+    fn finish(&mut self, summary: &Summary, directory: &Path);
+}
+
+/// The reporter for this process: JSON on standard output if `json`; else words on standard error, with a moving
+/// progress bar if that is a terminal, and the summary on standard output. Reads `NO_COLOR` (<https://no-color.org>).
+pub fn for_process(json: bool) -> Box<dyn Reporter> {
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if json {
+        Box::new(json::Json::new(io::stdout()))
+    } else if io::stderr().is_terminal() {
+        Box::new(terminal::Terminal::new(color, color && io::stdout().is_terminal()))
+    } else {
+        Box::new(lines::Lines::new(io::stderr(), io::stdout()))
+    }
+}

@@ -1,0 +1,263 @@
+//! Asking an agent: a request and its answer, and the streams that go with it.
+
+use std::future::Future;
+use std::task::Poll;
+
+use agent_core::link::Priority;
+use agent_core::time::Duration;
+use agent_core::wire::{FailureKind, Method, codec};
+use serde::{Deserialize, Serialize};
+
+use super::{Bench, Fault, Incoming, Reply};
+use crate::board::client::{Direction, RequestId};
+use crate::job::verdict::ErrorClass;
+
+/// An answer's body.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is not what the method answers.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Fault> {
+        codec::decode(&self.body)
+            .map_err(|_| Fault::infrastructure("the agent's answer cannot be read"))
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Asked {
+    bench: Bench,
+    id: RequestId,
+    method: Method,
+}
+
+/// A stream of a request; given back when it is dropped.
+#[derive(Debug)]
+pub struct Stream {
+    bench: Bench,
+    /// Its id.
+    pub id: u8,
+}
+
+impl Bench {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// The agent's failure, the end of the session, or the deadline.
+    pub async fn ask<T: Serialize>(
+        &self,
+        method: Method,
+        body: &T,
+        deadline: Duration,
+    ) -> Result<Answer, Fault> {
+        self.start(method, body, &[], deadline).answer().await
+    }
+
+    /// Asks; the answer is waited for later.
+    pub fn start<T: Serialize>(
+        &self,
+        method: Method,
+        body: &T,
+        streams: &[&Stream],
+        deadline: Duration,
+    ) -> Asked {
+        let streams: Vec<u8> = streams.iter().map(|stream| stream.id).collect();
+        let id = self.board(|board, now| board.request(now, method, body, &streams, deadline));
+        self.inner.wanted.borrow_mut().insert(id);
+        Asked { bench: self.clone(), id, method }
+    }
+
+    /// A stream for a request, as soon as one is free.
+    ///
+    /// # Errors
+    /// There is no session.
+    pub async fn stream(&self, priority: Priority, direction: Direction) -> Result<Stream, Fault> {
+        let id = self
+            .until(|| match self.board(|board, now| board.open_stream(now, priority, direction)) {
+                Some(id) => Some(Ok(id)),
+                None if !self.board(|board, _| board.is_up()) => {
+                    Some(Err(Fault::infrastructure("there is no session with an agent")))
+                }
+                None => None,
+            })
+            .await?;
+        self.inner.incoming.borrow_mut().insert(id, Incoming::default());
+        Ok(Stream { bench: self.clone(), id })
+    }
+}
+
+impl Asked {
+    /// The request's id.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As for [`Bench::ask`].
+    pub async fn answer(&self) -> Result<Answer, Fault> {
+        let reply = self.bench.until(|| self.poll_reply()).await;
+        self.outcome(reply)
+    }
+
+    /// The answer, if it has come.
+    ///
+    /// # Errors
+    /// As for [`Bench::ask`].
+    pub fn try_answer(&self) -> Option<Result<Answer, Fault>> {
+        self.poll_reply().map(|reply| self.outcome(reply))
+    }
+
+    fn poll_reply(&self) -> Option<Reply> {
+        self.bench.inner.replies.borrow_mut().remove(&self.id)
+    }
+
+    fn outcome(&self, reply: Reply) -> Result<Answer, Fault> {
+        let name = self.method.row().map_or("request", |row| row.name);
+        match reply {
+            Reply::Answer(body) => Ok(Answer { body }),
+            Reply::Failed { kind, os_error, text } => Err(failed(kind, os_error, &text)),
+            Reply::Lost => Err(Fault::infrastructure(format!(
+                "the session with the agent ended before it answered ({name})"
+            ))),
+            Reply::Expired => Err(Fault {
+                class: ErrorClass::Timeout,
+                message: format!("the agent did not answer in time ({name})"),
+            }),
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.bench.inner.wanted.borrow_mut().remove(&self.id);
+        self.bench.inner.replies.borrow_mut().remove(&self.id);
+    }
+}
+
+impl Stream {
+    /// The next bytes; `None` at the end, or when the stream was given up or its session ended.
+    pub async fn read(&self) -> Option<Vec<u8>> {
+        self.bench.until(|| self.try_read()).await
+    }
+
+    /// The next bytes if there are some; `Some(None)` as for [`Self::read`].
+    pub fn try_read(&self) -> Option<Option<Vec<u8>>> {
+        let bytes = {
+            let mut incoming = self.bench.inner.incoming.borrow_mut();
+            let stream = incoming.get_mut(&self.id)?;
+            match stream.pieces.pop_front() {
+                Some(bytes) => bytes,
+                None if stream.is_finished || stream.is_reset => return Some(None),
+                None => return None,
+            }
+        };
+        // Nothing is granted that was not taken: what waits is bounded by the credit.
+        self.bench.board(|board, _| board.grant(self.id, bytes.len()));
+        Some(Some(bytes))
+    }
+
+    /// Grants credit beyond the first, for a stream that brings much.
+    pub fn widen(&self, bytes: usize) {
+        self.bench.board(|board, _| board.grant(self.id, bytes));
+    }
+
+    /// Writes all of it, as fast as the stream takes it; `false` when the agent wants no more.
+    pub async fn write(&self, mut bytes: &[u8]) -> bool {
+        self.bench
+            .until(|| {
+                let incoming = self.bench.inner.incoming.borrow();
+                if incoming.get(&self.id).is_none_or(|stream| stream.is_reset) {
+                    return Some(false);
+                }
+                bytes = &bytes[self.bench.board(|board, _| board.write(self.id, bytes))..];
+                bytes.is_empty().then_some(true)
+            })
+            .await
+    }
+
+    /// There is no more: told to the agent behind what was written.
+    pub async fn finish(&self) {
+        self.bench
+            .until(|| {
+                let is_up = self.bench.board(|board, _| board.is_up());
+                (!is_up || self.bench.board(|board, _| board.finish(self.id))).then_some(())
+            })
+            .await;
+    }
+
+    /// Nothing more will come: its request has failed.
+    pub fn end(&self) {
+        if let Some(incoming) = self.bench.inner.incoming.borrow_mut().get_mut(&self.id) {
+            incoming.is_reset = true;
+        }
+    }
+
+    /// No more is wanted or sent.
+    pub fn reset(&self) {
+        self.bench.board(|board, now| board.reset(now, self.id));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.bench.inner.incoming.borrow_mut().remove(&self.id);
+    }
+}
+
+/// Two futures until both have ended.
+pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    let (mut a, mut b) = (None, None);
+    std::future::poll_fn(move |context| {
+        if a.is_none() {
+            if let Poll::Ready(outcome) = first.as_mut().poll(context) {
+                a = Some(outcome);
+            }
+        }
+        if b.is_none() {
+            if let Poll::Ready(outcome) = second.as_mut().poll(context) {
+                b = Some(outcome);
+            }
+        }
+        match (a.take(), b.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            (first, second) => {
+                (a, b) = (first, second);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// A failure of the agent as a fault: what does not fit is the job's, the rest the lab's.
+fn failed(kind: FailureKind, os_error: i32, text: &str) -> Fault {
+    let class = match kind {
+        FailureKind::TOO_LARGE | FailureKind::NOT_FOUND | FailureKind::REFUSED => ErrorClass::JobError,
+        _ => ErrorClass::InfrastructureError,
+    };
+    let mut message = match (kind, text) {
+        (FailureKind::OS, "") => String::new(),
+        (FailureKind::OS, text) => format!("{text}: "),
+        (_, "") => kind.phrase().to_owned(),
+        (_, text) => format!("{text}: {}", kind.phrase()),
+    };
+    if os_error != 0 {
+        let name = std::io::Error::from_raw_os_error(os_error).to_string();
+        let name = name.split(" (os error").next().unwrap_or_default().to_owned();
+        message = if kind == FailureKind::OS {
+            format!("{message}{name}")
+        } else {
+            format!("{message} ({name})")
+        };
+    }
+    Fault { class, message }
+}

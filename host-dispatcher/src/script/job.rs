@@ -1,0 +1,271 @@
+//! The life of a job, from power off to power off.
+//!
+//! Whatever happens to the image under test, the board comes back to the master image and what the test agent had
+//! synced comes home; whatever happens to anything, the record says what and why.
+
+use std::cell::RefCell;
+
+use agent_core::time::{Duration, Instant};
+use agent_core::wire::response::{Info, TestStatus};
+use agent_core::wire::{Method, request};
+
+use super::files::SHORT_DEADLINE;
+use super::inject::TEST_ROOTFS;
+use super::live::{Live, RETURN_WAIT};
+use super::{Bench, Either, Fault, race};
+use crate::board::{Goal, Slot};
+use crate::config::board_type::BoardType;
+use crate::config::boot_loader::BootFrom;
+use crate::job::event::Event;
+use crate::job::plan;
+use crate::job::spec::{Image, Job};
+use crate::job::verdict::ErrorClass;
+
+/// Switching off may take so long before it is given up.
+const OFF_WAIT: Duration = Duration::from_secs(60);
+
+/// Bringing files home after the job's own time is over may take so long.
+const LATE_COLLECT: Duration = Duration::from_secs(300);
+
+/// While tests run, the agent is asked so often how far it is, in case a mark was lost.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// What a job needs to know of its run.
+#[derive(Debug)]
+pub struct JobRun<'j> {
+    /// What to do.
+    pub job: &'j Job,
+    /// The run's name.
+    pub run: &'j str,
+    /// The board's name.
+    pub board: &'j str,
+    /// The board's type.
+    pub board_type: &'j BoardType,
+    /// An image for `testboot`, made from the job's kernel or given by it.
+    pub boot_image: Option<Image>,
+}
+
+/// Runs a job. Its faults and results go on record; nothing is returned.
+pub async fn run(bench: &Bench, job: &JobRun<'_>) {
+    let live = RefCell::new(Live::default());
+    let deadline = bench.now() + duration(job.job.timeout);
+    let outcome = race(job.run_and_collect(bench, &live), stopped(bench, deadline)).await;
+    let fault = match outcome {
+        Either::First(()) => None,
+        Either::Second(fault) => Some(fault),
+    };
+    if let Some(fault) = fault {
+        bench.record_fault(&fault);
+        // A second Ctrl-C ends this too.
+        if fault.class == ErrorClass::Timeout {
+            let interrupts = bench.interrupts();
+            let work = bench.within(LATE_COLLECT, job.collect_through_master(bench, &live));
+            let _ = race(work, bench.until(|| (bench.interrupts() > interrupts).then_some(()))).await;
+        }
+    }
+    bench.close_tests(&job.job.tests, &live);
+    let elided = live.borrow().elided_records();
+    if elided > 0 {
+        let text = format!("{elided} records of the live log found no room on the line; the files have them");
+        bench.tell(Event::Note { text });
+    }
+    let off = bench.within(OFF_WAIT, bench.reach(Goal::Off)).await;
+    match off {
+        Some(Ok(())) => {}
+        // A board without a power switch stays on.
+        Some(Err(_)) if job.has_no_power() => {}
+        Some(Err(fault)) => bench.warn(&format!("the board was not switched off: {}", fault.message)),
+        None => bench.warn("the board was not switched off in time"),
+    }
+}
+
+/// The end that comes from outside.
+async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
+    let interrupts = bench.interrupts();
+    let interrupted = bench.until(|| (bench.interrupts() > interrupts).then_some(()));
+    match race(interrupted, bench.sleep_until(deadline)).await {
+        Either::First(()) => {
+            Fault { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() }
+        }
+        Either::Second(()) => {
+            Fault { class: ErrorClass::Timeout, message: "the job's time is over".to_owned() }
+        }
+    }
+}
+
+impl JobRun<'_> {
+    async fn run_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
+        if let Err(fault) = self.prepare(bench, live).await {
+            return bench.record_fault(&fault);
+        }
+        match bench.action("test", self.test(bench, live)).await {
+            Ok(()) => match bench.action("collect", self.collect_from_test(bench, live)).await {
+                Ok(()) => return,
+                Err(fault) => bench.warn(&format!("the test agent did not send its files: {}", fault.message)),
+            },
+            Err(fault) => bench.record_fault(&fault),
+        }
+        self.collect_through_master(bench, live).await;
+    }
+
+    /// Everything up to the reboot into the image under test.
+    async fn prepare(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
+        bench.action("boot master", self.boot(bench, Slot::Master, live)).await?;
+        let follow = bench.follow(&live.borrow()).await?;
+        let work = async {
+            for (name, label, image) in self.images() {
+                let action = format!("deploy {name}");
+                let work = bench.deploy(&action, label, image);
+                let deployed = bench.action(&action, work).await?;
+                let text = format!(
+                    "{action}: {} bytes sent for an image of {}, read back and verified",
+                    deployed.sent_bytes, deployed.image_bytes
+                );
+                bench.tell(Event::Note { text });
+            }
+            let plan = plan::encode(self.run, &self.job.tests).map_err(Fault::job)?;
+            bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
+            Ok(())
+        };
+        let tests = &self.job.tests;
+        match race(work, bench.take_live(&follow, live, tests)).await {
+            Either::First(outcome) => outcome,
+            Either::Second(()) => Err(Fault::infrastructure("the session with the master agent ended")),
+        }
+    }
+
+    fn images(&self) -> Vec<(&'static str, &'static str, &Image)> {
+        let rootfs = self.job.deploy.as_ref().and_then(|deploy| deploy.rootfs.as_ref());
+        let rootfs = rootfs.map(|image| ("rootfs", TEST_ROOTFS, image));
+        let boot = self.boot_image.as_ref().map(|image| ("boot", "testboot", image));
+        rootfs.into_iter().chain(boot).collect()
+    }
+
+    /// Brings the board into an image and compares the clocks.
+    async fn boot(&self, bench: &Bench, slot: Slot, live: &RefCell<Live>) -> Result<(), Fault> {
+        if slot == Slot::Test {
+            let from =
+                if self.boot_image.is_some() { BootFrom::TestBoot } else { BootFrom::TestRootfs };
+            let script = self.board_type.boot_script(slot, from, self.board, self.run);
+            let script = script.map_err(|error| Fault {
+                class: ErrorClass::ConfigurationError,
+                message: error.to_string(),
+            })?;
+            bench.board(|board, _| board.set_boot_script(slot, script));
+        }
+        bench.reach(Goal::Up(slot)).await?;
+        bench.take_trouble();
+        live.borrow_mut().begin_boot(bench.correlate().await?);
+        if slot == Slot::Master {
+            self.keep_board(bench).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_board(&self, bench: &Bench) -> Result<(), Fault> {
+        let answer = bench.ask(Method::INFO, &request::Info {}, SHORT_DEADLINE).await?;
+        let info: Info<'_> = answer.read()?;
+        let board = crate::command::info::describe(self.board, &self.board_type.name, &info);
+        if let Some(Err(error)) = bench.run_dir(|dir| dir.keep_board(&board)) {
+            bench.warn(&error.to_string());
+        }
+        Ok(())
+    }
+
+    /// The test agent runs the plan; this watches.
+    async fn test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
+        self.boot(bench, Slot::Test, live).await?;
+        loop {
+            match race(self.watch(bench, live), self.trouble(bench)).await {
+                Either::First(Ok(())) => return Ok(()),
+                Either::First(Err(_)) => {}
+                Either::Second(fault) => return Err(fault),
+            }
+            // The session is gone. The test runs on by itself: wait for the agent.
+            let back = bench.within(RETURN_WAIT, race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench)));
+            match back.await {
+                Some(Either::First(Ok(()))) => {
+                    let correlation = bench.correlate().await;
+                    if let Ok(correlation) = correlation {
+                        live.borrow_mut().set_correlation(correlation);
+                    }
+                }
+                Some(Either::First(Err(fault)) | Either::Second(fault)) => return Err(fault),
+                None => {
+                    let message = "the test agent fell silent and did not come back".to_owned();
+                    return Err(Fault { class: ErrorClass::TestError, message });
+                }
+            }
+        }
+    }
+
+    /// Follows one session of the test agent until its plan has ended.
+    async fn watch(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
+        let follow = bench.follow(&live.borrow()).await?;
+        let take = bench.take_live(&follow, live, &self.job.tests);
+        let over = async {
+            loop {
+                let ended = bench.until(|| live.borrow().is_over().then_some(()));
+                if bench.within(STATUS_EVERY, ended).await.is_some() {
+                    return Ok(());
+                }
+                let answer = bench.ask(Method::TEST_STATUS, &request::TestStatus {}, SHORT_DEADLINE).await?;
+                let status: TestStatus<'_> = answer.read()?;
+                match status.state {
+                    TestStatus::ENDED => return Ok(()),
+                    TestStatus::RUNNING => {}
+                    _ => {
+                        let problem = if status.problem.is_empty() { "it has none" } else { status.problem };
+                        let message = format!("the test agent cannot run its plan: {problem}");
+                        return Err(Fault { class: ErrorClass::TestError, message });
+                    }
+                }
+            }
+        };
+        match race(over, take).await {
+            Either::First(outcome) => outcome,
+            Either::Second(()) => Err(Fault::infrastructure("the session with the test agent ended")),
+        }
+    }
+
+    /// What shows that the image under test is dead.
+    async fn trouble(&self, bench: &Bench) -> Fault {
+        let text = bench.until(|| bench.take_trouble()).await;
+        // What the kernel still has to say belongs to the record.
+        bench.sleep(Duration::from_secs(2)).await;
+        Fault { class: ErrorClass::TestError, message: format!("in the test image: {text}") }
+    }
+
+    async fn collect_from_test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
+        match race(bench.collect("", self.run, &self.job.tests, live), self.trouble(bench)).await {
+            Either::First(outcome) => outcome,
+            Either::Second(fault) => Err(fault),
+        }
+    }
+
+    /// The test agent is gone: the master agent brings home what it had synced.
+    async fn collect_through_master(&self, bench: &Bench, live: &RefCell<Live>) {
+        let work = async {
+            bench.reach(Goal::Up(Slot::Master)).await?;
+            live.borrow_mut().set_correlation(bench.correlate().await?);
+            bench
+                .mounted(TEST_ROOTFS, true, async |root| {
+                    bench.collect(&root, self.run, &self.job.tests, live).await
+                })
+                .await
+        };
+        let outcome = bench.action("collect through the master agent", work).await;
+        if let Err(fault) = outcome {
+            bench.record_fault(&fault.during("the results of the test image did not come home"));
+        }
+    }
+
+    fn has_no_power(&self) -> bool {
+        self.board_type.power == crate::config::power::Power::None
+    }
+}
+
+/// The configuration's periods as the core's.
+pub fn duration(period: std::time::Duration) -> Duration {
+    Duration::from_micros(u64::try_from(period.as_micros()).unwrap_or(u64::MAX))
+}

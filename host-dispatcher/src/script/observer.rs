@@ -1,0 +1,236 @@
+//! Who is told what happens on a bench: the recorder of a run, or the narrator of a command.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::board::{BoardEvent, ConsoleSource, PowerState};
+use crate::job::event::{Event, LogRecord, OperationState, Source, Stamped};
+use crate::report::Reporter;
+use crate::script::Fault;
+use crate::store::StoreError;
+use crate::store::run_dir::RunDir;
+
+/// Is told everything that is no answer to a request.
+pub trait Observer {
+    /// Something happened on the board.
+    fn board_event(&mut self, wall: Timestamp, event: &BoardEvent);
+
+    /// Something happened in the job.
+    fn event(&mut self, wall: Timestamp, event: Event);
+
+    /// A line of a log.
+    fn log(&mut self, record: &LogRecord);
+
+    /// A little time has passed: what moves may move.
+    fn tick(&mut self) {}
+
+    /// Does something with the run directory, where there is one.
+    fn with_run_dir(&mut self, _work: &mut dyn FnMut(&mut RunDir)) {}
+}
+
+/// Writes a run down and shows it.
+#[expect(missing_debug_implementations, reason = "a reporter has none")]
+pub struct Recorder {
+    dir: RunDir,
+    reporter: Box<dyn Reporter>,
+    lines: HashMap<Source, Vec<u8>>,
+    /// The first failure to write; the run goes on, and its end says so.
+    failure: Option<StoreError>,
+}
+
+impl Recorder {
+    /// Writes into `dir`, shows through `reporter`.
+    pub fn new(dir: RunDir, reporter: Box<dyn Reporter>) -> Self {
+        Self { dir, reporter, lines: HashMap::new(), failure: None }
+    }
+
+    /// Ends the run: verdict, summary, the completed directory. Returns the exit status.
+    ///
+    /// # Errors
+    /// Something of the run could not be written down.
+    pub fn finish(&mut self, wall: Timestamp, seconds: f64, link: &serde_json::Value) -> Result<u8, Fault> {
+        let leftovers: Vec<(Source, Vec<u8>)> = self.lines.drain().collect();
+        for (source, line) in leftovers {
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            if !text.is_empty() {
+                self.log(&line_of(wall, source, text));
+            }
+        }
+        let verdict = self.dir.summary().decide();
+        let exit_status = verdict.exit_status();
+        self.event(wall, Event::RunEnded { verdict, exit_status, seconds });
+        let outcome = self.dir.finish(link);
+        self.keep(outcome);
+        self.reporter.finish(self.dir.summary(), self.dir.path());
+        match &self.failure {
+            Some(error) => Err(Fault::infrastructure(format!("the record of the run is incomplete: {error}"))),
+            None => Ok(exit_status),
+        }
+    }
+
+    fn keep<T>(&mut self, outcome: Result<T, StoreError>) {
+        if let Err(error) = outcome {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Console text becomes lines of the timeline when they end.
+    fn console(&mut self, wall: Timestamp, source: ConsoleSource, bytes: &[u8]) {
+        let source = match source {
+            // What was typed comes back as an echo; the raw file holds what the board sent.
+            ConsoleSource::Typed => return,
+            ConsoleSource::BootLoader => Source::BootLoader,
+            ConsoleSource::Console => Source::Console,
+        };
+        let outcome = self.dir.console(bytes);
+        self.keep(outcome);
+        let mut line = self.lines.remove(&source).unwrap_or_default();
+        for byte in bytes {
+            if *byte == b'\n' || line.len() >= LINE_MAX {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+                line.clear();
+                // An agent makes itself known with a line of its own, between empty ones.
+                if !text.is_empty() {
+                    self.log(&line_of(wall, source, text));
+                }
+            }
+            if *byte != b'\n' {
+                line.push(*byte);
+            }
+        }
+        self.lines.insert(source, line);
+    }
+}
+
+impl Observer for Recorder {
+    fn board_event(&mut self, wall: Timestamp, event: &BoardEvent) {
+        if let BoardEvent::Console { source, bytes } = event {
+            self.console(wall, *source, bytes);
+        } else if let Some(event) = event_of(event) {
+            self.event(wall, event);
+        }
+    }
+
+    fn event(&mut self, wall: Timestamp, event: Event) {
+        let stamped = Stamped { time: wall, event };
+        let outcome = self.dir.event(&stamped);
+        self.keep(outcome);
+        if let Some(text) = said_by_dispatcher(&stamped.event) {
+            self.log(&line_of(wall, Source::Dispatcher, text));
+        }
+        self.reporter.event(&stamped);
+    }
+
+    fn log(&mut self, record: &LogRecord) {
+        let outcome = self.dir.log(record);
+        self.keep(outcome);
+    }
+
+    fn tick(&mut self) {
+        self.reporter.tick();
+    }
+
+    fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
+        work(&mut self.dir);
+    }
+}
+
+/// Shows what a hands-on command waits for.
+#[expect(missing_debug_implementations, reason = "a reporter has none")]
+pub struct Narrator {
+    reporter: Box<dyn Reporter>,
+}
+
+impl Narrator {
+    /// Shows through `reporter`.
+    pub fn new(reporter: Box<dyn Reporter>) -> Self {
+        Self { reporter }
+    }
+}
+
+impl Observer for Narrator {
+    fn board_event(&mut self, wall: Timestamp, event: &BoardEvent) {
+        if let Some(event) = event_of(event) {
+            self.event(wall, event);
+        }
+    }
+
+    fn event(&mut self, wall: Timestamp, event: Event) {
+        self.reporter.event(&Stamped { time: wall, event });
+    }
+
+    fn log(&mut self, _record: &LogRecord) {}
+
+    fn tick(&mut self) {
+        self.reporter.tick();
+    }
+}
+
+/// A board's event as one of the run.
+fn event_of(event: &BoardEvent) -> Option<Event> {
+    Some(match event {
+        BoardEvent::Phase { from, to, why } => {
+            Event::Phase { from: from.to_string(), to: to.to_string(), cause: why.clone() }
+        }
+        BoardEvent::Retry { cause, text, tries_left } => {
+            let text = if text.is_empty() { cause.to_string() } else { text.clone() };
+            Event::Warning { text: format!("{text}; starting again ({tries_left} tries left)") }
+        }
+        BoardEvent::SessionOpened { slot, peer } => Event::SessionOpened {
+            slot: *slot,
+            boot_id: peer.boot_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            agent_version: String::new(),
+            link: serde_json::json!({"version": peer.version, "capabilities": peer.capabilities}),
+        },
+        BoardEvent::SessionClosed { reason } => Event::SessionClosed { reason: reason.clone() },
+        BoardEvent::Power { operation, state } => {
+            let state = match state {
+                PowerState::Started => OperationState::Started,
+                PowerState::Done => OperationState::Done,
+                PowerState::Failed(_) => OperationState::Failed,
+            };
+            Event::Power { operation: *operation, state }
+        }
+        BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
+        BoardEvent::Rebooted { evidence } => {
+            Event::Warning { text: format!("the board was restarted: {evidence}") }
+        }
+        _ => return None,
+    })
+}
+
+/// What the dispatcher's own log says of an event.
+fn said_by_dispatcher(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Note { text } => text.clone(),
+        Event::Warning { text } => format!("warning: {text}"),
+        Event::Error { class, message, .. } => format!("{}: {message}", class.as_str()),
+        Event::Phase { from, to, cause } => format!("board: {from} -> {to} ({cause})"),
+        Event::ActionStarted { action } => format!("{action}: started"),
+        Event::ActionEnded { action, seconds, .. } => format!("{action}: ended after {seconds:.1} s"),
+        Event::SessionOpened { slot, .. } => format!("session with the {} agent", slot.as_str()),
+        Event::SessionClosed { reason } => format!("session closed: {reason}"),
+        Event::TestStarted { suite } => format!("test {suite}: started"),
+        Event::TestEnded { suite, end, result, .. } => {
+            format!("test {suite}: {}, {end}", result.as_str())
+        }
+        _ => return None,
+    })
+}
+
+fn line_of(wall: Timestamp, source: Source, text: String) -> LogRecord {
+    LogRecord {
+        host_time: wall,
+        board_time_us: None,
+        uncertainty_us: None,
+        source,
+        level: None,
+        sequence: None,
+        suite: None,
+        text,
+    }
+}
+
+/// A line of the console that is longer is cut; the raw file has it whole.
+const LINE_MAX: usize = 4096;

@@ -1,0 +1,156 @@
+//! Reads run directories, also of runs that were cut off and of later versions.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::{StoreError, run_dir, write_json};
+use crate::job::event::Stamped;
+use crate::report::summary::Summary;
+
+/// The events of a run, as far as they can be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Events {
+    /// In the order they were written.
+    pub events: Vec<Stamped>,
+    /// Whether the last line was cut off: the writer died in it.
+    pub torn: bool,
+    /// Whole lines that are no event this version knows.
+    pub skipped: u64,
+    /// Whether there was more than is read.
+    pub truncated: bool,
+}
+
+/// The events in a run directory.
+///
+/// # Errors
+/// `events.ndjson` cannot be opened or read; its content is never an error.
+pub fn events(run: &Path) -> Result<Events, StoreError> {
+    let path = run.join("events.ndjson");
+    let file = File::open(&path).map_err(StoreError::of("open", &path))?;
+    events_in(BufReader::new(file)).map_err(StoreError::of("read", &path))
+}
+
+/// The events in a text.
+///
+/// # Errors
+/// Those of the reader.
+pub fn events_in(mut reader: impl BufRead) -> std::io::Result<Events> {
+    let mut read = Events::default();
+    let mut line = Vec::new();
+    let mut in_long_line = false;
+    loop {
+        line.clear();
+        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(read);
+        }
+        let whole = line.ends_with(b"\n");
+        let too_long = !whole && line.len() as u64 == LINE_BYTES_MAX;
+        if in_long_line || too_long {
+            // The rest of a line that is longer than any event: counted once.
+            read.skipped += u64::from(!in_long_line);
+            in_long_line = !whole;
+            continue;
+        }
+        match serde_json::from_slice::<Stamped>(&line) {
+            Ok(_) if read.events.len() >= EVENTS_MAX => {
+                read.truncated = true;
+                return Ok(read);
+            }
+            // A line may be whole but for its end.
+            Ok(event) => read.events.push(event),
+            Err(_) if whole => read.skipped += 1,
+            Err(_) => read.torn = true,
+        }
+    }
+}
+
+/// Makes `tests/<suite>/results.json`, `results.junit.xml` and, where it is missing, `run.json` again from the events.
+/// Returns what the run came to.
+///
+/// # Errors
+/// The events cannot be read, or a file not written.
+pub fn rebuild(run: &Path) -> Result<Summary, StoreError> {
+    let read = events(run)?;
+    let summary = Summary::of(&read.events);
+    run_dir::write_results(run, &summary)?;
+    let place = run.join("run.json");
+    // A run.json that is there knows more: the link's counters were never events.
+    if !place.exists() {
+        write_json(&place, &summary)?;
+    }
+    Ok(summary)
+}
+
+/// An event holds at most a tail of the console.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// As many as a writer may write, and more.
+const EVENTS_MAX: usize = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jiff::Timestamp;
+
+    use super::super::run_dir::RunDir;
+    use super::super::run_dir::tests::Scratch;
+    use super::*;
+    use crate::report::summary::tests::panicked_run;
+
+    #[test]
+    fn a_log_cut_anywhere_is_read_up_to_there() {
+        let lines: Vec<String> = panicked_run()
+            .iter()
+            .map(|event| serde_json::to_string(event).unwrap() + "\n")
+            .collect();
+        let text = lines.concat();
+        let mut ends = Vec::new();
+        for line in &lines {
+            ends.push(ends.last().unwrap_or(&0) + line.len());
+        }
+        for cut in 0..=text.len() {
+            let read = events_in(&text.as_bytes()[..cut]).unwrap();
+            let whole = ends.iter().filter(|end| cut + 1 >= **end).count();
+            assert_eq!(read.events.len(), whole, "cut at {cut}");
+            assert_eq!(read.skipped, 0);
+            assert_eq!(
+                read.torn,
+                cut > 0 && !ends.iter().any(|end| cut == *end || cut + 1 == *end),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_lines_are_counted() {
+        let good = serde_json::to_string(&panicked_run()[0]).unwrap();
+        let long = "x".repeat(3 << 20);
+        let deep = "[".repeat(100_000);
+        let text = format!(
+            "{{}}\n{long}\n{deep}\n\0\n{good}\n{{\"time\":\"2030-01-01T00:00:00Z\",\"event\":\"dreamt\"}}\n"
+        );
+        let read = events_in(text.as_bytes()).unwrap();
+        assert_eq!((read.events.len(), read.skipped, read.torn), (1, 5, false));
+    }
+
+    #[test]
+    fn everything_is_rebuilt_from_the_events() {
+        let scratch = Scratch::new();
+        let mut run = RunDir::create(&scratch.0, "smoke", Timestamp::UNIX_EPOCH, 1).unwrap();
+        panicked_run().iter().for_each(|event| run.event(event).unwrap());
+        run.finish(&serde_json::Value::Null).unwrap();
+        let files = [
+            "results.junit.xml",
+            "tests/uname/results.json",
+            "tests/audio/results.json",
+            "tests/crash/results.json",
+        ];
+        let before = files.map(|file| fs::read(run.path().join(file)).unwrap());
+        files.iter().for_each(|file| fs::remove_file(run.path().join(file)).unwrap());
+        fs::remove_file(run.path().join("run.json")).unwrap();
+        assert_eq!(&rebuild(run.path()).unwrap(), run.summary());
+        assert_eq!(files.map(|file| fs::read(run.path().join(file)).unwrap()), before);
+        assert!(run.path().join("run.json").exists());
+    }
+}

@@ -1,0 +1,439 @@
+//! The writer of a run directory.
+//!
+//! Guarantees that `events.ndjson` alone, whatever happens to the process, tells what happened up to its last whole
+//! line; and that every other file is whole or absent, or only grows. A failed write is returned, never a panic, and
+//! leaves the rest usable. Wall-clock times are passed in.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::append::Append;
+use super::{StoreError, WholeFile, names, timeline, write_json, write_whole};
+use crate::job::event::{Event, LogRecord, Source, Stamped};
+use crate::report::junit;
+use crate::report::summary::Summary;
+
+/// A run directory that is being written.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    name: String,
+    events: Append,
+    console: Append,
+    timeline: Append,
+    kernel: Append,
+    agent: Append,
+    dispatcher: Append,
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct RunJson<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    /// Counters of the link, by cause; what the live half knows.
+    link: &'a serde_json::Value,
+    /// Bytes that full files dropped, by file.
+    dropped_bytes: serde_json::Value,
+}
+
+impl RunDir {
+    /// Makes `<root>/<date>-<job>-<id>/`, which did not exist before. The date is that of `now` in UTC; the id comes from
+    /// `random`.
+    ///
+    /// # Errors
+    /// The folder or one of its files cannot be made.
+    pub fn create(
+        root: &Path,
+        job_name: &str,
+        now: Timestamp,
+        random: u64,
+    ) -> Result<Self, StoreError> {
+        fs::create_dir_all(root).map_err(StoreError::of("create", root))?;
+        let date = now.to_zoned(TimeZone::UTC).date();
+        let stem = format!("{date}-{}", names::component(job_name, JOB_BYTES_MAX));
+        let mut random = random;
+        for attempt in 1.. {
+            let name = format!("{stem}-{}", names::run_id(random));
+            let path = root.join(&name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::fill(path, name),
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX =>
+                {
+                    // The next number of Knuth's generator: other digits, and no second source of chance.
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407)
+                        >> 1;
+                }
+                Err(error) => return Err(StoreError::of("create", &path)(error)),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn fill(path: PathBuf, name: String) -> Result<Self, StoreError> {
+        let make = |file: &str, bytes_max| Append::create(&path.join(file), bytes_max);
+        Ok(Self {
+            events: make("events.ndjson", EVENTS_BYTES_MAX)?,
+            console: make("console.raw", LOG_BYTES_MAX)?,
+            timeline: make("timeline.ndjson", LOG_BYTES_MAX)?,
+            kernel: make("kernel.log", LOG_BYTES_MAX)?,
+            agent: make("agent.log", LOG_BYTES_MAX)?,
+            dispatcher: make("dispatcher.log", LOG_BYTES_MAX)?,
+            summary: Summary::default(),
+            path,
+            name,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run's name: its folder's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the events so far come to.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Keeps the job file's text as `job.yaml`.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn keep_job(&self, text: &str) -> Result<(), StoreError> {
+        write_whole(&self.path.join("job.yaml"), text.as_bytes())
+    }
+
+    /// Keeps what is known of the board as `board.json`; may be called again when more is known.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn keep_board(&self, board: &impl Serialize) -> Result<(), StoreError> {
+        write_json(&self.path.join("board.json"), board)
+    }
+
+    /// Writes an event down. Important ones are on the disk when this returns; progress is not written.
+    ///
+    /// # Errors
+    /// A failed write; the summary counts the event all the same.
+    pub fn event(&mut self, stamped: &Stamped) -> Result<(), StoreError> {
+        if !stamped.event.is_stored() {
+            return Ok(());
+        }
+        self.summary.handle_event(stamped);
+        self.line(stamped)?;
+        if let Event::RunStarted { .. } = stamped.event {
+            // The run's folder is on the disk only when the one above it is.
+            super::sync_folder(&self.path)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, stamped: &Stamped) -> Result<(), StoreError> {
+        self.events.write(&json_line(stamped, &self.path)?)?;
+        if stamped.event.is_important() { self.events.sync() } else { Ok(()) }
+    }
+
+    /// Appends bytes to `console.raw` as they came from the line.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn console(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.console.write(bytes)
+    }
+
+    /// Appends a record to `timeline.ndjson`, and to the log of its source if that has one.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn log(&mut self, record: &LogRecord) -> Result<(), StoreError> {
+        self.timeline.write(&json_line(record, &self.path)?)?;
+        let (log, prefix) = match record.source {
+            Source::Kernel => (&mut self.kernel, kernel_prefix(record)),
+            Source::Agent => (&mut self.agent, format!("{:.6} ", record.host_time)),
+            Source::Dispatcher => (&mut self.dispatcher, format!("{:.6} ", record.host_time)),
+            Source::Stdout | Source::Stderr | Source::Console | Source::BootLoader => return Ok(()),
+        };
+        let mut text = String::new();
+        // A record of several lines has its prefix before each, so that no text can pass for a record.
+        for line in record.text.split('\n') {
+            let _ = writeln!(text, "{prefix}{line}");
+        }
+        log.write(text.as_bytes())
+    }
+
+    /// Opens `tests/<suite>/<name>` to append to it as it comes live: `stdout.log`, `stderr.log`, `output.ndjson`.
+    ///
+    /// # Errors
+    /// The folder or the file cannot be made.
+    pub fn open_suite_file(&self, suite: &str, name: &str) -> Result<File, StoreError> {
+        let path =
+            self.path.join(names::place_of_board_file(&format!("tests/{}/{name}", one(suite))));
+        self.make_folder_of(&path)?;
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(StoreError::of("open", &path))
+    }
+
+    /// Begins a file that a board calls `name` (`tests/uname/stdout.log`); its place is that of
+    /// [`names::place_of_board_file`]. On [`WholeFile::commit`] it replaces what came live.
+    ///
+    /// # Errors
+    /// The folder or the file cannot be made.
+    pub fn begin_file(&self, name: &str) -> Result<WholeFile, StoreError> {
+        let path = self.path.join(names::place_of_board_file(name));
+        self.make_folder_of(&path)?;
+        WholeFile::begin(&path)
+    }
+
+    /// [`RunDir::begin_file`] with everything that `reader` gives. Returns where the file is.
+    ///
+    /// # Errors
+    /// A failed read or write; what was there before stays.
+    pub fn replace_file(&self, name: &str, mut reader: impl Read) -> Result<PathBuf, StoreError> {
+        let mut file = self.begin_file(name)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return file.commit(),
+                Ok(length) => file.write(&buffer[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(StoreError::of("read what becomes", Path::new(name))(error));
+                }
+            }
+        }
+    }
+
+    /// Completes the directory after the run's last event: results, JUnit, the timeline in order, `run.json` last.
+    /// Everything is tried; the first failure is returned.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn finish(&mut self, link: &serde_json::Value) -> Result<(), StoreError> {
+        let logs = [
+            &self.events,
+            &self.console,
+            &self.timeline,
+            &self.kernel,
+            &self.agent,
+            &self.dispatcher,
+        ];
+        let mut first = Ok(());
+        for log in logs {
+            keep_first(&mut first, log.sync());
+        }
+        keep_first(&mut first, timeline::sort(&self.path.join("timeline.ndjson")));
+        keep_first(&mut first, write_results(&self.path, &self.summary));
+        let dropped: serde_json::Map<String, serde_json::Value> = [
+            ("events.ndjson", &self.events),
+            ("console.raw", &self.console),
+            ("timeline.ndjson", &self.timeline),
+            ("kernel.log", &self.kernel),
+            ("agent.log", &self.agent),
+            ("dispatcher.log", &self.dispatcher),
+        ]
+        .into_iter()
+        .filter(|(_, log)| log.dropped_bytes() > 0)
+        .map(|(name, log)| (name.to_owned(), log.dropped_bytes().into()))
+        .collect();
+        let run = RunJson { summary: &self.summary, link, dropped_bytes: dropped.into() };
+        keep_first(&mut first, write_json(&self.path.join("run.json"), &run));
+        first
+    }
+
+    fn make_folder_of(&self, path: &Path) -> Result<(), StoreError> {
+        let folder = path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder).map_err(StoreError::of("create", folder))
+    }
+}
+
+/// Writes what can be made of a summary alone: `tests/<suite>/results.json` and `results.junit.xml`.
+///
+/// # Errors
+/// A failed write.
+pub fn write_results(path: &Path, summary: &Summary) -> Result<(), StoreError> {
+    let mut first = Ok(());
+    for suite in &summary.suites {
+        let folder =
+            path.join(names::place_of_board_file(&format!("tests/{}/x", one(&suite.suite))));
+        let folder = folder.parent().unwrap_or(path);
+        let made = fs::create_dir_all(folder).map_err(StoreError::of("create", folder));
+        let written = made.and_then(|()| write_json(&folder.join("results.json"), suite));
+        keep_first(&mut first, written);
+    }
+    let place = path.join("results.junit.xml");
+    let xml = junit::xml(summary)
+        .map_err(|error| StoreError::of("encode", &place)(io::Error::other(error)));
+    keep_first(&mut first, xml.and_then(|xml| write_whole(&place, xml.as_bytes())));
+    first
+}
+
+/// Goes on after a failure, and remembers the first.
+fn keep_first(first: &mut Result<(), StoreError>, next: Result<(), StoreError>) {
+    if first.is_ok() {
+        *first = next;
+    }
+}
+
+/// A suite's name as one component of a name.
+fn one(suite: &str) -> String {
+    names::distinct_component(suite, JOB_BYTES_MAX.max(64))
+}
+
+fn json_line(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError> {
+    let mut line = serde_json::to_vec(value)
+        .map_err(|error| StoreError::of("encode", path)(io::Error::other(error)))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// `<6>[    1.234567] `, as `dmesg --raw` prints it; kernel/printk/printk.c, `print_time`.
+fn kernel_prefix(record: &LogRecord) -> String {
+    let level = record.level.map_or_else(String::new, |level| format!("<{level}>"));
+    match record.board_time_us {
+        Some(us) => format!("{level}[{:5}.{:06}] ", us / 1_000_000, us % 1_000_000),
+        None => level,
+    }
+}
+
+/// A job's name in that of its run.
+const JOB_BYTES_MAX: usize = 40;
+/// Two runs with one id on one day are chance; this many are a fault.
+const ATTEMPTS_MAX: u32 = 8;
+/// An event is some hundred bytes: a hundred thousand of them.
+const EVENTS_BYTES_MAX: u64 = 64 << 20;
+/// A line of 115200 baud brings this in a day; a faster one must not fill the lab's disk.
+const LOG_BYTES_MAX: u64 = 1 << 30;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::report::summary::tests::panicked_run;
+
+    /// A folder of its own for each test, removed at its end.
+    pub(crate) struct Scratch(pub(crate) PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path =
+                std::env::temp_dir().join(format!("pumice-store-{}-{count}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn new_run(scratch: &Scratch) -> RunDir {
+        let now = Timestamp::from_second(1_330_560_000).unwrap();
+        RunDir::create(&scratch.0, "smoke: ../x", now, 7).unwrap()
+    }
+
+    fn record(second: i64, source: Source, text: &str) -> LogRecord {
+        LogRecord {
+            host_time: Timestamp::from_second(second).unwrap(),
+            board_time_us: (source == Source::Kernel).then_some(1_234_567),
+            uncertainty_us: None,
+            source,
+            level: (source == Source::Kernel).then_some(6),
+            sequence: None,
+            suite: None,
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn a_whole_run() {
+        let scratch = Scratch::new();
+        let mut run = new_run(&scratch);
+        assert!(run.name().starts_with("2012-03-01-smoke-..-x-"), "{}", run.name());
+        run.keep_job("name: x\n").unwrap();
+        run.keep_board(&serde_json::json!({"name": "qemu-01"})).unwrap();
+        panicked_run().iter().for_each(|event| run.event(event).unwrap());
+        run.console(b"U-Boot \xff\n").unwrap();
+        run.log(&record(20, Source::Agent, "hello")).unwrap();
+        run.log(&record(10, Source::Kernel, "first\nsecond")).unwrap();
+        run.log(&record(20, Source::Console, "after hello")).unwrap();
+        run.finish(&serde_json::json!({"retransmits": 3})).unwrap();
+        let text = |name: &str| fs::read_to_string(run.path().join(name)).unwrap();
+        assert_eq!(text("kernel.log"), "<6>[    1.234567] first\n<6>[    1.234567] second\n");
+        assert_eq!(text("agent.log"), "1970-01-01T00:00:20.000000Z hello\n");
+        let timeline: Vec<String> = text("timeline.ndjson").lines().map(str::to_owned).collect();
+        let order = ["first", "\"hello\"", "after hello"];
+        assert!(timeline.iter().zip(order).all(|(line, word)| line.contains(word)), "{timeline:?}");
+        let run_json: serde_json::Value = serde_json::from_str(&text("run.json")).unwrap();
+        assert_eq!(
+            (&run_json["verdict"], &run_json["link"]["retransmits"]),
+            (&"TestError".into(), &3.into())
+        );
+        assert!(text("tests/audio/results.json").contains("\"result\": \"fail\""));
+        assert!(text("results.junit.xml").contains("<testsuites"));
+        assert_eq!(fs::read(run.path().join("console.raw")).unwrap(), b"U-Boot \xff\n");
+        let parts = fs::read_dir(run.path())
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".part"));
+        assert_eq!(parts.count(), 0, "temporary files stayed");
+    }
+
+    #[test]
+    fn two_runs_never_share_a_folder() {
+        let scratch = Scratch::new();
+        assert_ne!(new_run(&scratch).path(), new_run(&scratch).path());
+    }
+
+    #[test]
+    fn files_of_a_board_replace_what_came_live_and_nothing_else() {
+        let scratch = Scratch::new();
+        let run = new_run(&scratch);
+        io::Write::write_all(&mut run.open_suite_file("uname", "stdout.log").unwrap(), b"Lin")
+            .unwrap();
+        let place = run.replace_file("tests/uname/stdout.log", &b"Linux\n"[..]).unwrap();
+        assert_eq!(place, run.path().join("tests/uname/stdout.log"));
+        assert_eq!(fs::read(&place).unwrap(), b"Linux\n");
+        for name in ["../../outside", "/etc/passwd", "events.ndjson", "tests/../run.json"] {
+            let place = run.replace_file(name, &b"x"[..]).unwrap();
+            let below = place.strip_prefix(run.path()).unwrap();
+            assert!(
+                below.starts_with("board") || below.starts_with("tests"),
+                "{name} became {place:?}"
+            );
+        }
+        assert!(!run.path().join("run.json").exists());
+        drop(run.begin_file("tests/uname/stdout.log").unwrap());
+        assert_eq!(fs::read(&place).unwrap(), b"Linux\n", "an unfinished file changes nothing");
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_not_a_panic() {
+        let scratch = Scratch::new();
+        let mut run = new_run(&scratch);
+        fs::remove_dir_all(run.path()).unwrap();
+        panicked_run().iter().for_each(|event| drop(run.event(event)));
+        let error = run.finish(&serde_json::Value::Null).unwrap_err().to_string();
+        assert!(error.starts_with("failed to "), "{error}");
+        assert_eq!(run.summary().exit_status, Some(1));
+    }
+}
