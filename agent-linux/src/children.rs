@@ -2,6 +2,7 @@
 
 use crate::problem::{Outcome, Problem};
 use crate::sys::child::{self, Ended, Start, Started};
+use crate::sys::file;
 use agent_core::agent::STDIN_WINDOW;
 use agent_core::time::Instant;
 use agent_core::wire::FailureKind;
@@ -182,7 +183,7 @@ impl Child {
 /// agent that the kernel started has nearly none.
 pub(crate) fn environment() -> Vec<u8> {
     // In the very form that is needed, and the agent changes nothing in its own.
-    let mut words = std::fs::read("/proc/self/environ").unwrap_or_default();
+    let mut words = file::read("/proc/self/environ");
     for (name, default) in [(&b"PATH="[..], PATH), (b"HOME=", b"HOME=/root\0")] {
         if !child::words(&words).any(|word| word.starts_with(name)) {
             words.extend_from_slice(default);

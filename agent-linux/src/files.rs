@@ -1,21 +1,18 @@
 //! Files: reading one, putting one in place whole or not at all, and removing.
 
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::disk;
+use crate::sys::{disk, file};
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Stat;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::Write as _;
-use std::os::unix::fs::{
-    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Opens a regular file for reading. Anything else is refused: a pipe or a terminal could make the agent wait.
 pub(crate) fn open(path: &str) -> Outcome<(File, Metadata)> {
     absolute(path)?;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).custom_flags(disk::HARMLESS).open(path).map_err(about(path))?;
+    let file = file::open(path, file::READ_ANYTHING).map_err(about(path))?;
     let metadata = file.metadata().map_err(about(path))?;
     if metadata.is_file() { Ok((file, metadata)) } else { Err(Problem::refused("not a file")) }
 }
@@ -96,14 +93,7 @@ impl Put {
         temporary.push(".pumice-");
         temporary.push(number.to_string());
         let temporary = directory.join(temporary);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(disk::NO_LINK)
-            .open(&temporary)
-            .map_err(about(&text))?;
+        let file = file::open(&temporary, file::FRESH).map_err(about(&text))?;
         Ok(Self { file, temporary, mode, is_in_place: false, path: path.clone() })
     }
 
@@ -137,7 +127,7 @@ impl Drop for Put {
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
-    File::open(path)?.sync_all()
+    file::open(path, file::READ)?.sync_all()
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use crate::partitions::Partitions;
 use crate::sys::tty::LineErrors;
-use crate::sys::{clock, identity};
+use crate::sys::{clock, file, identity};
 use agent_core::agent::Role;
 use agent_core::wire::response;
-use std::fs;
 
 /// Everything for an `Info`, in memory of its own.
 #[derive(Debug)]
@@ -102,7 +101,7 @@ fn parse_uuid(text: &str) -> [u8; 16] {
 
 /// The first line of a file without the NUL that a device tree ends it with.
 fn read_line(path: &str) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
+    let bytes = file::read(path);
     let line = bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
     let mut text = String::from_utf8_lossy(line).into_owned();
     text.truncate(floor(&text, TEXT_MAX));
@@ -111,7 +110,7 @@ fn read_line(path: &str) -> String {
 
 /// The number behind `key` in one of /proc's tables.
 fn kib(path: &str, key: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = file::read_text(path);
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.split_ascii_whitespace().next())
         .and_then(|word| word.parse().ok())

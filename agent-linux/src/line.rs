@@ -1,6 +1,7 @@
 //! The serial line as the poll loop sees it: frames go out whole, the terminal stays raw, and a line that hung up is
 //! opened again.
 
+use crate::sys::file;
 use crate::sys::tty::{LineErrors, Tty, TtyError};
 use agent_core::agent::LINE_MAX;
 use agent_core::time::{Duration, Instant};
@@ -156,9 +157,9 @@ impl Line {
 
 /// The device of the console: the last of those that the kernel's `console=` named, which is also /dev/console.
 pub(crate) fn console() -> Option<String> {
-    let names = std::fs::read_to_string(CONSOLE).ok()?;
+    let names = file::read_text(CONSOLE);
     let name = names.trim_ascii_end().rsplit(' ').next()?;
-    Some(["/dev/", name].concat())
+    (!name.is_empty()).then(|| ["/dev/", name].concat())
 }
 
 /// Where the kernel tells which terminals are consoles.

@@ -4,9 +4,9 @@ use crate::files;
 use crate::options::is_plain_name;
 use crate::partitions::{Kind, Partitions, is_mount_point, mount_table};
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::disk;
+use crate::sys::{disk, file};
 use agent_core::wire::{FailureKind, request};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub(crate) fn mount(
 /// Writes out and unmounts what [`mount`] mounted; done is done.
 pub(crate) fn unmount(root: &str, partitions: &Partitions, label: &str) -> Outcome<()> {
     let Some(place) = mounted_at(root, partitions, label)? else { return Ok(()) };
-    let synced = File::open(&place.path).and_then(|file| disk::sync_file_system(&file));
+    let synced = file::open(&place.path, file::READ).and_then(|file| disk::sync_file_system(&file));
     synced.map_err(about(&place.path))?;
     if place.is_ours {
         disk::unmount(&place.path).map_err(about(&place.path))?;
@@ -74,7 +74,7 @@ pub(crate) fn inject(
         return Err(Problem { text: wanted.label.to_owned(), ..not_mounted() });
     };
     let path = below(&place.path, wanted.path)?;
-    let mut program = File::open(PROGRAM).map_err(about(PROGRAM))?;
+    let mut program = file::open(PROGRAM, file::READ).map_err(about(PROGRAM))?;
     let size = program.metadata().map_err(about(PROGRAM))?.len();
     // 255 is no operation's number.
     let mut put = files::Put::open(&path, 0o755, size, 255)?;

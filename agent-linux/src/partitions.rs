@@ -3,11 +3,11 @@
 use crate::files;
 use crate::options::is_plain_name;
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::disk;
+use crate::sys::{disk, file};
 use agent_core::wire::FailureKind;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 
 /// Finds partitions.
 #[derive(Debug)]
@@ -103,9 +103,7 @@ impl Partition {
 
     /// Opens it for reading, past what the page cache has, and tells its size.
     pub(crate) fn open_to_read(&self) -> Outcome<(File, u64)> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(disk::HARMLESS).open(&self.path);
-        self.with_size(file)
+        self.with_size(file::open(&self.path, file::READ_ANYTHING))
     }
 
     /// Opens it for writing, alone.
@@ -119,12 +117,8 @@ impl Partition {
         if self.is_mounted {
             return Err(Problem::new(FailureKind::BUSY, &self.path));
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        if self.kind == Kind::Device {
-            options.custom_flags(disk::EXCLUSIVE);
-        }
-        self.with_size(options.open(&self.path))
+        let how = if self.kind == Kind::Device { file::ALONE } else { file::READ_WRITE };
+        self.with_size(file::open(&self.path, how))
     }
 
     fn with_size(&self, file: std::io::Result<File>) -> Outcome<(File, u64)> {
@@ -136,9 +130,7 @@ impl Partition {
 
 /// What is mounted where, as the kernel tells it.
 pub(crate) fn mount_table() -> String {
-    // Lossy, because the names in it are anybody's; what is compared is not.
-    let bytes = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
+    file::read_text("/proc/self/mountinfo")
 }
 
 /// Whether something is mounted at `path` (`man 5 proc_pid_mountinfo`: the fifth field, with octal escapes that no path
@@ -156,7 +148,7 @@ fn is_mounted(table: &str, (major, minor): (u32, u32)) -> bool {
 fn each_labeled(f: &mut dyn FnMut(&str, &str)) {
     let Ok(entries) = fs::read_dir("/sys/class/block") else { return };
     for entry in entries.flatten() {
-        let Ok(text) = fs::read_to_string(entry.path().join("uevent")) else { continue };
+        let text = file::read_text(entry.path().join("uevent"));
         if let Some((label, device)) = parse_uevent(&text) {
             f(label, device);
         }

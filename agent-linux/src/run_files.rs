@@ -1,11 +1,11 @@
 //! The run's directory on the board: `<root>/.pumice/runs/<run>/`, in the layout of the host's (docs/store.md).
 
 use crate::files::sync_directory;
+use crate::sys::file;
 use agent_core::agent::effect::RunFile;
 use agent_core::agent::plan::PLAN_MAX;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// The files of a run; open from their first byte on.
@@ -67,15 +67,14 @@ impl RunFiles {
     /// read-only for a while. Any other trouble does not pass with time, and shows when files are written.
     pub(crate) fn is_writable(&self) -> bool {
         let path = [&self.directory, "/agent.log"].concat();
-        let opened = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+        let opened = file::open(path, file::APPEND);
         !matches!(opened, Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
     /// The plan, cut behind its longest length, which makes one that is too long unreadable.
     pub(crate) fn read_plan(&self) -> io::Result<Vec<u8>> {
-        let file = File::open([&self.directory, "/plan"].concat())?;
-        let mut plan = Vec::new();
-        file.take(PLAN_MAX as u64 + 1).read_to_end(&mut plan)?;
+        let mut plan = file::read_path(Path::new(&[&self.directory, "/plan"].concat()))?;
+        plan.truncate(PLAN_MAX + 1);
         Ok(plan)
     }
 
@@ -145,7 +144,7 @@ impl Log {
             return Ok(());
         }
         let path = [directory, "/", name].concat();
-        let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path)?;
+        let file = file::open(path, file::APPEND)?;
         // Its name must be as durable as its bytes will be.
         sync_directory(Path::new(directory))?;
         self.file = Some(file);

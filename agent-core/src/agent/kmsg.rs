@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn records_of_the_kernel_are_read() {
-        let record = b"6,339,5140900,-,caller=T1;NET: Registered protocol family 10\n SUBSYSTEM=net\n";
+        let record =
+            b"6,339,5140900,-,caller=T1;NET: Registered protocol family 10\n SUBSYSTEM=net\n";
         assert_eq!(
             KernelRecord::parse(record),
             Some(KernelRecord {

@@ -150,7 +150,9 @@ impl Agent {
         match event {
             Event::Kernel { record } => self.handle_kernel(now, record),
             Event::KernelGap => self.note(now, b"the kernel's log lost records"),
-            Event::RunFileFailed { .. } => self.note(now, b"a file of the run could not be written"),
+            Event::RunFileFailed { .. } => {
+                self.note(now, b"a file of the run could not be written")
+            }
             Event::Output { op, pipe, bytes } if self.runner.running(op).is_some() => {
                 let record = self.runner.handle_output(now, pipe, bytes, &mut self.queue);
                 if let Some(record) = record {
@@ -430,7 +432,8 @@ impl Agent {
     }
 
     fn handle_kernel(&mut self, now: Instant, record: &[u8]) {
-        let Some(KernelRecord { priority, sequence, us, text }) = KernelRecord::parse(record) else {
+        let Some(KernelRecord { priority, sequence, us, text }) = KernelRecord::parse(record)
+        else {
             return;
         };
         if self.runner.has_plan() {

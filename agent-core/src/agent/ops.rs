@@ -4,7 +4,7 @@ use super::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use super::exec::Exec;
 use super::queue::{Queue, Queued};
 use super::transfer::{self, Front, Stage, StepParser, Transfer, begin_step};
-use super::{AgentLink, OPS_MAX, OP_FAILURE_TEXT_MAX, send, shortened};
+use super::{AgentLink, OP_FAILURE_TEXT_MAX, OPS_MAX, send, shortened};
 use crate::link::Priority;
 use crate::time::{Duration, Instant};
 use crate::wire::response::{self, Written};
@@ -27,8 +27,15 @@ enum Slot {
     Free,
     /// The running test's.
     Reserved,
-    Exec { request: u32, exec: Exec },
-    Transfer { request: u32, transfer: Transfer, stage: Stage },
+    Exec {
+        request: u32,
+        exec: Exec,
+    },
+    Transfer {
+        request: u32,
+        transfer: Transfer,
+        stage: Stage,
+    },
 }
 
 /// A piece of a stream, as it came in one frame.
@@ -180,7 +187,7 @@ impl Operations {
         let mut free = (0..OPS_MAX).filter(|index| matches!(self.slots[*index], Slot::Free));
         let first = free.next();
         let index = first.filter(|_| free.count() >= kept_free);
-        index.ok_or(transfer::failure(FailureKind::BUSY, "all operations"))
+        index.ok_or_else(|| transfer::failure(FailureKind::BUSY, "all operations"))
     }
 
     /// Something happened to an operation.
@@ -359,12 +366,7 @@ impl Operations {
     }
 
     /// The dispatcher has sent everything on a stream.
-    pub(super) fn handle_finished(
-        &mut self,
-        stream: u8,
-        link: &mut AgentLink,
-        queue: &mut Queue,
-    ) {
+    pub(super) fn handle_finished(&mut self, stream: u8, link: &mut AgentLink, queue: &mut Queue) {
         let Some((op, slot)) = self.of_stream(stream) else { return };
         match slot {
             Slot::Exec { exec, .. } if exec.is_input(stream) => queue.push(Queued::EndInput { op }),
@@ -394,12 +396,7 @@ impl Operations {
     }
 
     /// The dispatcher gave up a stream: the transfer ends, a command's output is dropped.
-    pub(super) fn handle_reset(
-        &mut self,
-        stream: u8,
-        link: &mut AgentLink,
-        queue: &mut Queue,
-    ) {
+    pub(super) fn handle_reset(&mut self, stream: u8, link: &mut AgentLink, queue: &mut Queue) {
         let Some((op, slot)) = self.of_stream(stream) else { return };
         match slot {
             Slot::Exec { exec, .. } => {
@@ -490,9 +487,10 @@ impl Operations {
     }
 
     fn of_stream(&mut self, stream: u8) -> Option<(Op, &mut Slot)> {
-        self.slots.iter_mut().enumerate().find_map(|(index, slot)| {
-            slot.has(stream).then_some((Op(index as u8), slot))
-        })
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, slot)| slot.has(stream).then_some((Op(index as u8), slot)))
     }
 }
 

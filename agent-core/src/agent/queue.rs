@@ -23,20 +23,54 @@ pub(super) struct Queue {
 /// An effect that borrows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    Read { op: Op, offset: u64, max: usize },
-    Zero { op: Op, offset: u64, length: u64 },
-    Bin { op: Op, codec: Codec, packed: u32, offset: u64, length: u32 },
-    Commit { op: Op },
-    Close { op: Op },
-    EndInput { op: Op },
-    Signal { op: Op, signal: u8 },
-    RunFile { file: RunFile, start: usize, end: usize },
+    Read {
+        op: Op,
+        offset: u64,
+        max: usize,
+    },
+    Zero {
+        op: Op,
+        offset: u64,
+        length: u64,
+    },
+    Bin {
+        op: Op,
+        codec: Codec,
+        packed: u32,
+        offset: u64,
+        length: u32,
+    },
+    Commit {
+        op: Op,
+    },
+    Close {
+        op: Op,
+    },
+    EndInput {
+        op: Op,
+    },
+    Signal {
+        op: Op,
+        signal: u8,
+    },
+    RunFile {
+        file: RunFile,
+        start: usize,
+        end: usize,
+    },
     SyncRun,
     QuietConsole(bool),
-    SeekKernel { sequence: u64 },
-    Reboot { how: u8 },
+    SeekKernel {
+        sequence: u64,
+    },
+    Reboot {
+        how: u8,
+    },
     /// Test `index` of the plan; its name is looked up there.
-    StartTest { op: Op, index: u16 },
+    StartTest {
+        op: Op,
+        index: u16,
+    },
 }
 
 impl Queue {

@@ -158,7 +158,13 @@ impl Runner {
     }
 
     /// Starts the next test as operation `op`, or ends the plan; returns whether a test started.
-    pub(super) fn next(&mut self, now: Instant, op: Op, queue: &mut Queue, live: &mut Live) -> bool {
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        op: Op,
+        queue: &mut Queue,
+        live: &mut Live,
+    ) -> bool {
         let index = self.ended;
         let Some(test) = self.tests.get(usize::from(index)) else {
             self.state = State::Ended;
@@ -236,13 +242,24 @@ impl Runner {
     }
 
     /// The test could not be started.
-    pub(super) fn handle_failed(&mut self, now: Instant, os_error: i32, queue: &mut Queue, live: &mut Live) {
+    pub(super) fn handle_failed(
+        &mut self,
+        now: Instant,
+        os_error: i32,
+        queue: &mut Queue,
+        live: &mut Live,
+    ) {
         let exit = Exit { end: Exit::NOT_STARTED, code: os_error as u8, ..Exit::default() };
         self.end_test(now, exit, queue, live);
     }
 
     /// Time has passed, or something else happened; returns the operation of a test that is now over.
-    pub(super) fn advance(&mut self, now: Instant, queue: &mut Queue, live: &mut Live) -> Option<Op> {
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        queue: &mut Queue,
+        live: &mut Live,
+    ) -> Option<Op> {
         let State::Running(running) = &mut self.state else { return None };
         let op = running.op;
         if let Some(signal) = running.child.signal_due(now) {
@@ -427,4 +444,37 @@ fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
 fn journal(queue: &mut Queue, head: core::fmt::Arguments<'_>, now: Instant) {
     queue.push_text(RunFile::Journal, format_args!("{head},\"board_us\":{}}}\n", now.as_micros()));
     queue.push(Queued::SyncRun);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn what_a_child_leaves_in_its_pipes_is_read_and_no_more() {
+        let mut child = Child::new(at(0), None);
+        child.handle_exit(at(1000), Exit::default());
+        assert!(child.ended(at(1499)).is_none());
+        child.handle_output(at(1499), DRAIN_MAX);
+        assert!(child.ended(at(1998)).is_none());
+        // From here on it is the output of others.
+        child.handle_output(at(1998), 1);
+        assert!(child.ended(at(1999)).is_some());
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_waited_for() {
+        let mut child = Child::new(at(0), None);
+        child.handle_exit(at(0), Exit::default());
+        child.hold(at(400));
+        assert!(child.ended(at(899)).is_none());
+        assert_eq!(child.poll_timeout(), Some(at(900)));
+        child.handle_pipe_end(Pipe::Stdout);
+        child.handle_pipe_end(Pipe::Stderr);
+        assert!(child.ended(at(401)).is_some());
+    }
 }

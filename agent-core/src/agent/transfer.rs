@@ -103,7 +103,10 @@ impl Transfer {
             Self::Get { mode, .. } => *mode = file_mode,
             Self::BlockWrite { stream, image_bytes, .. } => {
                 if *image_bytes > size {
-                    return Err(failure(FailureKind::TOO_LARGE, "the partition is smaller than the image"));
+                    return Err(failure(
+                        FailureKind::TOO_LARGE,
+                        "the partition is smaller than the image",
+                    ));
                 }
                 link.grant(*stream, WRITE_WINDOW);
             }
@@ -271,9 +274,8 @@ pub(super) fn begin_step(
     written: &mut Written,
     queue: &mut Queue,
 ) -> Result<(), Failure<'static>> {
-    let fits = |offset: u64, length: u64| {
-        offset.checked_add(length).is_some_and(|end| end <= image_bytes)
-    };
+    let fits =
+        |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= image_bytes);
     match step {
         Step::End => {}
         Step::Zero { offset, length } => {

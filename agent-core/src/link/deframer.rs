@@ -297,7 +297,7 @@ mod tests {
             for line in [&text_safe, &binary] {
                 let bytes = [garbage, line].concat();
                 let (contents, ..) = read(&mut Deframer::new(true, false), &bytes);
-                assert_eq!(contents, [content.clone()], "{garbage:?}");
+                assert_eq!(contents, core::slice::from_ref(&content), "{garbage:?}");
             }
         }
     }

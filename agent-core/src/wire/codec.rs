@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn a_new_body_reads_as_an_old_one() {
         let mut buffer = [0; 64];
-        let new = New { number: 7, text: "x", more: 1 << 40, maybe: Some(3), name: "n", flag: true };
+        let new =
+            New { number: 7, text: "x", more: 1 << 40, maybe: Some(3), name: "n", flag: true };
         let bytes = encode(&new, &mut buffer).unwrap();
         assert_eq!(decode::<Old<'_>>(bytes).unwrap(), Old { number: 7, text: "x" });
     }

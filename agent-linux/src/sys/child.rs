@@ -1,6 +1,7 @@
 //! Children: fork, exec, signal, wait. Not `std::process::Command`, which costs 20 KiB of program, cannot reset what
 //! the agent changed for itself, and hides the resource usage of `wait4(2)`.
 
+use super::file;
 use nix::libc;
 use std::ffi::{CStr, c_char};
 use std::fs::File;
@@ -58,7 +59,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
             .filter(|word| !words(start.more_environment).any(|other| is_same_name(word, other)))
             .chain(words(start.more_environment)),
     );
-    let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+    let null = OwnedFd::from(file::open("/dev/null", file::READ_WRITE)?);
     let mut mine = [const { None }; 3];
     let mut theirs = [const { None }; 3];
     for index in 0..3 {

@@ -8,16 +8,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-/// Flag for opening a block device alone: fails with EBUSY when it is mounted or otherwise in use (`man 2 open`,
-/// O_EXCL without O_CREAT).
-pub(crate) const EXCLUSIVE: i32 = libc::O_EXCL;
-
-/// Flags for opening what may be anything without waiting for it or being captured by it.
-pub(crate) const HARMLESS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
-
-/// Flag for opening no link.
-pub(crate) const NO_LINK: i32 = libc::O_NOFOLLOW;
-
 /// Free bytes of the file system that holds `path`, those reserved for root not counted.
 pub(crate) fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
     let found = statvfs(path)?;

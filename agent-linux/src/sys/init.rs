@@ -1,5 +1,6 @@
 //! The `init=` start: the agent as the first process, which becomes two: the real init, and the agent beside it.
 
+use super::file;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{ForkResult, execv, fork, getpid, setsid};
@@ -41,15 +42,15 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
 /// In the agent that [`start`] made, once it runs: out of the way of the console, the OOM killer and every mount.
 pub(crate) fn settle() {
     let _ = std::env::set_current_dir("/");
-    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+    if let Ok(null) = file::open("/dev/null", file::READ_WRITE) {
         let _ = nix::unistd::dup2_stdin(&null);
         let _ = nix::unistd::dup2_stdout(&null);
         let _ = nix::unistd::dup2_stderr(&null);
     }
     // Instead of "exe", by which it was executed.
-    let _ = std::fs::write("/proc/self/comm", "pumice-agent");
+    let _ = file::write("/proc/self/comm", "pumice-agent");
     // Without the right to do so the agent lives on at the common score.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    let _ = file::write("/proc/self/oom_score_adj", "-1000");
 }
 
 /// Re-executes this program under a name that begins with '@': systemd's final kill spares such processes

@@ -1,10 +1,10 @@
 //! /dev/kmsg: one record a read (kernel: Documentation/ABI/testing/dev-kmsg).
 
+use super::file;
 use nix::libc;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 
 /// Longest record in bytes that the kernel gives out: PRINTK_MESSAGE_MAX (CONSOLE_EXT_LOG_MAX before 6.4), which is
 /// 8192 where it was larger than 2048. A shorter buffer would get EINVAL.
@@ -29,8 +29,7 @@ pub(crate) enum Found {
 impl Kmsg {
     /// Opens it; reading begins with the first record that there still is.
     pub(crate) fn open() -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        Ok(Self { file: options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")? })
+        Ok(Self { file: file::open("/dev/kmsg", file::READ_ANYTHING)? })
     }
 
     /// For polling.

@@ -1,5 +1,6 @@
 //! Restarting and stopping the board, and how loud its kernel is on the console.
 
+use super::file;
 use nix::sys::reboot::{RebootMode, reboot};
 
 /// Writes out everything, then restarts or stops the board. Returns when the kernel refuses.
@@ -18,8 +19,8 @@ pub(crate) struct ConsoleLevel {
 impl ConsoleLevel {
     /// Remembers the one that is set now.
     pub(crate) fn remember() -> Self {
-        let text = std::fs::read_to_string(PRINTK).ok();
-        Self { found: text.and_then(|text| text.split_ascii_whitespace().next().map(str::to_owned)) }
+        let text = file::read_text(PRINTK);
+        Self { found: text.split_ascii_whitespace().next().map(str::to_owned) }
     }
 
     /// For machines whose console is none of the agent's business.
@@ -31,7 +32,7 @@ impl ConsoleLevel {
     pub(crate) fn quiet(&self, quiet: bool) {
         if let Some(found) = &self.found {
             // A kernel that cannot be quieted costs line time, no more.
-            let _ = std::fs::write(PRINTK, if quiet { "1" } else { found });
+            let _ = file::write(PRINTK, if quiet { "1" } else { found });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The serial line's terminal: raw, not blocking, and seen through `embedded-io`'s traits.
 
+use super::file;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,10 +9,9 @@ use nix::sys::termios::{
     tcsetattr,
 };
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 
 /// An open terminal in raw mode.
 ///
@@ -39,9 +39,7 @@ pub(crate) struct LineErrors {
 impl Tty {
     /// Opens `path` without making it a controlling terminal, and sets it to raw 8N1 without flow control.
     pub(crate) fn open(path: &str, baud: Option<u32>, queue_limit: usize) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        let file = options.open(path)?;
+        let file = file::open(path, file::TERMINAL)?;
         // SAFETY: TIOCEXCL takes no argument. It keeps others from opening the line by accident; root still can, so a
         // failure changes little.
         #[allow(unsafe_code)]

@@ -40,10 +40,15 @@ pub(super) fn boot_image(job: &Job, board_type: &BoardType) -> Result<Option<Boo
         return Ok(Some(BootImage { image: image.clone(), _folder: None }));
     }
     let Some(kernel) = &deploy.kernel else { return Ok(None) };
-    let files = [("vmlinuz", Some(kernel)), ("initrd.img", deploy.ramdisk.as_ref()), ("dtb", deploy.dtb.as_ref())];
+    let files = [
+        ("vmlinuz", Some(kernel)),
+        ("initrd.img", deploy.ramdisk.as_ref()),
+        ("dtb", deploy.dtb.as_ref()),
+    ];
     let wanted = board_type.boot.as_ref().map(|boot| boot.loader.commands.get(Slot::Test));
     let loads = |name: &str| {
-        wanted.is_some_and(|commands| commands.iter().any(|command| command.source().contains(name)))
+        wanted
+            .is_some_and(|commands| commands.iter().any(|command| command.source().contains(name)))
     };
     if deploy.ramdisk.is_none() && loads("initrd.img") {
         return Err(configuration(format!(

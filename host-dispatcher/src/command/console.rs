@@ -56,29 +56,39 @@ fn show(claimed: &mut Claimed) -> Result<(), Fault> {
     reactor.connect(board, endpoint);
     let mut out = std::io::stdout();
     loop {
-        let events = reactor.turn(None).map_err(|error| Fault::infrastructure(error.to_string()))?;
+        let events =
+            reactor.turn(None).map_err(|error| Fault::infrastructure(error.to_string()))?;
         for event in events {
             match event {
                 IoEvent::Board(_, BoardEvent::Bytes(bytes)) => {
                     let mut text = Vec::new();
-                    link.handle_input(clock::now(), &bytes, &mut |console| text.extend_from_slice(console));
+                    link.handle_input(clock::now(), &bytes, &mut |console| {
+                        text.extend_from_slice(console)
+                    });
                     while link.poll_event().is_some() {}
                     if out.write_all(&text).and_then(|()| out.flush()).is_err() {
                         return Ok(());
                     }
                 }
-                IoEvent::Board(_, BoardEvent::Disconnected(why)) => return Err(Fault::infrastructure(why)),
+                IoEvent::Board(_, BoardEvent::Disconnected(why)) => {
+                    return Err(Fault::infrastructure(why));
+                }
                 IoEvent::Stdin(bytes) => {
                     let escape = bytes.iter().position(|byte| *byte == ESCAPE && is_terminal);
                     let typed = &bytes[..escape.unwrap_or(bytes.len())];
                     if reactor.write(board, typed) < typed.len() {
-                        let _ = write!(std::io::stderr(), "\r\npumice: the line takes no more; dropped\r\n");
+                        let _ = write!(
+                            std::io::stderr(),
+                            "\r\npumice: the line takes no more; dropped\r\n"
+                        );
                     }
                     if escape.is_some() {
                         return Ok(());
                     }
                 }
-                IoEvent::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => return Ok(()),
+                IoEvent::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => {
+                    return Ok(());
+                }
                 _ => {}
             }
         }

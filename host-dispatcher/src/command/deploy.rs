@@ -19,7 +19,8 @@ pub fn deploy(global: &Global, board: &str, path: &Path, partition: &str) -> u8 
     match outcome {
         Ok(deployed) => {
             if global.json {
-                let sha256: String = deployed.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+                let sha256: String =
+                    deployed.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
                 println!(
                     "{}",
                     serde_json::json!({

@@ -38,9 +38,8 @@ fn try_exec(global: &Global, args: &ExecArgs) -> Result<Exit, Fault> {
     let argv = words(args.command.iter().map(|word| word.as_bytes()))?;
     let env: Vec<String> = args.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let env = words(env.iter().map(String::as_bytes))?;
-    let timeout_ms = args.timeout.map_or(0, |timeout| {
-        u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX)
-    });
+    let timeout_ms =
+        args.timeout.map_or(0, |timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
     let mut claimed = claim(global, &BoardWish::named(&args.board))?;
     let (goal, is_ours) = (claimed.agent_goal(), claimed.is_ours());
     // Without a standard input there is nothing to send.
@@ -92,7 +91,8 @@ impl Exec<'_> {
             stderr: stderr.id,
             timeout_ms: self.timeout_ms,
         };
-        let asked = bench.start(Method::EXEC, &body, &[&stdin, &stdout, &stderr], TRANSFER_DEADLINE);
+        let asked =
+            bench.start(Method::EXEC, &body, &[&stdin, &stdout, &stderr], TRANSFER_DEADLINE);
         let request = asked.id().0;
         stdout.widen(WINDOW);
         stderr.widen(WINDOW);
@@ -135,7 +135,8 @@ impl Exec<'_> {
             seen = bench.interrupts();
             let is_meant = seen - first >= KILL_AFTER_INTERRUPTS;
             let signal = if is_meant { SIGKILL } else { SIGINT };
-            if bench.within(SIGNAL_WAIT, bench.signal(request, signal)).await.is_none() && is_meant {
+            if bench.within(SIGNAL_WAIT, bench.signal(request, signal)).await.is_none() && is_meant
+            {
                 return;
             }
         }

@@ -44,7 +44,8 @@ pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault>
     }
     let name: Name = board.name.parse().map_err(|_| configuration("no name of a board"))?;
     let folder = BoardFolder::claim(&folders, &name).map_err(Fault::infrastructure)?;
-    let values = folder.values(&folders, board.board_type.emulator.as_ref()).map_err(configuration)?;
+    let values =
+        folder.values(&folders, board.board_type.emulator.as_ref()).map_err(configuration)?;
     let endpoint = Endpoint::new(&board.connection, &values)
         .map_err(|error| configuration(error.to_string()))?;
     let reactor = Reactor::new()
@@ -60,7 +61,8 @@ impl Claimed {
         observer: Box<dyn Observer>,
         script: impl AsyncFnOnce(&Bench) -> T,
     ) -> Result<T, Fault> {
-        let spec = BoardSpec::from_lab(&self.board).map_err(|error| configuration(error.to_string()))?;
+        let spec =
+            BoardSpec::from_lab(&self.board).map_err(|error| configuration(error.to_string()))?;
         let (now, wall) = (clock::now(), clock::wall());
         let bench = Bench::new(Board::new(spec, seed(wall)), observer, now, wall);
         let outcome = drive(&mut self.reactor, &self.wiring, &bench, script(&bench));
@@ -135,4 +137,3 @@ pub(super) fn seed(wall: jiff::Timestamp) -> u64 {
     let nanoseconds = wall.as_nanosecond() as u64;
     nanoseconds ^ u64::from(std::process::id()) << 32
 }
-

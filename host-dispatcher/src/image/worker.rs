@@ -2,7 +2,7 @@
 //!
 //! Before the first step it says how large the image is: a partition that is too small is refused before a byte is
 //! written. A packed image is unpacked once for that alone. So is a raw one that comes with a digest: a wrong image is
-//! refused before a byte is written too. Memory is bounded: [`CHUNKS_MAX`] chunks wait, and the decompressor has its
+//! refused before a byte is written too. Memory is bounded: 16 chunks wait, and the decompressor has its
 //! own bound. Dropping the [`ImageReader`] ends the thread.
 
 use std::fmt::Write;

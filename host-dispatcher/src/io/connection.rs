@@ -1,4 +1,4 @@
-//! The ways to reach a board's line, all of them one [`Line`] that reads and writes bytes without blocking.
+//! The ways to reach a board's line, all of them one `Line` that reads and writes bytes without blocking.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};

@@ -241,7 +241,9 @@ pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Outp
 /// A failure of the agent as a fault: what does not fit is the job's, the rest the lab's.
 fn failed(kind: FailureKind, os_error: i32, text: &str) -> Fault {
     let class = match kind {
-        FailureKind::TOO_LARGE | FailureKind::NOT_FOUND | FailureKind::REFUSED => ErrorClass::JobError,
+        FailureKind::TOO_LARGE | FailureKind::NOT_FOUND | FailureKind::REFUSED => {
+            ErrorClass::JobError
+        }
         _ => ErrorClass::InfrastructureError,
     };
     let mut message = match (kind, text) {

@@ -65,7 +65,8 @@ impl Bench {
     ) -> Result<(), Fault> {
         let directory = format!("{root}{}", run_directory(run));
         let listing = self.list(&directory).await?;
-        let files: Vec<&Listing> = listing.iter().filter(|entry| entry.is_file && is_result(&entry.path)).collect();
+        let files: Vec<&Listing> =
+            listing.iter().filter(|entry| entry.is_file && is_result(&entry.path)).collect();
         for file in files {
             if let Err(fault) = self.fetch(&directory, &file.path).await {
                 self.warn(&format!("{} did not come home: {}", file.path, fault.message));
@@ -150,9 +151,9 @@ impl Bench {
             let rest = self.bytes_of(&format!("tests/{}/{file}", test.name), covered);
             let mut at = covered;
             while at < covered + rest.len() as u64 {
-                let piece = times
-                    .iter()
-                    .find(|line| line.source == word && (line.offset..line.offset + line.bytes).contains(&at));
+                let piece = times.iter().find(|line| {
+                    line.source == word && (line.offset..line.offset + line.bytes).contains(&at)
+                });
                 let end = piece.map_or(u64::MAX, |line| line.offset + line.bytes);
                 let end = end.min(covered + rest.len() as u64);
                 let bytes = &rest[(at - covered) as usize..(end - covered) as usize];
@@ -166,8 +167,14 @@ impl Bench {
                 live.borrow_mut().output(self, index, source, &test.name, board_us, b"\n");
                 let text = String::from_utf8_lossy(&line).into_owned();
                 let suite = Some(test.name.as_str());
-                let line =
-                    super::live::Line { board_us, source, level: None, sequence: None, suite, text };
+                let line = super::live::Line {
+                    board_us,
+                    source,
+                    level: None,
+                    sequence: None,
+                    suite,
+                    text,
+                };
                 live.borrow().log(self, line);
             }
         }
@@ -177,7 +184,11 @@ impl Bench {
     fn lines_of(&self, name: &str) -> Vec<String> {
         let Some(file) = self.open(name) else { return Vec::new() };
         let reader = BufReader::new(file.take(READ_MAX));
-        reader.split(b'\n').map_while(Result::ok).map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+        reader
+            .split(b'\n')
+            .map_while(Result::ok)
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .collect()
     }
 
     fn bytes_of(&self, name: &str, from: u64) -> Vec<u8> {
@@ -197,7 +208,9 @@ impl Bench {
     /// A fault of the run goes on record, with the end of the console's text.
     pub fn record_fault(&self, fault: &Fault) {
         let console_tail = self.board(|board, _| {
-            board.breakage().map_or_else(|| board.console_tail(), |broken| broken.console_tail.clone())
+            board
+                .breakage()
+                .map_or_else(|| board.console_tail(), |broken| broken.console_tail.clone())
         });
         let Fault { class, message } = fault.clone();
         self.tell(Event::Error { class, message, console_tail });
@@ -217,7 +230,8 @@ fn parse_kernel_line(line: &str) -> Option<(u8, u64, &str)> {
     let (priority, rest) = line.strip_prefix('<')?.split_once(">[")?;
     let (time, text) = rest.split_once("] ")?;
     let (seconds, micros) = time.trim_start().split_once('.')?;
-    let board_us = seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?;
+    let board_us =
+        seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?;
     Some((priority.parse().ok()?, board_us, text))
 }
 

@@ -59,7 +59,12 @@ impl Bench {
     ///
     /// # Errors
     /// The image cannot be read or does not fit, the agent fails, or what is read back differs.
-    pub async fn deploy(&self, action: &str, label: &str, image: &Image) -> Result<Deployed, Fault> {
+    pub async fn deploy(
+        &self,
+        action: &str,
+        label: &str,
+        image: &Image,
+    ) -> Result<Deployed, Fault> {
         let body = request::Partition { label };
         let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
         let partition: Partition<'_> = answer.read()?;
@@ -81,8 +86,11 @@ impl Bench {
 
     fn open_image(&self, image: &Image) -> Result<ImageReader, Fault> {
         let waker = self.waker();
-        let request =
-            ImageRequest { path: image.path.clone(), sha256: image.sha256, effort: Effort::default() };
+        let request = ImageRequest {
+            path: image.path.clone(),
+            sha256: image.sha256,
+            effort: Effort::default(),
+        };
         ImageReader::start(request, move || waker())
             .map_err(|error| Fault::infrastructure(format!("no thread for the image: {error}")))
     }

@@ -128,7 +128,8 @@ impl Bench {
         let answer = answer.map_err(|fault| fault.during(path))?;
         let got: Got<'_> = answer.read()?;
         if got.bytes != bytes || got.sha256 != hash.finalize().as_slice() {
-            let message = format!("{path}: what arrived is not what the agent read ({bytes} bytes)");
+            let message =
+                format!("{path}: what arrived is not what the agent read ({bytes} bytes)");
             return Err(Fault::infrastructure(message));
         }
         Ok(got.mode)
@@ -179,7 +180,10 @@ impl Bench {
 ///
 /// # Errors
 /// The failure.
-pub async fn ending<T>(stream: &Stream, answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub async fn ending<T>(
+    stream: &Stream,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     let answer = answer.await;
     if answer.is_err() {
         stream.end();

@@ -30,7 +30,9 @@ impl Bench {
     ) -> Result<T, Fault> {
         let body = request::Mount { label, fs_type: "", read_only };
         let answer = self.ask(Method::MOUNT, &body, MOUNT_DEADLINE).await.map_err(|fault| {
-            fault.during(&format!("the partition {label} cannot be mounted: does it hold a file system?"))
+            fault.during(&format!(
+                "the partition {label} cannot be mounted: does it hold a file system?"
+            ))
         })?;
         let path = answer.read::<Mounted<'_>>()?.path.to_owned();
         let outcome = work(path).await;

@@ -60,13 +60,16 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         if fault.class == ErrorClass::Timeout {
             let interrupts = bench.interrupts();
             let work = bench.within(LATE_COLLECT, job.collect_through_master(bench, &live));
-            let _ = race(work, bench.until(|| (bench.interrupts() > interrupts).then_some(()))).await;
+            let _ =
+                race(work, bench.until(|| (bench.interrupts() > interrupts).then_some(()))).await;
         }
     }
     bench.close_tests(&job.job.tests, &live);
     let elided = live.borrow().elided_records();
     if elided > 0 {
-        let text = format!("{elided} records of the live log found no room on the line; the files have them");
+        let text = format!(
+            "{elided} records of the live log found no room on the line; the files have them"
+        );
         bench.tell(Event::Note { text });
     }
     let off = bench.within(OFF_WAIT, bench.reach(Goal::Off)).await;
@@ -74,7 +77,9 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         Some(Ok(())) => {}
         // A board without a power switch stays on.
         Some(Err(_)) if job.has_no_power() => {}
-        Some(Err(fault)) => bench.warn(&format!("the board was not switched off: {}", fault.message)),
+        Some(Err(fault)) => {
+            bench.warn(&format!("the board was not switched off: {}", fault.message))
+        }
         None => bench.warn("the board was not switched off in time"),
     }
 }
@@ -101,7 +106,9 @@ impl JobRun<'_> {
         match bench.action("test", self.test(bench, live)).await {
             Ok(()) => match bench.action("collect", self.collect_from_test(bench, live)).await {
                 Ok(()) => return,
-                Err(fault) => bench.warn(&format!("the test agent did not send its files: {}", fault.message)),
+                Err(fault) => {
+                    bench.warn(&format!("the test agent did not send its files: {}", fault.message))
+                }
             },
             Err(fault) => bench.record_fault(&fault),
         }
@@ -130,7 +137,9 @@ impl JobRun<'_> {
         let tests = &self.job.tests;
         match race(work, bench.take_live(&follow, live, tests)).await {
             Either::First(outcome) => outcome,
-            Either::Second(()) => Err(Fault::infrastructure("the session with the master agent ended")),
+            Either::Second(()) => {
+                Err(Fault::infrastructure("the session with the master agent ended"))
+            }
         }
     }
 
@@ -182,7 +191,8 @@ impl JobRun<'_> {
                 Either::Second(fault) => return Err(fault),
             }
             // The session is gone. The test runs on by itself: wait for the agent.
-            let back = bench.within(RETURN_WAIT, race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench)));
+            let back = bench
+                .within(RETURN_WAIT, race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench)));
             match back.await {
                 Some(Either::First(Ok(()))) => {
                     let correlation = bench.correlate().await;
@@ -209,13 +219,15 @@ impl JobRun<'_> {
                 if bench.within(STATUS_EVERY, ended).await.is_some() {
                     return Ok(());
                 }
-                let answer = bench.ask(Method::TEST_STATUS, &request::TestStatus {}, SHORT_DEADLINE).await?;
+                let answer =
+                    bench.ask(Method::TEST_STATUS, &request::TestStatus {}, SHORT_DEADLINE).await?;
                 let status: TestStatus<'_> = answer.read()?;
                 match status.state {
                     TestStatus::ENDED => return Ok(()),
                     TestStatus::RUNNING => {}
                     _ => {
-                        let problem = if status.problem.is_empty() { "it has none" } else { status.problem };
+                        let problem =
+                            if status.problem.is_empty() { "it has none" } else { status.problem };
                         let message = format!("the test agent cannot run its plan: {problem}");
                         return Err(Fault { class: ErrorClass::TestError, message });
                     }
@@ -224,7 +236,9 @@ impl JobRun<'_> {
         };
         match race(over, take).await {
             Either::First(outcome) => outcome,
-            Either::Second(()) => Err(Fault::infrastructure("the session with the test agent ended")),
+            Either::Second(()) => {
+                Err(Fault::infrastructure("the session with the test agent ended"))
+            }
         }
     }
 

@@ -81,7 +81,10 @@ impl Bench {
                 let to_zero = i64::try_from(round_trip / 2).unwrap_or(0)
                     - i64::try_from(clock.received_us).unwrap_or(0);
                 let zero = wall.checked_add(SignedDuration::from_micros(to_zero)).unwrap_or(wall);
-                best = Some((round_trip, Correlation { zero, uncertainty_us: round_trip.div_ceil(2) }));
+                best = Some((
+                    round_trip,
+                    Correlation { zero, uncertainty_us: round_trip.div_ceil(2) },
+                ));
             }
         }
         best.map(|(_, correlation)| correlation)
@@ -101,7 +104,12 @@ impl Bench {
     }
 
     /// Takes the live log until its stream ends, which it does with the session.
-    pub async fn take_live(&self, stream: &Stream, live: &std::cell::RefCell<Live>, tests: &[Test]) {
+    pub async fn take_live(
+        &self,
+        stream: &Stream,
+        live: &std::cell::RefCell<Live>,
+        tests: &[Test],
+    ) {
         let mut rest = Vec::new();
         while let Some(piece) = stream.read().await {
             rest.extend_from_slice(&piece);
@@ -232,21 +240,49 @@ impl Live {
     }
 
     /// A line of the kernel, once.
-    pub fn kernel_line(&mut self, bench: &Bench, board_us: u64, priority: u8, sequence: Option<u64>, text: String) {
+    pub fn kernel_line(
+        &mut self,
+        bench: &Bench,
+        board_us: u64,
+        priority: u8,
+        sequence: Option<u64>,
+        text: String,
+    ) {
         if self.kernel.insert((board_us, text.clone())) {
             let level = Some(priority & 7);
-            self.log(bench, Line { board_us, source: Source::Kernel, level, sequence, suite: None, text });
+            self.log(
+                bench,
+                Line { board_us, source: Source::Kernel, level, sequence, suite: None, text },
+            );
         }
     }
 
     /// Bytes of a test's output that follow on those before; they become lines when these end.
-    pub fn output(&mut self, bench: &Bench, test: u16, source: Source, suite: &str, board_us: u64, bytes: &[u8]) {
+    pub fn output(
+        &mut self,
+        bench: &Bench,
+        test: u16,
+        source: Source,
+        suite: &str,
+        board_us: u64,
+        bytes: &[u8],
+    ) {
         let mut line = self.lines.remove(&(test, source)).unwrap_or_default();
         for byte in bytes {
             if *byte == b'\n' || line.len() >= LINE_MAX {
                 let text = String::from_utf8_lossy(&line).into_owned();
                 line.clear();
-                self.log(bench, Line { board_us, source, level: None, sequence: None, suite: Some(suite), text });
+                self.log(
+                    bench,
+                    Line {
+                        board_us,
+                        source,
+                        level: None,
+                        sequence: None,
+                        suite: Some(suite),
+                        text,
+                    },
+                );
             }
             if *byte != b'\n' {
                 line.push(*byte);
@@ -262,7 +298,13 @@ impl Live {
         match record.source {
             Record::KERNEL => {
                 self.next_kernel = self.next_kernel.max(record.sequence + 1);
-                self.kernel_line(bench, record.board_us, record.priority, Some(record.sequence), text());
+                self.kernel_line(
+                    bench,
+                    record.board_us,
+                    record.priority,
+                    Some(record.sequence),
+                    text(),
+                );
             }
             Record::STDOUT | Record::STDERR => {
                 let source =
@@ -284,7 +326,9 @@ impl Live {
                     text: text(),
                 },
             ),
-            Record::TEST_STARTED if !suite.is_empty() => self.test_started(bench, record.test, suite),
+            Record::TEST_STARTED if !suite.is_empty() => {
+                self.test_started(bench, record.test, suite)
+            }
             Record::TEST_ENDED if !suite.is_empty() => {
                 if let Ok(exit) = codec::decode::<Exit>(record.text) {
                     self.test_ended(bench, record.test, suite, &exit);

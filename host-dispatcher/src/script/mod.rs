@@ -278,13 +278,17 @@ impl Bench {
     ///
     /// # Errors
     /// Those of `work`, or [`ErrorClass::Canceled`].
-    pub async fn cancelable<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    pub async fn cancelable<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         let before = self.interrupts();
         match race(work, self.until(|| (self.interrupts() > before).then_some(()))).await {
             Either::First(outcome) => outcome,
-            Either::Second(()) => {
-                Err(Fault { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() })
-            }
+            Either::Second(()) => Err(Fault {
+                class: ErrorClass::Canceled,
+                message: "canceled by the user".to_owned(),
+            }),
         }
     }
 
@@ -337,7 +341,9 @@ impl Bench {
     }
 
     fn broken(&self, cause: Cause, goal: Goal) -> Fault {
-        let why = self.board(|board, _| board.breakage().map_or(String::new(), |breakage| breakage.text.clone()));
+        let why = self.board(|board, _| {
+            board.breakage().map_or(String::new(), |breakage| breakage.text.clone())
+        });
         let class = match (cause, goal) {
             // The image under test is what is being tested.
             (
@@ -429,7 +435,10 @@ pub enum Either<A, B> {
 }
 
 /// Both at once, until one has ended; the other is dropped.
-pub async fn race<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> Either<A, B> {
+pub async fn race<A, B>(
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> Either<A, B> {
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     poll_fn(move |context| {
         if let Poll::Ready(outcome) = first.as_mut().poll(context) {

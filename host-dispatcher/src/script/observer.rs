@@ -49,7 +49,12 @@ impl Recorder {
     ///
     /// # Errors
     /// Something of the run could not be written down.
-    pub fn finish(&mut self, wall: Timestamp, seconds: f64, link: &serde_json::Value) -> Result<u8, Fault> {
+    pub fn finish(
+        &mut self,
+        wall: Timestamp,
+        seconds: f64,
+        link: &serde_json::Value,
+    ) -> Result<u8, Fault> {
         let leftovers: Vec<(Source, Vec<u8>)> = self.lines.drain().collect();
         for (source, line) in leftovers {
             let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
@@ -64,7 +69,9 @@ impl Recorder {
         self.keep(outcome);
         self.reporter.finish(self.dir.summary(), self.dir.path());
         match &self.failure {
-            Some(error) => Err(Fault::infrastructure(format!("the record of the run is incomplete: {error}"))),
+            Some(error) => {
+                Err(Fault::infrastructure(format!("the record of the run is incomplete: {error}")))
+            }
             None => Ok(exit_status),
         }
     }
@@ -208,7 +215,9 @@ fn said_by_dispatcher(event: &Event) -> Option<String> {
         Event::Error { class, message, .. } => format!("{}: {message}", class.as_str()),
         Event::Phase { from, to, cause } => format!("board: {from} -> {to} ({cause})"),
         Event::ActionStarted { action } => format!("{action}: started"),
-        Event::ActionEnded { action, seconds, .. } => format!("{action}: ended after {seconds:.1} s"),
+        Event::ActionEnded { action, seconds, .. } => {
+            format!("{action}: ended after {seconds:.1} s")
+        }
         Event::SessionOpened { slot, .. } => format!("session with the {} agent", slot.as_str()),
         Event::SessionClosed { reason } => format!("session closed: {reason}"),
         Event::TestStarted { suite } => format!("test {suite}: started"),

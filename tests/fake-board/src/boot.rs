@@ -71,12 +71,12 @@ impl BootLoader {
             text.extend(line.as_bytes());
             text.extend(b"\r\n");
         };
-        if let Some((start, output)) = &self.failing {
-            if !start.is_empty() && command.starts_with(start.as_str()) {
-                print(output);
-                self.status = 1;
-                return Typed::Nothing;
-            }
+        if let Some((start, output)) = &self.failing
+            && command.starts_with(start.as_str())
+        {
+            print(output);
+            self.status = 1;
+            return Typed::Nothing;
         }
         let (verb, rest) = command.split_once(' ').unwrap_or((&command, ""));
         self.status = 0;

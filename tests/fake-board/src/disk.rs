@@ -110,10 +110,11 @@ impl Disk {
         if !path.starts_with('/') {
             return Err(failure(FailureKind::BAD_MESSAGE, "the path is not absolute"));
         }
-        if let Some((label, inner)) = path.strip_prefix(MOUNTS).and_then(|rest| rest.split_once('/')) {
-            if self.mounted.contains(label) {
-                return Ok((label.to_owned(), format!("/{inner}")));
-            }
+        if let Some((label, inner)) =
+            path.strip_prefix(MOUNTS).and_then(|rest| rest.split_once('/'))
+            && self.mounted.contains(label)
+        {
+            return Ok((label.to_owned(), format!("/{inner}")));
         }
         Ok((root.to_owned(), path.to_owned()))
     }
@@ -145,7 +146,8 @@ impl Disk {
 
     pub(crate) fn remove(&mut self, at: &(String, String)) {
         let prefix = format!("{}/", at.1);
-        self.files.retain(|(of, path), _| *of != at.0 || *path != at.1 && !path.starts_with(&prefix));
+        self.files
+            .retain(|(of, path), _| *of != at.0 || *path != at.1 && !path.starts_with(&prefix));
     }
 
     /// Counted entries of a directory's files.

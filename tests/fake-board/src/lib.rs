@@ -471,7 +471,7 @@ impl FakeBoard {
         match fate {
             Fate::EffectsSpent => {
                 let how = self.die.take().map_or(Death::Hang, |(_, how)| how);
-                return self.die_so(now, how);
+                self.die_so(now, how);
             }
             Fate::Panic(text) => {
                 let us = now.as_micros();

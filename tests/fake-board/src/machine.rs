@@ -135,7 +135,13 @@ impl Machine {
     }
 
     /// The kernel logs a line, and prints it unless the console was quieted.
-    pub(crate) fn log_kernel(&mut self, now: Instant, priority: u8, line: &str, text: &mut Vec<u8>) {
+    pub(crate) fn log_kernel(
+        &mut self,
+        now: Instant,
+        priority: u8,
+        line: &str,
+        text: &mut Vec<u8>,
+    ) {
         let (us, sequence) = (now.as_micros(), self.kernel_next);
         self.kernel_next += 1;
         if self.kernel.len() == KERNEL_LOG_MAX {
@@ -258,8 +264,7 @@ impl Machine {
                 let us = now.as_micros();
                 let wall_us = 1_700_000_000_000_000 + us;
                 let host_us = clock.host_us;
-                let body =
-                    response::Clock { host_us, received_us: us, answered_us: us, wall_us };
+                let body = response::Clock { host_us, received_us: us, answered_us: us, wall_us };
                 agent.answer(Method::CLOCK, request, &body);
             }
             Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
@@ -626,7 +631,6 @@ impl Fate {
         matches!(self, Self::Restart | Self::PowerOff)
     }
 }
-
 
 /// The agent's program file as far as a fake board has one.
 const AGENT_FILE: &[u8] = b"\x7fELF fake agent";

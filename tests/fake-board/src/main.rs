@@ -37,8 +37,9 @@ fn board() -> Result<FakeBoard, String> {
     let (mut partitions, mut commands) = (Vec::new(), Vec::new());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-        let number = |text: String| text.parse::<u64>().map_err(|_| format!("not a number: {text}"));
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+        let number =
+            |text: String| text.parse::<u64>().map_err(|_| format!("not a number: {text}"));
         match argument.as_str() {
             "--generic" => options.has_boot_loader = false,
             "--no-boot-text" => options.has_boot_text = false,

@@ -112,8 +112,7 @@ impl Script {
     }
 
     pub(crate) fn find_command(&self, argv: &[u8]) -> Program {
-        let words: Vec<_> =
-            argv.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let words: Vec<_> = argv.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         let line = words[..words.len().saturating_sub(1)].join(" ");
         let inner = words.get(..3).filter(|words| words[..2] == ["/bin/sh", "-c"]);
         let found = self.commands.get(&line).or_else(|| self.commands.get(inner?[2].as_ref()));

@@ -120,10 +120,15 @@ fn a_timeout_is_term_and_then_kill() {
 #[test]
 fn commands_that_cannot_be_started_leave_nothing_behind() {
     let mut bench = Bench::up(generic());
-    for _ in 0..40 {
-        let request = bench.exec("nonsense", [1, 3, 5], 0);
+    for index in 0..40 {
+        // Each on other streams: the link has fewer slots than there are ids.
+        let first = 1 + index * 3 % 30;
+        let request = bench.exec("nonsense", [first, first + 1, first + 2], 0);
         bench.run_for(secs(1));
         assert_eq!(bench.failure_kind(request), FailureKind::NOT_FOUND);
+        for stream in first..first + 3 {
+            bench.host.close_stream(stream);
+        }
     }
     let request = bench.exec("true", [7, 9, 11], 0);
     bench.run_for(secs(1));
@@ -276,10 +281,14 @@ fn an_operation_never_answers_in_the_next_session() {
     // Ended, and waits for its pipes: it will answer soon.
     bench.board.script().command("daemon", Program::new().then(Does::LeaveBehind));
     let old = bench.exec("daemon", [0, 3, 0], 0);
+    bench.pump();
+    bench.host.reset(3);
     bench.run_for(DRAIN_WAIT - Duration::from_millis(1));
-    // The host forgets, and opens a new session in the very moment when the answer is due.
-    bench.host.abandon(bench.now);
-    bench.run_for(secs(10));
+    // As if the board had beaconed: the host opens a new session in the very moment when the answer is due.
+    bench.now = bench.now + Duration::from_millis(1);
+    let beacon = bench.beacon.unwrap().to_line();
+    bench.host.handle_input(bench.now, beacon.as_bytes(), &mut |_| {});
+    bench.run_for(secs(3));
     assert!(bench.host.is_open());
     assert!(!bench.is_answered(old));
 }
@@ -335,12 +344,12 @@ fn calls_are_answered() {
 /// An image, and the steps that make it.
 fn image() -> (Vec<u8>, Vec<u8>) {
     let raw = pattern(5000);
-    let packed_plain: Vec<u8> = b"all work and no play ".iter().cycle().take(BIN_MAX).copied().collect();
+    let packed_plain: Vec<u8> =
+        b"all work and no play ".iter().cycle().take(BIN_MAX).copied().collect();
     let mut packed = Vec::new();
     let mut options = lzma_rust2::LzmaOptions::with_preset(6);
     options.dict_size = BIN_MAX as u32;
-    let mut writer =
-        lzma_rust2::LzmaWriter::new_no_header(&mut packed, &options, false).unwrap();
+    let mut writer = lzma_rust2::LzmaWriter::new_no_header(&mut packed, &options, false).unwrap();
     std::io::Write::write_all(&mut writer, &packed_plain).unwrap();
     writer.finish().unwrap();
     let image = [&vec![0; 10_000][..], &raw, &packed_plain].concat();
@@ -378,7 +387,8 @@ fn an_image_is_written_and_its_digest_is_that_of_the_partition() {
     let hash = bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 0, length });
     let beyond =
         bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 1, length: u64::MAX });
-    let nothing = bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 5, length: 0 });
+    let nothing =
+        bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 5, length: 0 });
     bench.run_for(secs(1));
     assert_eq!(bench.answer::<response::Hash<'_>>(hash, Method::BLOCK_HASH).sha256, sha256(&image));
     assert_eq!(bench.failure_kind(beyond), FailureKind::TOO_LARGE);
@@ -397,7 +407,10 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let request = block_write(&mut bench, "nowhere", image.len() as u64, &steps);
     assert_eq!(bench.failure_kind(request), FailureKind::NOT_FOUND);
     let trace = bench.board.take_trace();
-    assert!(!trace.iter().any(|line| line.starts_with("Zero") || line.starts_with("Bin")), "{trace:?}");
+    assert!(
+        !trace.iter().any(|line| line.starts_with("Zero") || line.starts_with("Bin")),
+        "{trace:?}"
+    );
 }
 
 #[test]
@@ -514,7 +527,8 @@ fn the_kernels_log_waits_for_a_slow_reader() {
     bench.run_for(secs(2));
     bench.unstall(3);
     bench.run_for(secs(5));
-    let sequences: Vec<_> = bench.records(3).into_iter().map(|(source, number, _)| (source, number)).collect();
+    let sequences: Vec<_> =
+        bench.records(3).into_iter().map(|(source, number, _)| (source, number)).collect();
     let wanted: Vec<_> = (0..504).map(|number| (Record::KERNEL, number)).collect();
     assert_eq!(sequences, wanted);
 }
@@ -593,6 +607,23 @@ fn a_plan_runs_without_anybody_watching() {
     bench.run_for(secs(1));
     let sources: Vec<_> = bench.records(3).iter().map(|record| record.0).collect();
     assert_eq!(sources.last(), Some(&Record::PLAN_ENDED));
+}
+
+#[test]
+fn who_comes_late_hears_of_the_newest_tests_and_of_the_end() {
+    let names: Vec<_> = (0..40).map(|index| format!("t{index}")).collect();
+    let tests: Vec<_> = names.iter().map(|name| (name.as_str(), 1000)).collect();
+    let mut bench = test_board(&plan_bytes("r1", &tests));
+    bench.board.power_on(bench.now);
+    bench.run_for(START_WAIT + secs(5));
+    assert_eq!(bench.status(), (response::TestStatus::ENDED, 40, 40, String::new()));
+    bench.follow(3);
+    bench.run_for(secs(2));
+    let records = bench.records(3);
+    assert_eq!(records[0].0, Record::ELIDED);
+    assert_eq!(records.last().unwrap().0, Record::PLAN_ENDED);
+    let last_start = records.iter().rfind(|record| record.0 == Record::TEST_STARTED).unwrap();
+    assert_eq!(last_start.2, "t39");
 }
 
 #[test]
@@ -742,7 +773,8 @@ fn a_board_boots_both_images_and_restarts() {
     assert_eq!(bench.board.phase(), Phase::Up(Role::Master));
     assert!(bench.host.is_open());
     // The master agent prepares the test image.
-    let mount = bench.ask(Method::MOUNT, &request::Mount { label: "testrootfs", fs_type: "", read_only: false });
+    let mount = bench
+        .ask(Method::MOUNT, &request::Mount { label: "testrootfs", fs_type: "", read_only: false });
     bench.run_for(secs(1));
     let path = bench.answer::<response::Mounted<'_>>(mount, Method::MOUNT).path.to_owned();
     let plan = plan_bytes("r9", &[("one", 1000)]);
@@ -767,7 +799,8 @@ fn a_board_boots_both_images_and_restarts() {
     assert!(bench.host.is_open());
     assert_eq!(bench.status().2, 1);
     let console = String::from_utf8_lossy(&bench.console).into_owned();
-    for text in ["U-Boot 2023", "Hit any key", "=> ", "Booting Linux", "reboot: Restarting system"] {
+    for text in ["U-Boot 2023", "Hit any key", "=> ", "Booting Linux", "reboot: Restarting system"]
+    {
         assert!(console.contains(text), "{text} in {console}");
     }
 }

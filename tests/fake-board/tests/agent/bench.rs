@@ -1,10 +1,14 @@
 //! The test language: a fake board and a host's link on a line without delay, in virtual time.
 
 use agent_core::agent::plan::{self, Header, Test};
-use agent_core::link::{CloseReason, Coding, Event, HostLink, LINE_MAX, LineConfig, Priority};
+use agent_core::link::{
+    Beacon, CloseReason, Coding, Event, HostLink, LINE_MAX, LineConfig, Priority,
+};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::record::Record;
-use agent_core::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
+use agent_core::wire::{
+    Envelope, Failure, FailureKind, Method, codec, envelope, request, response,
+};
 use fake_board::{FakeBoard, Options};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,7 +20,7 @@ pub(crate) struct Bench {
     pub(crate) console: Vec<u8>,
     pub(crate) streams: BTreeMap<u8, Incoming>,
     pub(crate) closed: Vec<CloseReason>,
-    pub(crate) beacons: usize,
+    pub(crate) beacon: Option<Beacon>,
     /// Streams whose bytes nobody reads.
     pub(crate) stalled: BTreeSet<u8>,
     stalled_bytes: BTreeMap<u8, usize>,
@@ -63,7 +67,7 @@ impl Bench {
             console: Vec::new(),
             streams: BTreeMap::new(),
             closed: Vec::new(),
-            beacons: 0,
+            beacon: None,
             stalled: BTreeSet::new(),
             stalled_bytes: BTreeMap::new(),
             is_cut: false,
@@ -106,6 +110,10 @@ impl Bench {
                 if !self.is_cut {
                     let console = &mut self.console;
                     self.host.handle_input(self.now, &bytes, &mut |text| console.extend(text));
+                    if bytes.windows(7).any(|window| window == b"U-Boot ") {
+                        // As a dispatcher does: whatever it still said would stop the countdown.
+                        self.host.mute(self.now);
+                    }
                 }
                 is_idle = false;
             }
@@ -136,7 +144,7 @@ impl Bench {
     fn take_event(&mut self) -> bool {
         let Some(event) = self.host.poll_event() else { return false };
         match event {
-            Event::Beacon(_) => self.beacons += 1,
+            Event::Beacon(beacon) => self.beacon = Some(beacon),
             Event::Opened(_) => self.inbox.clear(),
             Event::Closed(reason) => self.closed.push(reason),
             Event::Data { stream: 0, bytes } => {
@@ -178,7 +186,11 @@ impl Bench {
     pub(crate) fn open(&mut self, stream: u8) {
         self.streams.insert(stream, Incoming::default());
         self.outgoing.remove(&stream);
-        assert!(self.host.open(stream, Priority::Interactive));
+        assert!(
+            self.host.open(stream, Priority::Interactive),
+            "stream {stream}, {:?}",
+            self.closed
+        );
     }
 
     pub(crate) fn send(&mut self, stream: u8, bytes: &[u8], is_end: bool) {
@@ -231,7 +243,8 @@ impl Bench {
 
     /// On streams as they are.
     pub(crate) fn exec_on(&mut self, line: &str, streams: [u8; 3], timeout_ms: u32) -> u32 {
-        let argv: Vec<u8> = line.split(' ').flat_map(|word| [word, "\0"]).collect::<String>().into();
+        let argv: Vec<u8> =
+            line.split(' ').flat_map(|word| [word, "\0"]).collect::<String>().into();
         let [stdin, stdout, stderr] = streams;
         let (env, cwd) = (&b""[..], "");
         let exec = request::Exec { argv: &argv, env, cwd, stdin, stdout, stderr, timeout_ms };
@@ -243,9 +256,17 @@ impl Bench {
         (exit.end, exit.code)
     }
 
-    pub(crate) fn put(&mut self, path: &str, stream: u8, bytes: &[u8], size: u64, sha256: &[u8]) -> u32 {
+    pub(crate) fn put(
+        &mut self,
+        path: &str,
+        stream: u8,
+        bytes: &[u8],
+        size: u64,
+        sha256: &[u8],
+    ) -> u32 {
         self.open(stream);
-        let request = self.ask(Method::PUT, &request::Put { path, stream, mode: 0o600, size, sha256 });
+        let request =
+            self.ask(Method::PUT, &request::Put { path, stream, mode: 0o600, size, sha256 });
         self.send(stream, bytes, true);
         request
     }
