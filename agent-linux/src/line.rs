@@ -20,6 +20,7 @@ pub(crate) struct Line {
     length: usize,
     /// The terminal has no room; it is waited for.
     is_full: bool,
+    opened_at: Instant,
     checked_at: Instant,
     retry_at: Instant,
     /// Counters of the UART when it was first opened, which run since boot.
@@ -44,6 +45,7 @@ impl Line {
             written: 0,
             length: 0,
             is_full: false,
+            opened_at: now,
             checked_at: now,
             retry_at: now + RETRY_AFTER,
             errors_at_start: LineErrors::default(),
@@ -76,7 +78,13 @@ impl Line {
 
     /// When [`Self::tend`] has something to do by itself.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.tty.is_none().then_some(self.retry_at)
+        match &self.tty {
+            None => Some(self.retry_at),
+            Some(_) if self.checked_at.since(self.opened_at) < SETTLE_TIME => {
+                Some(self.checked_at + CHECK_AFTER)
+            }
+            Some(_) => None,
+        }
     }
 
     /// Repairs a terminal that somebody else set up differently, and opens one that hung up. An error means that it
@@ -92,7 +100,10 @@ impl Line {
             None if now >= self.retry_at => {
                 self.retry_at = now + RETRY_AFTER;
                 match Tty::open(&self.path, self.baud, QUEUE_LIMIT) {
-                    Ok(tty) => self.tty = Some(tty),
+                    Ok(tty) => {
+                        self.tty = Some(tty);
+                        (self.opened_at, self.checked_at) = (now, now);
+                    }
                     // The other end of a pseudo-terminal is gone for good when it is gone.
                     Err(error) if self.is_pseudo_terminal() => return Err(error),
                     // A console whose driver is loaded later, a gadget that is plugged in again.
@@ -175,3 +186,7 @@ const CHECK_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a line that hung up is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// So long after the start the settings are looked at even when nothing comes: the real init sets up its console
+/// meanwhile, and a terminal in canonical mode keeps to itself what comes.
+const SETTLE_TIME: Duration = Duration::from_secs(20);

@@ -44,6 +44,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         plan: has_run.then_some(Plan { next_try: now, last_try: now + PLAN_WAIT }),
         received: now,
         has_more: false,
+        gather_until: now,
     };
     let mut ready = Vec::with_capacity(16);
     let mut goes_on = shell.settle();
@@ -98,6 +99,8 @@ struct Shell {
     received: Instant,
     /// The core has more to do than was done in one go.
     has_more: bool,
+    /// In the middle of a frame: until then its bytes are left to gather.
+    gather_until: Instant,
 }
 
 /// When the run's directory is looked at.
@@ -179,6 +182,9 @@ impl Shell {
         }
         self.received = now;
         self.agent.handle_line(now, &self.input[..length]);
+        if self.agent.is_mid_frame() {
+            self.gather_until = now + GATHER_TIME;
+        }
         self.settle()
     }
 
@@ -190,15 +196,20 @@ impl Shell {
     fn wait(&self, signals: &Signals, ready: &mut Vec<Ready<Token>>) {
         let mut interests = Interests::new();
         interests.add(Token::Signals, signals.fd(), true, false);
+        let now = clock::now();
+        let is_gathering = now < self.gather_until;
         if let Some((fd, is_full)) = self.line.interest() {
-            interests.add(Token::Line, fd, true, is_full);
+            interests.add(Token::Line, fd, !is_gathering, is_full);
         }
         self.board.each_interest(&self.agent, |source, fd, write| {
             interests.add(Token::Board(source), fd, !write, write);
         });
-        let deadlines =
-            [self.agent.poll_timeout(), self.line.retry_at(), self.plan.map(|plan| plan.next_try)];
-        let now = clock::now();
+        let deadlines = [
+            self.agent.poll_timeout(),
+            self.line.retry_at(),
+            self.plan.map(|plan| plan.next_try),
+            is_gathering.then_some(self.gather_until),
+        ];
         let first = if self.has_more { Some(now) } else { deadlines.into_iter().flatten().min() };
         interests.wait(first.map(|due| due.since(now).as_micros()), ready);
     }
@@ -209,6 +220,10 @@ const INPUT_LEN: usize = 4096;
 
 /// How long reads may go on while others wait: two frames' time at 115200 baud is 130 ms.
 const TURN_MAX: Duration = Duration::from_millis(20);
+
+/// A UART wakes its reader every 16 bytes or so; a frame of 655 bytes would cost 40 turns of this loop, which a slow
+/// board feels. In its middle nothing is urgent: so long is waited for more of it, 35 bytes at 115200 baud.
+const GATHER_TIME: Duration = Duration::from_millis(3);
 
 /// How long a run's directory may stay read-only. Under systemd the root file system is, until it has been checked.
 const PLAN_WAIT: Duration = Duration::from_secs(30);

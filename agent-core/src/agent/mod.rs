@@ -222,8 +222,17 @@ impl Agent {
 
     /// Whether a record of the kernel's log is welcome now.
     pub fn kernel_room(&self) -> bool {
-        // With a plan the log goes to a file, and the live log takes what it can.
-        self.runner.has_plan() || self.live.room(&self.link) >= live::KERNEL_ROOM
+        // The kernel keeps its log for us. While somebody watches it is read as fast as the line takes it, so that the
+        // live log has it whole; before the first test there is time for somebody to come.
+        if self.live.is_followed() {
+            return self.live.room(&self.link) >= live::KERNEL_ROOM;
+        }
+        self.runner.has_plan() && !self.runner.is_waiting_for_company()
+    }
+
+    /// Whether a frame has begun to arrive and not ended: bytes are certain to come, and may be waited for together.
+    pub fn is_mid_frame(&self) -> bool {
+        self.link.is_mid_frame()
     }
 
     /// Answers a [`Call`].

@@ -112,6 +112,8 @@ impl Runner {
             ),
         );
         queue.push(Queued::SyncRun);
+        // What was read of it before, for a dispatcher that came early, belongs into the file too.
+        queue.push(Queued::SeekKernel { sequence: 0 });
         self.state = State::Waiting(now + START_WAIT);
     }
 
@@ -150,6 +152,11 @@ impl Runner {
         if let State::Running(running) = &mut self.state {
             running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
         }
+    }
+
+    /// Whether the first test waits for somebody to watch.
+    pub(super) fn is_waiting_for_company(&self) -> bool {
+        self.ended == 0 && matches!(self.state, State::Waiting(_))
     }
 
     /// Whether the first test may start now.

@@ -75,6 +75,11 @@ impl Deframer {
         }
     }
 
+    /// Whether a frame has begun and not ended, as far as can be told.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.is_text_open || !self.segment.is_empty()
+    }
+
     /// The content last found.
     pub(super) fn content(&self) -> &[u8] {
         &self.content

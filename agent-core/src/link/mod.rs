@@ -326,6 +326,11 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         [self.greeting_at, session].into_iter().flatten().min()
     }
 
+    /// Whether a frame has begun to arrive and not ended: more bytes are certain to come.
+    pub fn is_mid_frame(&self) -> bool {
+        self.deframer.is_mid_frame()
+    }
+
     /// Whether a session is open.
     pub fn is_open(&self) -> bool {
         self.session.is_open()

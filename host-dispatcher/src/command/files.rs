@@ -41,7 +41,7 @@ pub fn pull(global: &Global, board: &str, remote: &str, local: &Path) -> u8 {
         let work = async {
             let body = request::Path { path: remote };
             let answer = bench.ask(Method::STAT, &body, SHORT_DEADLINE).await;
-            let stat: Stat = answer.map_err(|fault| fault.during(remote))?.read()?;
+            let stat: Stat = answer.map_err(|fault| fault.about(remote))?.read()?;
             if stat.kind != Stat::FILE {
                 return Err(Fault::job(format!("{remote}: not a regular file")));
             }

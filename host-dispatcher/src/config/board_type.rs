@@ -401,7 +401,7 @@ mod tests {
                 "virtio scan",
                 "load virtio 0:1 ${kernel_addr_r} /boot/vmlinuz",
                 "load virtio 0:1 ${ramdisk_addr_r} /boot/initrd.img",
-                "setenv bootargs console=ttyAMA0 root=PARTLABEL=master rw init=/sbin/pumice-agent -- --role master",
+                "setenv bootargs \"console=ttyAMA0 root=PARTLABEL=master rw init=/sbin/pumice-agent -- --role master\"",
                 "bootz ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdtcontroladdr}",
             ]
         );

@@ -155,7 +155,8 @@ impl Line {
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Unix(stream) => stream.register(registry, token, both),
+            // A reader of single bytes, as an emulated UART is, would make an edge of each. Room is asked for by time.
+            Self::Unix(stream) => stream.register(registry, token, Interest::READABLE),
             // It was registered to be connected; registering it anew gives the first edge again.
             Self::Tcp(stream) => stream.reregister(registry, token, both),
             Self::Serial(port) => {

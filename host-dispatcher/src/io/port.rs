@@ -147,7 +147,10 @@ impl Port {
             match line.write(&next[..next.len().min(room)]) {
                 Ok(bytes) => drop(self.outbox.drain(..bytes)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    held = true;
+                    break None;
+                }
                 Err(error) => break Some(error),
             }
         };

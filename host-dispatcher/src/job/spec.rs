@@ -25,12 +25,25 @@ pub struct Job {
     pub board: BoardWish,
     /// The images to deploy; nothing: test what the partitions hold already.
     pub deploy: Option<Deploy>,
+    /// Whose kernel boots the image under test.
+    pub boot_with: BootWith,
     /// The tests, in order; at least one, and no two of one name.
     pub tests: Vec<Test>,
     /// How long the whole job may take.
     pub timeout: Duration,
     /// The file's text, to be kept with the run.
     pub source: String,
+}
+
+/// Whose kernel boots the image under test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootWith {
+    /// The image's own, or the one that the job deploys.
+    #[default]
+    Image,
+    /// The master image's: nothing of a kernel has to be sent.
+    Master,
 }
 
 /// The images to deploy; at least one.
@@ -92,7 +105,19 @@ impl Job {
             return Err(FileError::at(file, place(&form.name), message));
         }
         let images = Images { file, folder, size_of };
+        let boot_with =
+            form.boot_with.as_ref().map_or(BootWith::Image, |boot_with| boot_with.value);
+        let has_kernel = form
+            .deploy
+            .as_ref()
+            .is_some_and(|deploy| deploy.value.boot.is_some() || deploy.value.kernel.is_some());
+        if let (Some(key), BootWith::Master, true) = (&form.boot_with, boot_with, has_kernel) {
+            let message = "the job deploys a kernel, and boots with another";
+            return Err(FileError::at(file, place(key), message)
+                .mend("remove boot_with:, or boot: and kernel: from deploy:"));
+        }
         Ok(Self {
+            boot_with,
             name: form.name.value,
             board: form.board.map(BoardForm::wish).unwrap_or_default(),
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
@@ -281,6 +306,7 @@ struct JobForm {
     name: Spanned<String>,
     board: Option<BoardForm>,
     deploy: Option<Spanned<DeployForm>>,
+    boot_with: Option<Spanned<BootWith>>,
     tests: Spanned<Vec<TestForm>>,
     timeout: Option<Period>,
 }

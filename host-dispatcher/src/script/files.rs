@@ -81,7 +81,7 @@ impl Bench {
             progress(sent);
         }
         stream.finish().await;
-        asked.answer().await.map_err(|fault| fault.during(path))?;
+        asked.answer().await.map_err(|fault| fault.about(path))?;
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl Bench {
         };
         let (received, answer) = both(receive, ending(&stream, asked.answer())).await;
         received?;
-        let answer = answer.map_err(|fault| fault.during(path))?;
+        let answer = answer.map_err(|fault| fault.about(path))?;
         let got: Got<'_> = answer.read()?;
         if got.bytes != bytes || got.sha256 != hash.finalize().as_slice() {
             let message =
@@ -170,7 +170,7 @@ impl Bench {
         };
         let (received, answer) = both(receive, ending(&stream, asked.answer())).await;
         received?;
-        let answer = answer.map_err(|fault| fault.during(path))?;
+        let answer = answer.map_err(|fault| fault.about(path))?;
         let _: Listed = answer.read()?;
         Ok(listing)
     }

@@ -18,7 +18,7 @@ use crate::config::board_type::BoardType;
 use crate::config::boot_loader::BootFrom;
 use crate::job::event::Event;
 use crate::job::plan;
-use crate::job::spec::{Image, Job};
+use crate::job::spec::{BootWith, Image, Job};
 use crate::job::verdict::ErrorClass;
 
 /// Switching off may take so long before it is given up.
@@ -153,8 +153,11 @@ impl JobRun<'_> {
     /// Brings the board into an image and compares the clocks.
     async fn boot(&self, bench: &Bench, slot: Slot, live: &RefCell<Live>) -> Result<(), Fault> {
         if slot == Slot::Test {
-            let from =
-                if self.boot_image.is_some() { BootFrom::TestBoot } else { BootFrom::TestRootfs };
+            let from = match (self.job.boot_with, &self.boot_image) {
+                (BootWith::Master, _) => BootFrom::Master,
+                (BootWith::Image, Some(_)) => BootFrom::TestBoot,
+                (BootWith::Image, None) => BootFrom::TestRootfs,
+            };
             let script = self.board_type.boot_script(slot, from, self.board, self.run);
             let script = script.map_err(|error| Fault {
                 class: ErrorClass::ConfigurationError,

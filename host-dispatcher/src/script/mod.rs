@@ -460,6 +460,12 @@ impl Fault {
         Self { class: ErrorClass::JobError, message: message.into() }
     }
 
+    /// The same, with what it is about before it, if the agent did not say that already.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        if self.message.starts_with(what) { self } else { self.during(what) }
+    }
+
     /// The same, with what was being done before it.
     #[must_use]
     pub fn during(self, what: &str) -> Self {

@@ -1,1 +1,23 @@
-//! End-to-end tests: the real programs, started as a user starts them.
+//! What the end-to-end tests stand on: the built programs, started as a user starts them, each test in a lab of its own.
+//!
+//! * [`Lab`]: a folder with a lab file, and `pumice` in it;
+//! * [`program`]: finds, starts and ends the built programs;
+//! * [`line`](mod@line): a serial line between `pumice` and a `pumice-agent` on a pseudo-terminal, as good or bad as wanted;
+//! * [`Record`]: reads a run directory;
+//! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
+//!
+//! Nothing of ours is linked: what is known here of the dispatcher and the agent is their command line and `docs/`.
+//! No timing is a verdict: every wait has a limit that only a hang reaches. `tests/e2e/README.md` says how to run them.
+
+pub mod emulator;
+pub mod line;
+pub mod program;
+
+mod lab;
+mod noise;
+mod record;
+
+pub use lab::Lab;
+pub use noise::Noise;
+pub use program::{Output, Running};
+pub use record::Record;

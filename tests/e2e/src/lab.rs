@@ -1,0 +1,131 @@
+//! A lab of a test's own: a folder with a lab file, and nothing shared with any other test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::emulator::{self, Images};
+use crate::program::{Output, Running, built};
+use crate::record::Record;
+
+/// A folder with a lab file, where `pumice` runs with a state of its own.
+#[derive(Debug)]
+pub struct Lab {
+    folder: TempDir,
+}
+
+impl Lab {
+    /// A lab with this lab file.
+    ///
+    /// # Panics
+    /// No temporary folder can be made.
+    pub fn new(lab_yaml: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("pumice-e2e-").tempdir();
+        let lab = Self { folder: folder.expect("a temporary folder can be made") };
+        lab.write("lab.yaml", lab_yaml);
+        lab
+    }
+
+    /// A lab with one emulated board, `qemu-01`.
+    ///
+    /// # Panics
+    /// What the emulated board needs is missing; the message says how to get it.
+    pub fn emulated(images: Images) -> Self {
+        let folder = emulator::images(images);
+        Self::new(&format!(
+            "images: {}\nboards:\n  - {{name: qemu-01, type: qemu-virt-armv7}}\n",
+            folder.display()
+        ))
+    }
+
+    /// A lab with one board, `here`, that is nothing but a line with an agent.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn on_line(connection: &str) -> Self {
+        Self::new(&format!(
+            "boards:\n  - {{name: here, type: generic, connection: \"{connection}\"}}\n"
+        ))
+    }
+
+    /// A path in the lab's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file into the lab's folder.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// The folder of a board's files; it is there once the board was touched.
+    pub fn board_folder(&self, board: &str) -> PathBuf {
+        self.path("state/boards").join(board)
+    }
+
+    /// Starts `pumice --lab lab.yaml WORDS…`.
+    ///
+    /// # Panics
+    /// It is not built.
+    pub fn start(&self, words: &[&str]) -> Running {
+        self.start_with(words, None)
+    }
+
+    /// The same with a standard input.
+    ///
+    /// # Panics
+    /// It is not built.
+    pub fn start_with(&self, words: &[&str], input: Option<Vec<u8>>) -> Running {
+        let words: Vec<&str> = ["--lab", "lab.yaml"].iter().chain(words).copied().collect();
+        self.start_as_typed(&words, input)
+    }
+
+    /// Starts `pumice WORDS…`, without a lab file unless the words name one.
+    ///
+    /// # Panics
+    /// It is not built.
+    pub fn start_as_typed(&self, words: &[&str], input: Option<Vec<u8>>) -> Running {
+        let state = self.path("state");
+        let variables = [("PUMICE_STATE", state.as_path())];
+        Running::start(&built("pumice"), words, self.folder.path(), &variables, input)
+    }
+
+    /// Runs `pumice --lab lab.yaml WORDS…` to its end.
+    ///
+    /// # Panics
+    /// It is not built, or hangs.
+    pub fn pumice(&self, words: &[&str]) -> Output {
+        self.start(words).wait()
+    }
+
+    /// Runs a job to its end, and opens the run directory that it left.
+    ///
+    /// # Panics
+    /// `pumice` is not built or hangs, or there is not one complete run directory.
+    pub fn run(&self, job_yaml: &str) -> (Output, Record) {
+        self.write("job.yaml", job_yaml);
+        let output = self.pumice(&["run", "job.yaml", "--out", "runs"]);
+        eprintln!("{}{}", output.err(), output.out());
+        let record = self.record();
+        (output, record)
+    }
+
+    /// The one run directory.
+    ///
+    /// # Panics
+    /// There is none, or more than one.
+    pub fn record(&self) -> Record {
+        Record::only_one_in(&self.path("runs"))
+    }
+
+    /// The lab's folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
