@@ -1,6 +1,6 @@
 //! The poll loop: one input at a time into the core, then all its effects, then its frames, then wait.
 
-use crate::board::{Board, Moment, Report, Source};
+use crate::board::{Board, Moment, Source};
 use crate::info;
 use crate::line::{CONSOLE, Line, console};
 use crate::options::Options;
@@ -8,7 +8,7 @@ use crate::problem::{Outcome, Problem, about};
 use crate::sys::clock;
 use crate::sys::poll::{Interests, Ready};
 use crate::sys::signals::Signals;
-use agent_core::agent::{Agent, Config};
+use agent_core::agent::{Agent, Config, Effect};
 use agent_core::time::{Duration, Instant};
 use std::io::ErrorKind;
 
@@ -126,15 +126,16 @@ impl Shell {
         loop {
             let now = clock::now();
             let Some(effect) = self.agent.poll_effect(now) else { break };
+            let is_long = matches!(effect, Effect::Read { .. } | Effect::Zero { .. });
             let report = self.board.perform(now, moment, effect);
-            let is_read = matches!(report, Report::Bytes(..));
             let now = clock::now();
             if !self.board.deliver(now, report, &mut self.agent) {
                 return false;
             }
-            // Hashing a partition is a chain of reads as long as the partition, each asked for by the one before. The
-            // line and the children get their turn in between; what is no read is always done to the end.
-            if is_read && now.since(begun) >= TURN_MAX {
+            // Hashing a partition is a chain of reads as long as the partition, each asked for by the one before, and
+            // zeroing one is a chain of pieces. The line and the children get their turn in between; everything else
+            // is always done to the end.
+            if is_long && now.since(begun) >= TURN_MAX {
                 self.has_more = true;
                 break;
             }

@@ -286,6 +286,11 @@ impl Operations {
                         self.free(op);
                     }
                 }
+                Slot::Transfer { transfer: Transfer::BlockWrite { parser, .. }, .. } => {
+                    if let Some(zeros) = parser.next_zeros(op) {
+                        queue.push(zeros);
+                    }
+                }
                 Slot::Transfer { transfer, stage: stage @ Stage::Moving, .. } => {
                     if let Some(read) = transfer.read(op, link) {
                         *stage = Stage::Reading;
@@ -335,7 +340,13 @@ impl Operations {
             Slot::Transfer {
                 transfer: Transfer::BlockWrite { image_bytes, parser, written, .. },
                 ..
-            } => match parser.push(rest) {
+            } => match parser.next_zeros(op).map_or_else(
+                || parser.push(rest),
+                |zeros| {
+                    queue.push(zeros);
+                    Some(Front::Taken(0))
+                },
+            ) {
                 None => Err(transfer::failure(FailureKind::BAD_MESSAGE, "not a step of an image")),
                 Some(Front::Taken(count)) => {
                     link.grant(stream, count);

@@ -20,6 +20,9 @@ pub const WRITE_WINDOW: usize = 32 * 1024;
 /// Least room for which a read is asked: smaller ones cost more than they bring.
 const READ_MIN: usize = 1024;
 
+/// Zeros written at once. A board that cannot discard writes them one by one, and the line has its turn in between.
+const ZEROS_AT_ONCE: u64 = 4 << 20;
+
 /// Bytes read at once for a hash, which go nowhere else.
 pub const HASH_READ: usize = 64 * 1024;
 
@@ -221,6 +224,8 @@ impl Transfer {
 pub(super) struct StepParser {
     header: Vec<u8, STEP_LEN>,
     packed_left: usize,
+    /// Zeros that are still to be written: first byte and number.
+    zeros: (u64, u64),
     pub(super) has_ended: bool,
 }
 
@@ -237,7 +242,15 @@ pub(super) enum Front {
 
 impl StepParser {
     pub(super) fn new() -> Self {
-        Self { header: Vec::new(), packed_left: 0, has_ended: false }
+        Self { header: Vec::new(), packed_left: 0, zeros: (0, 0), has_ended: false }
+    }
+
+    /// The next piece of the zeros that a step asked for; before the last of them nothing else is done.
+    pub(super) fn next_zeros(&mut self, op: Op) -> Option<Queued> {
+        let (offset, left) = self.zeros;
+        let length = left.min(ZEROS_AT_ONCE);
+        self.zeros = (offset + length, left - length);
+        (length > 0).then_some(Queued::Zero { op, offset, length })
     }
 
     /// Looks at the front of `bytes`, which are not empty.
@@ -260,7 +273,7 @@ impl StepParser {
         match step {
             Step::Bin { packed, .. } => self.packed_left = packed as usize,
             Step::End => self.has_ended = true,
-            Step::Zero { .. } => {}
+            Step::Zero { offset, length } => self.zeros = (offset, length),
         }
         Some(Front::Step(count, step))
     }
@@ -283,7 +296,6 @@ pub(super) fn begin_step(
                 return Err(failure(FailureKind::TOO_LARGE, "a step beyond the end of the image"));
             }
             written.zero_bytes += length;
-            queue.push(Queued::Zero { op, offset, length });
         }
         Step::Bin { codec, packed, offset, length } => {
             if !fits(offset, u64::from(length)) {

@@ -410,7 +410,7 @@ mod tests {
             .unwrap();
         assert_eq!(test[1], "load virtio 0:2 ${kernel_addr_r} /vmlinuz");
         assert!(
-            test[3].ends_with("init=/.pumice/agent -- --role test --run 2012-smoke-abc"),
+            test[3].ends_with("init=/.pumice/agent -- --role test --run 2012-smoke-abc\""),
             "{}",
             test[3]
         );

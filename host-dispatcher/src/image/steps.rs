@@ -167,12 +167,9 @@ impl Packer {
     }
 
     fn end_zeros(&mut self, steps: &mut Vec<u8>) {
-        let Zeros { mut offset, length } = std::mem::take(&mut self.zeros);
-        let end = offset + length;
-        while offset < end {
-            let length = (end - offset).min(ZERO_MAX);
+        let Zeros { offset, length } = std::mem::take(&mut self.zeros);
+        if length > 0 {
             steps.extend(Step::Zero { offset, length }.to_bytes());
-            offset += length;
         }
     }
 }
@@ -207,9 +204,6 @@ fn runs(bin: &[u8]) -> Vec<Run> {
     }
     runs
 }
-
-/// A step zeros this much at most: the agent does a step in one go, and the line must not fall silent over it.
-const ZERO_MAX: u64 = 4 << 20;
 
 /// Zeros are looked for in the blocks of file systems and page caches. Leaving short runs of them in the data instead
 /// (LZMA makes some bytes of them, a step has a header) is no gain: on a Debian root file system (ext4, 176 MiB) the

@@ -36,14 +36,20 @@ impl Carrier {
             if self.noise.text_every_bytes > 0 && self.since_text > self.noise.text_every_bytes {
                 self.since_text = 0;
                 self.lines += 1;
-                let line = format!("[{:5}.{:06}] e2e: line {} of the kernel", self.lines, self.lines * 7, self.lines);
+                let line = format!(
+                    "[{:5}.{:06}] e2e: line {} of the kernel",
+                    self.lines,
+                    self.lines * 7,
+                    self.lines
+                );
                 out.extend_from_slice(format!("{line}\r\n").as_bytes());
                 lines.push(line);
             }
             if self.strikes(self.noise.drop_one_in) {
                 continue;
             }
-            let turned = if self.strikes(self.noise.flip_one_in) { 1 << (self.next() % 8) } else { 0 };
+            let turned =
+                if self.strikes(self.noise.flip_one_in) { 1 << (self.next() % 8) } else { 0 };
             out.push(byte ^ turned);
         }
         (out, lines)

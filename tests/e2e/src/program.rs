@@ -172,8 +172,7 @@ impl Running {
     fn wait_for(&self, text: &str, of: impl Fn(&Seen) -> &Vec<u8>) {
         let has = |seen: &Seen| of(seen).windows(text.len()).any(|part| part == text.as_bytes());
         let what = format!("\"{text}\"");
-        let seen =
-            self.watch.until(&what, &self.shown, |seen| has(seen) || seen.ends == ALL_ENDS);
+        let seen = self.watch.until(&what, &self.shown, |seen| has(seen) || seen.ends == ALL_ENDS);
         assert!(has(&seen), "{} ended without {what}:\n{}", self.shown, seen.shown());
     }
 }
@@ -239,12 +238,21 @@ impl Watch {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn until(&self, what: &str, whose: &str, is_so: impl Fn(&Seen) -> bool) -> MutexGuard<'_, Seen> {
+    fn until(
+        &self,
+        what: &str,
+        whose: &str,
+        is_so: impl Fn(&Seen) -> bool,
+    ) -> MutexGuard<'_, Seen> {
         let (seen, _) = self
             .changed
             .wait_timeout_while(self.lock(), PATIENCE, |seen| !is_so(seen))
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        assert!(is_so(&seen), "{whose}: still without {what} after {PATIENCE:?}:\n{}", seen.shown());
+        assert!(
+            is_so(&seen),
+            "{whose}: still without {what} after {PATIENCE:?}:\n{}",
+            seen.shown()
+        );
         seen
     }
 }
