@@ -131,6 +131,7 @@ impl Agent {
     /// starts when somebody follows the log, or after [`START_WAIT`].
     pub fn start_plan(&mut self, now: Instant, plan: Result<&[u8], &str>, run_directory: &str) {
         self.runner.start(now, plan, run_directory, &mut self.queue);
+        self.note(now, "the test plan was read");
     }
 
     /// Bytes came from the line.
@@ -149,10 +150,8 @@ impl Agent {
     pub fn handle_event(&mut self, now: Instant, event: Event<'_>) {
         match event {
             Event::Kernel { record } => self.handle_kernel(now, record),
-            Event::KernelGap => self.note(now, b"the kernel's log lost records"),
-            Event::RunFileFailed { .. } => {
-                self.note(now, b"a file of the run could not be written")
-            }
+            Event::KernelGap => self.note(now, "the kernel's log lost records"),
+            Event::RunFileFailed { .. } => self.note(now, "a file of the run could not be written"),
             Event::Output { op, pipe, bytes } if self.runner.running(op).is_some() => {
                 let record = self.runner.handle_output(now, pipe, bytes, &mut self.queue);
                 if let Some(record) = record {
@@ -222,12 +221,12 @@ impl Agent {
 
     /// Whether a record of the kernel's log is welcome now.
     pub fn kernel_room(&self) -> bool {
-        // The kernel keeps its log for us. While somebody watches it is read as fast as the line takes it, so that the
-        // live log has it whole; before the first test there is time for somebody to come.
-        if self.live.is_followed() {
-            return self.live.room(&self.link) >= live::KERNEL_ROOM;
+        // With a plan the log goes to a file, and the live log takes what it can. The kernel keeps it for us until
+        // somebody watches, or the first test starts without.
+        if self.runner.has_plan() {
+            return self.live.is_followed() || !self.runner.is_waiting_for_company();
         }
-        self.runner.has_plan() && !self.runner.is_waiting_for_company()
+        self.live.room(&self.link) >= live::KERNEL_ROOM
     }
 
     /// Whether a frame has begun to arrive and not ended: bytes are certain to come, and may be waited for together.
@@ -292,15 +291,18 @@ impl Agent {
         }
         if self.runner.is_due(now, self.live.is_followed()) {
             if let Some(op) = self.ops.reserve() {
-                if !self.runner.next(now, op, &mut self.queue, &mut self.live) {
+                if self.runner.next(now, op, &mut self.queue, &mut self.live) {
+                    self.note(now, "a test starts");
+                } else {
                     self.ops.free(op);
+                    self.note(now, "the test plan has ended");
                 }
             }
         }
         self.live.flush(&mut self.link, |index| self.runner.suite(index));
         if self.queue.overflows != self.overflows_told {
             self.overflows_told = self.queue.overflows;
-            self.note(now, b"effects were lost: a bound of the agent is too small");
+            self.note(now, "effects were lost: a bound of the agent is too small");
         }
     }
 
@@ -454,7 +456,7 @@ impl Agent {
                     core::str::from_utf8(text).unwrap_or("(a record that is not text)")
                 ),
             );
-            self.runner.sync_soon(now);
+            self.runner.handle_kernel(now);
         }
         let source = Record::KERNEL;
         let record = Record { source, priority, test: 0, board_us: us, sequence, text };
@@ -462,16 +464,16 @@ impl Agent {
     }
 
     /// A line of the agent's own log.
-    fn note(&mut self, now: Instant, text: &'static [u8]) {
+    fn note(&mut self, now: Instant, text: &'static str) {
         let board_us = now.as_micros();
         if self.runner.has_plan() {
-            let text = core::str::from_utf8(text).unwrap_or_default();
             self.queue.push_text(
                 RunFile::AgentLog,
                 format_args!("[{:5}.{:06}] {text}\n", board_us / 1_000_000, board_us % 1_000_000),
             );
         }
         let source = Record::AGENT;
+        let text = text.as_bytes();
         let record = Record { source, priority: 0, test: 0, board_us, sequence: 0, text };
         self.live.record(&mut self.link, &record);
     }

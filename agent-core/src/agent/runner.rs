@@ -28,6 +28,12 @@ const DRAIN_MAX: usize = 2 * 65_536;
 /// While a test runs its files are synced so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// The plan ends when the kernel has been silent for so long after the last test.
+const KERNEL_QUIET: Duration = Duration::from_millis(150);
+
+/// ... and after so long at the latest.
+const KERNEL_LIMIT: Duration = Duration::from_secs(3);
+
 const SIGTERM: u8 = 15;
 const SIGKILL: u8 = 9;
 
@@ -40,6 +46,8 @@ pub(super) struct Runner {
     tests: Vec<PlannedTest, TESTS_MAX>,
     state: State,
     ended: u16,
+    /// The plan ends at the latest now, whatever the kernel still says.
+    end_by: Instant,
 }
 
 /// Longest path of a run's directory.
@@ -81,6 +89,7 @@ impl Runner {
             tests: Vec::new(),
             state: State::NoPlan,
             ended: 0,
+            end_by: Instant::ZERO,
         }
     }
 
@@ -147,13 +156,6 @@ impl Runner {
         matches!(self.state, State::Waiting(_))
     }
 
-    /// Something was written to a file of the run that is to be synced soon.
-    pub(super) fn sync_soon(&mut self, now: Instant) {
-        if let State::Running(running) = &mut self.state {
-            running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
-        }
-    }
-
     /// Whether the first test waits for somebody to watch.
     pub(super) fn is_waiting_for_company(&self) -> bool {
         self.ended == 0 && matches!(self.state, State::Waiting(_))
@@ -161,7 +163,21 @@ impl Runner {
 
     /// Whether the first test may start now.
     pub(super) fn is_due(&self, now: Instant, is_followed: bool) -> bool {
-        matches!(self.state, State::Waiting(until) if is_followed || now >= until)
+        let State::Waiting(until) = self.state else { return false };
+        now >= until || self.ended == 0 && is_followed
+    }
+
+    /// A record of the kernel's log was read. The plan ends only when the kernel has said what it had to say by then.
+    pub(super) fn handle_kernel(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Running(running) => {
+                running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
+            }
+            State::Waiting(until) if usize::from(self.ended) == self.tests.len() => {
+                *until = (now + KERNEL_QUIET).min(self.end_by);
+            }
+            _ => {}
+        }
     }
 
     /// Starts the next test as operation `op`, or ends the plan; returns whether a test started.
@@ -175,6 +191,7 @@ impl Runner {
         let index = self.ended;
         let Some(test) = self.tests.get(usize::from(index)) else {
             self.state = State::Ended;
+            queue.push(Queued::SyncRun);
             journal(queue, format_args!("{{\"event\":\"plan_ended\""), now);
             live.mark(mark(Record::PLAN_ENDED, index, now, Exit::default()));
             return false;
@@ -313,7 +330,9 @@ impl Runner {
         live.mark(mark(Record::TEST_ENDED, running.index, now, exit));
         self.ended += 1;
         // The owner frees the operation and asks for the next test.
-        self.state = State::Waiting(now);
+        let is_last = usize::from(self.ended) == self.tests.len();
+        self.end_by = now + KERNEL_LIMIT;
+        self.state = State::Waiting(if is_last { now + KERNEL_QUIET } else { now });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

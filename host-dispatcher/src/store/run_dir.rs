@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -160,17 +160,14 @@ impl RunDir {
     /// A failed write.
     pub fn log(&mut self, record: &LogRecord) -> Result<(), StoreError> {
         self.timeline.write(&json_line(record, &self.path)?)?;
-        let (log, prefix) = match record.source {
-            Source::Kernel => (&mut self.kernel, kernel_prefix(record)),
-            Source::Agent => (&mut self.agent, format!("{:.6} ", record.host_time)),
-            Source::Dispatcher => (&mut self.dispatcher, format!("{:.6} ", record.host_time)),
+        let prefix = prefix_of(record);
+        let log = match record.source {
+            Source::Kernel => &mut self.kernel,
+            Source::Agent => &mut self.agent,
+            Source::Dispatcher => &mut self.dispatcher,
             Source::Stdout | Source::Stderr | Source::Console | Source::BootLoader => return Ok(()),
         };
-        let mut text = String::new();
-        // A record of several lines has its prefix before each, so that no text can pass for a record.
-        for line in record.text.split('\n') {
-            let _ = writeln!(text, "{prefix}{line}");
-        }
+        let text = prefixed(&prefix, &record.text);
         log.write(text.as_bytes())
     }
 
@@ -238,6 +235,10 @@ impl RunDir {
             keep_first(&mut first, log.sync());
         }
         keep_first(&mut first, timeline::sort(&self.path.join("timeline.ndjson")));
+        // What came home late stands at the end of these logs; the timeline has it in its place.
+        for (name, source) in [("kernel.log", Source::Kernel), ("agent.log", Source::Agent)] {
+            keep_first(&mut first, self.rewrite_log(name, source));
+        }
         keep_first(&mut first, write_results(&self.path, &self.summary));
         let dropped: serde_json::Map<String, serde_json::Value> = [
             ("events.ndjson", &self.events),
@@ -254,6 +255,21 @@ impl RunDir {
         let run = RunJson { summary: &self.summary, link, dropped_bytes: dropped.into() };
         keep_first(&mut first, write_json(&self.path.join("run.json"), &run));
         first
+    }
+
+    /// Makes a log anew from the records of its source on the timeline, in their order.
+    fn rewrite_log(&self, name: &str, source: Source) -> Result<(), StoreError> {
+        let timeline = self.path.join("timeline.ndjson");
+        let reader = File::open(&timeline).map_err(StoreError::of("read", &timeline))?;
+        let mut log = WholeFile::begin(&self.path.join(name))?;
+        for line in BufReader::new(reader).lines() {
+            let line = line.map_err(StoreError::of("read", &timeline))?;
+            let Ok(record) = serde_json::from_str::<LogRecord>(&line) else { continue };
+            if record.source == source {
+                log.write(prefixed(&prefix_of(&record), &record.text).as_bytes())?;
+            }
+        }
+        log.commit().map(drop)
     }
 
     fn make_folder_of(&self, path: &Path) -> Result<(), StoreError> {
@@ -300,6 +316,22 @@ fn json_line(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError>
         .map_err(|error| StoreError::of("encode", path)(io::Error::other(error)))?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// What stands before each line of a record in the log of its source.
+fn prefix_of(record: &LogRecord) -> String {
+    match record.source {
+        Source::Kernel => kernel_prefix(record),
+        _ => format!("{:.6} ", record.host_time),
+    }
+}
+
+/// A record of several lines has its prefix before each, so that no text can pass for a record.
+fn prefixed(prefix: &str, text: &str) -> String {
+    text.split('\n').fold(String::new(), |mut all, line| {
+        let _ = writeln!(all, "{prefix}{line}");
+        all
+    })
 }
 
 /// `<6>[    1.234567] `, as `dmesg --raw` prints it; kernel/printk/printk.c, `print_time`.
