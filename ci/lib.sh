@@ -63,10 +63,10 @@ piece() {
 # prune_pieces DIR LABEL KEEP: removes all but the newest KEEP pieces, and what interrupted runs left behind a day ago.
 prune_pieces() {
     local dir=$1 label=$2 keep=$3 old
-    find "$dir" -maxdepth 1 -type d -name ".$label-*" -mtime +0 -exec rm -rf {} +
+    find "$dir" -maxdepth 1 -type d -name ".$label-????????????????.*" -mtime +0 -exec rm -rf {} +
     while read -r old; do
         rm -rf "$old"
-    done < <(find "$dir" -maxdepth 1 -type d -name "$label-*" -printf '%T@ %p\n' | sort -rn | tail -n "+$((keep + 1))" | cut -d' ' -f2-)
+    done < <(find "$dir" -maxdepth 1 -type d -name "$label-????????????????" -printf '%T@ %p\n' | sort -rn | tail -n "+$((keep + 1))" | cut -d' ' -f2-)
 }
 
 # debian_sources: the Debian archives that this machine's apt uses, as one-line entries.

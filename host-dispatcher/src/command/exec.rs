@@ -114,14 +114,11 @@ impl Exec<'_> {
     }
 
     async fn send_input(&self, bench: &Bench, stdin: &Stream) {
-        while self.has_stdin {
-            match bench.until(|| bench.take_stdin()).await {
-                Some(bytes) => {
-                    if !stdin.write(&bytes).await {
-                        return;
-                    }
+        if self.has_stdin {
+            while let Some(bytes) = bench.until(|| bench.take_stdin()).await {
+                if !stdin.write(&bytes).await {
+                    return;
                 }
-                None => break,
             }
         }
         stdin.finish().await;

@@ -217,15 +217,15 @@ pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Outp
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     let (mut a, mut b) = (None, None);
     std::future::poll_fn(move |context| {
-        if a.is_none() {
-            if let Poll::Ready(outcome) = first.as_mut().poll(context) {
-                a = Some(outcome);
-            }
+        if a.is_none()
+            && let Poll::Ready(outcome) = first.as_mut().poll(context)
+        {
+            a = Some(outcome);
         }
-        if b.is_none() {
-            if let Poll::Ready(outcome) = second.as_mut().poll(context) {
-                b = Some(outcome);
-            }
+        if b.is_none()
+            && let Poll::Ready(outcome) = second.as_mut().poll(context)
+        {
+            b = Some(outcome);
         }
         match (a.take(), b.take()) {
             (Some(first), Some(second)) => Poll::Ready((first, second)),

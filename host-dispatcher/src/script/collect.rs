@@ -193,10 +193,10 @@ impl Bench {
 
     fn bytes_of(&self, name: &str, from: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        if let Some(mut file) = self.open(name) {
-            if file.seek(SeekFrom::Start(from)).is_ok() {
-                let _ = file.take(READ_MAX).read_to_end(&mut bytes);
-            }
+        if let Some(mut file) = self.open(name)
+            && file.seek(SeekFrom::Start(from)).is_ok()
+        {
+            let _ = file.take(READ_MAX).read_to_end(&mut bytes);
         }
         bytes
     }

@@ -118,7 +118,8 @@ impl JobRun<'_> {
     /// Everything up to the reboot into the image under test.
     async fn prepare(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
         bench.action("boot master", self.boot(bench, Slot::Master, live)).await?;
-        let follow = bench.follow(&live.borrow()).await?;
+        let kernel_from = live.borrow().next_kernel();
+        let follow = bench.follow(kernel_from).await?;
         let work = async {
             for (name, label, image) in self.images() {
                 let action = format!("deploy {name}");
@@ -167,7 +168,8 @@ impl JobRun<'_> {
         }
         bench.reach(Goal::Up(slot)).await?;
         bench.take_trouble();
-        live.borrow_mut().begin_boot(bench.correlate().await?);
+        let correlation = bench.correlate().await?;
+        live.borrow_mut().begin_boot(correlation);
         if slot == Slot::Master {
             self.keep_board(bench).await?;
         }
@@ -214,7 +216,8 @@ impl JobRun<'_> {
 
     /// Follows one session of the test agent until its plan has ended.
     async fn watch(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
-        let follow = bench.follow(&live.borrow()).await?;
+        let kernel_from = live.borrow().next_kernel();
+        let follow = bench.follow(kernel_from).await?;
         let take = bench.take_live(&follow, live, &self.job.tests);
         let over = async {
             loop {
@@ -264,7 +267,8 @@ impl JobRun<'_> {
     async fn collect_through_master(&self, bench: &Bench, live: &RefCell<Live>) {
         let work = async {
             bench.reach(Goal::Up(Slot::Master)).await?;
-            live.borrow_mut().set_correlation(bench.correlate().await?);
+            let correlation = bench.correlate().await?;
+            live.borrow_mut().set_correlation(correlation);
             bench
                 .mounted(TEST_ROOTFS, true, async |root| {
                     bench.collect(&root, self.run, &self.job.tests, live).await

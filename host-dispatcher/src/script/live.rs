@@ -91,13 +91,13 @@ impl Bench {
             .ok_or_else(|| Fault::infrastructure("the clocks could not be compared"))
     }
 
-    /// Asks for the live log from where `live` is.
+    /// Asks for the live log, the kernel's from this sequence number on.
     ///
     /// # Errors
     /// The agent's.
-    pub async fn follow(&self, live: &Live) -> Result<Stream, Fault> {
+    pub async fn follow(&self, kernel_from: u64) -> Result<Stream, Fault> {
         let stream = self.stream(Priority::Interactive, Direction::FromBoard).await?;
-        let body = request::Follow { stream: stream.id, kernel_from: live.next_kernel };
+        let body = request::Follow { stream: stream.id, kernel_from };
         self.start(Method::FOLLOW, &body, &[&stream], SHORT_DEADLINE).answer().await?;
         stream.widen(LIVE_WINDOW);
         Ok(stream)
@@ -144,6 +144,11 @@ impl Live {
     /// The relation of the clocks was measured again.
     pub fn set_correlation(&mut self, correlation: Correlation) {
         self.correlation = Some(correlation);
+    }
+
+    /// The first kernel record of this boot that has not come.
+    pub fn next_kernel(&self) -> u64 {
+        self.next_kernel
     }
 
     /// Whether the plan has ended.
@@ -227,7 +232,8 @@ impl Live {
     pub fn log(&self, bench: &Bench, line: Line<'_>) {
         let correlation = self.correlation;
         let record = LogRecord {
-            host_time: correlation.map_or(bench.wall(), |clock| clock.host_time(line.board_us)),
+            host_time: correlation
+                .map_or_else(|| bench.wall(), |clock| clock.host_time(line.board_us)),
             board_time_us: Some(line.board_us),
             uncertainty_us: correlation.map(|clock| clock.uncertainty_us),
             source: line.source,
