@@ -161,6 +161,7 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::INJECT, "request") => same::<ask::Inject<'_>>(body, shown),
         (Method::INJECT, _) => same::<response::Injected>(body, shown),
         (Method::REBOOT, "request") => same::<ask::Reboot>(body, shown),
+        (Method::SYNC, "request") => same::<ask::Sync>(body, shown),
         (Method::TEST_STATUS, "request") => same::<ask::TestStatus>(body, shown),
         (Method::TEST_STATUS, _) => same::<response::TestStatus<'_>>(body, shown),
         (Method::FAILED, _) => same::<Failure<'_>>(body, shown),
@@ -170,7 +171,8 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
             | Method::PUT
             | Method::REMOVE
             | Method::UNMOUNT
-            | Method::REBOOT,
+            | Method::REBOOT
+            | Method::SYNC,
             _,
         ) => same::<response::Done>(body, shown),
         _ => panic!("{shown}: a method that this test does not know"),

@@ -90,6 +90,7 @@ pub(crate) enum Answer {
     Partition(String, u64, bool),
     Mounted(String),
     Unmounted,
+    Synced,
     Injected(u64),
 }
 
@@ -337,6 +338,10 @@ impl Board {
             Call::Unmount(request) => {
                 mounts::unmount(root, partitions, request.label).map(|()| Answer::Unmounted)
             }
+            Call::Sync => {
+                power::sync();
+                Ok(Answer::Synced)
+            }
             Call::Inject(request) => {
                 mounts::inject(root, partitions, &request, &mut self.buffer).map(Answer::Injected)
             }
@@ -497,6 +502,7 @@ fn send(agent: &mut Agent, request: u32, answer: &Answer) {
         }
         Answer::Mounted(path) => agent.answer(Method::MOUNT, request, &response::Mounted { path }),
         Answer::Unmounted => agent.answer(Method::UNMOUNT, request, &done),
+        Answer::Synced => agent.answer(Method::SYNC, request, &done),
         Answer::Injected(bytes) => {
             agent.answer(Method::INJECT, request, &response::Injected { bytes: *bytes });
         }

@@ -158,6 +158,8 @@ pub enum Call<'a> {
     Unmount(request::Partition<'a>),
     /// Answered with a [`response::Injected`](crate::wire::response::Injected).
     Inject(request::Inject<'a>),
+    /// Write out everything (sync(2)); answered with a [`response::Done`](crate::wire::response::Done).
+    Sync,
 }
 
 /// Something to open.

@@ -599,6 +599,7 @@ fn call<'a>(envelope: &Envelope<'a>) -> Result<Option<Call<'a>>, Failure<'static
         Method::MOUNT => Call::Mount(body(envelope)?),
         Method::UNMOUNT => Call::Unmount(body(envelope)?),
         Method::INJECT => Call::Inject(body(envelope)?),
+        Method::SYNC => Call::Sync,
         _ => return Ok(None),
     }))
 }

@@ -66,6 +66,8 @@ registry! {
     INJECT = 0x0042, "inject", idempotent;
     /// Restarts or stops the board: [`request::Reboot`](super::request::Reboot) → `Done`, then silence.
     REBOOT = 0x0050, "reboot", once;
+    /// Writes out what the board's kernel holds back: [`request::Sync`](super::request::Sync) → `Done`.
+    SYNC = 0x0051, "sync", idempotent;
     /// How far the test plan is: [`request::TestStatus`](super::request::TestStatus) → [`response::TestStatus`](super::response::TestStatus).
     TEST_STATUS = 0x0060, "test-status", idempotent;
     /// Answer to any request that failed: [`Failure`](super::Failure).

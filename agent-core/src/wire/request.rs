@@ -178,6 +178,10 @@ impl Reboot {
     pub const POWER_OFF: u8 = 1;
 }
 
+/// Writes out everything that the board's kernel holds back, on all file systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sync {}
+
 /// Asks how far the test plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestStatus {}

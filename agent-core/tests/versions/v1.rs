@@ -40,6 +40,7 @@ fn methods() {
         (0x0041, "unmount"),
         (0x0042, "inject"),
         (0x0050, "reboot"),
+        (0x0051, "sync"),
         (0x0060, "test-status"),
         (0xffff, "failed"),
     ];

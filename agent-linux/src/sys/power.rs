@@ -3,9 +3,14 @@
 use super::file;
 use nix::sys::reboot::{RebootMode, reboot};
 
+/// Writes out everything.
+pub(crate) fn sync() {
+    nix::unistd::sync();
+}
+
 /// Writes out everything, then restarts or stops the board. Returns when the kernel refuses.
 pub(crate) fn restart(power_off: bool) {
-    nix::unistd::sync();
+    sync();
     let how = if power_off { RebootMode::RB_POWER_OFF } else { RebootMode::RB_AUTOBOOT };
     let _ = reboot(how);
 }

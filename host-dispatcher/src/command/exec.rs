@@ -8,15 +8,13 @@ use agent_core::time::Duration;
 use agent_core::wire::response::Exit;
 use agent_core::wire::{Method, request};
 
-use super::hands_on::{claim, configuration, fail};
+use super::hands_on::{claim, configuration, fail, narrator};
 use crate::board::Direction;
 use crate::cli::{ExecArgs, Global};
 use crate::config::lab::BoardWish;
 use crate::job::verdict::ErrorClass;
-use crate::report;
 use crate::script::ask::{Stream, both};
 use crate::script::files::{TRANSFER_DEADLINE, ending};
-use crate::script::observer::Narrator;
 use crate::script::{Bench, Either, Fault, race};
 
 /// Ctrl-C so often is meant: the command is killed.
@@ -44,7 +42,7 @@ fn try_exec(global: &Global, args: &ExecArgs) -> Result<Exit, Fault> {
     let (goal, is_ours) = (claimed.agent_goal(), claimed.is_ours());
     // Without a standard input there is nothing to send.
     let has_stdin = claimed.listen_to_stdin(true).is_ok();
-    let observer = Box::new(Narrator::new(report::for_process(false)));
+    let observer = narrator();
     let exit = claimed.drive(observer, async |bench| {
         bench.cancelable(bench.reach(goal)).await?;
         let exec = Exec {
@@ -54,6 +52,7 @@ fn try_exec(global: &Global, args: &ExecArgs) -> Result<Exit, Fault> {
             timeout_ms,
             has_stdin,
         };
+        bench.observer(|observer| observer.pause());
         let outcome = exec.run(bench).await;
         if is_ours {
             bench.shut_down().await;

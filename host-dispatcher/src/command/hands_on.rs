@@ -1,7 +1,7 @@
 //! What every command that touches a board does first and last: find it in the lab, lock it, wire it, drive a script,
 //! and let go.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use crate::board::{Board, BoardSpec, Goal};
 use crate::cli::Global;
@@ -111,7 +111,7 @@ pub(super) fn with_agent<T>(
     let mut claimed = claim(global, &BoardWish::named(name))?;
     let board = claimed.board.clone();
     let (goal, is_ours) = (claimed.agent_goal(), claimed.is_ours());
-    let observer = Box::new(Narrator::new(report::for_process(false)));
+    let observer = narrator();
     claimed.drive(observer, async |bench| {
         bench.cancelable(bench.reach(goal)).await?;
         let outcome = script(bench, &board).await;
@@ -120,6 +120,11 @@ pub(super) fn with_agent<T>(
         }
         outcome
     })?
+}
+
+/// Who tells a person what a command waits for.
+pub(super) fn narrator() -> Box<Narrator> {
+    Box::new(Narrator::new(report::for_process(false), std::io::stderr().is_terminal()))
 }
 
 /// Says what went wrong and returns the exit status.

@@ -1,12 +1,10 @@
 //! `pumice power` and `pumice reboot`.
 
-use super::hands_on::{claim, fail, with_agent};
+use super::hands_on::{claim, fail, narrator, with_agent};
 use crate::board::{Goal, Phase};
 use crate::cli::Global;
 use crate::config::connection::PowerOperation;
 use crate::config::lab::BoardWish;
-use crate::report;
-use crate::script::observer::Narrator;
 use crate::script::{Bench, Fault};
 
 /// Switches a board's power, and waits for the board to show it where its type says how.
@@ -25,7 +23,7 @@ fn try_power(global: &Global, name: &str, operation: PowerOperation) -> Result<(
         )));
     }
     let goal = claimed.agent_goal();
-    let observer = Box::new(Narrator::new(report::for_process(false)));
+    let observer = narrator();
     claimed.drive(observer, async |bench| {
         let work = async {
             if operation != PowerOperation::On {

@@ -77,8 +77,6 @@ pub enum Event {
         slot: Slot,
         /// The kernel's boot id, as hexadecimal digits.
         boot_id: String,
-        /// The agent's version.
-        agent_version: String,
         /// What the two ends agreed on (coding, frame size, window), by name.
         link: serde_json::Value,
     },
@@ -434,7 +432,6 @@ mod tests {
             Event::SessionOpened {
                 slot: Slot::Test,
                 boot_id: text(),
-                agent_version: text(),
                 link: serde_json::json!({"window_frames": 16}),
             },
             Event::SessionClosed { reason: text() },

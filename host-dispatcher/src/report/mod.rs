@@ -25,6 +25,9 @@ pub trait Reporter {
     /// Some time passed without an event: what moves may move. Called a few times a second, or never.
     fn tick(&mut self) {}
 
+    /// Others write on the terminal until the next event: what moves is taken away.
+    fn pause(&mut self) {}
+
     /// The run is over, and its directory is complete.
     fn finish(&mut self, summary: &Summary, directory: &Path);
 }

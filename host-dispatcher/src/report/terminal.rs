@@ -16,6 +16,7 @@ pub struct Terminal {
     bar: ProgressBar,
     /// What the bar shows, so that its style is set once per kind.
     shows: Shows,
+    is_paused: bool,
     lines: Color,
     table: Color,
 }
@@ -33,7 +34,13 @@ impl Terminal {
         let color = |yes| if yes { Color::Ansi } else { Color::None };
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(style(Shows::Words));
-        Self { bar, shows: Shows::Words, lines: color(color_lines), table: color(color_table) }
+        Self {
+            bar,
+            shows: Shows::Words,
+            is_paused: false,
+            lines: color(color_lines),
+            table: color(color_table),
+        }
     }
 
     fn show(&mut self, shows: Shows) {
@@ -78,7 +85,14 @@ impl Reporter for Terminal {
     }
 
     fn tick(&mut self) {
-        self.bar.tick();
+        if !self.is_paused {
+            self.bar.tick();
+        }
+    }
+
+    fn pause(&mut self) {
+        self.is_paused = true;
+        self.bar.finish_and_clear();
     }
 
     fn finish(&mut self, summary: &Summary, directory: &Path) {

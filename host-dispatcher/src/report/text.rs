@@ -56,9 +56,7 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
                 ),
             ),
         },
-        Event::SessionOpened { slot, agent_version, .. } => {
-            format!("session with the {} agent {}", slot.as_str(), printable(agent_version))
-        }
+        Event::SessionOpened { slot, .. } => format!("session with the {} agent", slot.as_str()),
         Event::SessionClosed { reason } => format!("session closed: {}", printable(reason)),
         Event::TestStarted { suite } => format!("test {} …", printable(suite)),
         Event::TestEnded { suite, end, result, seconds, .. } => format!(

@@ -25,6 +25,9 @@ pub trait Observer {
     /// A little time has passed: what moves may move.
     fn tick(&mut self) {}
 
+    /// Others write on the terminal now: what moves is taken away.
+    fn pause(&mut self) {}
+
     /// Does something with the run directory, where there is one.
     fn with_run_dir(&mut self, _work: &mut dyn FnMut(&mut RunDir)) {}
 }
@@ -143,16 +146,17 @@ impl Observer for Recorder {
     }
 }
 
-/// Shows what a hands-on command waits for.
+/// Shows what a hands-on command waits for: to a person who watches all of it, elsewhere only what is wrong.
 #[expect(missing_debug_implementations, reason = "a reporter has none")]
 pub struct Narrator {
     reporter: Box<dyn Reporter>,
+    is_watched: bool,
 }
 
 impl Narrator {
-    /// Shows through `reporter`.
-    pub fn new(reporter: Box<dyn Reporter>) -> Self {
-        Self { reporter }
+    /// Shows through `reporter`; `is_watched` where that moves a line on a terminal.
+    pub fn new(reporter: Box<dyn Reporter>, is_watched: bool) -> Self {
+        Self { reporter, is_watched }
     }
 }
 
@@ -164,7 +168,18 @@ impl Observer for Narrator {
     }
 
     fn event(&mut self, wall: Timestamp, event: Event) {
-        self.reporter.event(&Stamped { time: wall, event });
+        let is_wrong = matches!(event, Event::Warning { .. } | Event::Error { .. });
+        let moves = matches!(
+            event,
+            Event::Phase { .. } | Event::ActionStarted { .. } | Event::ActionProgress { .. }
+        );
+        if is_wrong || moves && self.is_watched {
+            self.reporter.event(&Stamped { time: wall, event });
+        }
+    }
+
+    fn pause(&mut self) {
+        self.reporter.pause();
     }
 
     fn log(&mut self, _record: &LogRecord) {}
@@ -187,7 +202,6 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
         BoardEvent::SessionOpened { slot, peer } => Event::SessionOpened {
             slot: *slot,
             boot_id: peer.boot_id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            agent_version: String::new(),
             link: serde_json::json!({"version": peer.version, "capabilities": peer.capabilities}),
         },
         BoardEvent::SessionClosed { reason } => Event::SessionClosed { reason: reason.clone() },

