@@ -163,6 +163,7 @@ impl Shell {
         self.plan = None;
         let plan = files.read_plan();
         let plan = match &plan {
+            Ok(_) if files.has_journal() => Err("it was started before"),
             Ok(bytes) => Ok(&bytes[..]),
             Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
             Err(_) => Err("the plan cannot be read"),

@@ -71,6 +71,12 @@ impl RunFiles {
         !matches!(opened, Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
+    /// Whether the plan was started before: an image that restarted by itself must not run its tests again.
+    pub(crate) fn has_journal(&self) -> bool {
+        file::read_path(Path::new(&[&self.directory, "/journal.ndjson"].concat()))
+            .is_ok_and(|journal| !journal.is_empty())
+    }
+
     /// The plan, cut behind its longest length, which makes one that is too long unreadable.
     pub(crate) fn read_plan(&self) -> io::Result<Vec<u8>> {
         let mut plan = file::read_path(Path::new(&[&self.directory, "/plan"].concat()))?;

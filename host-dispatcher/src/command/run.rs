@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use jiff::Timestamp;
-
 use super::boot_image::boot_image;
 use super::hands_on::{claim, configuration, fail, seed};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
-use crate::job::event::{Event, LogRecord, STORE_VERSION};
+use crate::job::event::{Event, STORE_VERSION};
 use crate::job::spec::Job;
 use crate::report;
 use crate::script::job::{self, JobRun};
@@ -38,8 +36,8 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
     dir.keep_job(&job.source).map_err(stored)?;
     let run = dir.name().to_owned();
     let recorder = Recorder::new(dir, report::for_process(global.json));
-    let shared = Shared(Rc::new(RefCell::new(recorder)));
-    shared.0.borrow_mut().event(
+    let recorder = Rc::new(RefCell::new(recorder));
+    recorder.borrow_mut().event(
         wall,
         Event::RunStarted {
             run: run.clone(),
@@ -58,11 +56,11 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
         board_type: &board_type,
         boot_image: boot_image.as_ref().map(|image| image.image.clone()),
     };
-    let driven = claimed.drive(Box::new(shared.clone()), async |bench: &Bench| {
+    let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {
         job::run(bench, &job_run).await;
         bench.line_statistics()
     });
-    let mut recorder = shared.0.borrow_mut();
+    let mut recorder = recorder.borrow_mut();
     let wall = clock::wall();
     let link = match driven {
         Ok(link) => link,
@@ -81,30 +79,4 @@ fn job_seconds(period: agent_core::time::Duration) -> f64 {
 
 fn stored(error: crate::store::StoreError) -> Fault {
     Fault::infrastructure(error.to_string())
-}
-
-/// The recorder belongs to the bench while it lives, and to the end of the run after it.
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Recorder>>);
-
-impl Observer for Shared {
-    fn board_event(&mut self, wall: Timestamp, event: &crate::board::BoardEvent) {
-        self.0.borrow_mut().board_event(wall, event);
-    }
-
-    fn event(&mut self, wall: Timestamp, event: Event) {
-        self.0.borrow_mut().event(wall, event);
-    }
-
-    fn log(&mut self, record: &LogRecord) {
-        self.0.borrow_mut().log(record);
-    }
-
-    fn tick(&mut self) {
-        self.0.borrow_mut().tick();
-    }
-
-    fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
-        self.0.borrow_mut().with_run_dir(work);
-    }
 }

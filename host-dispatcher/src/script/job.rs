@@ -167,7 +167,7 @@ impl JobRun<'_> {
             bench.board(|board, _| board.set_boot_script(slot, script));
         }
         bench.reach(Goal::Up(slot)).await?;
-        bench.take_trouble();
+        bench.clear_trouble();
         let correlation = bench.correlate().await?;
         live.borrow_mut().begin_boot(correlation);
         if slot == Slot::Master {
@@ -192,6 +192,14 @@ impl JobRun<'_> {
         loop {
             match race(self.watch(bench, live), self.trouble(bench)).await {
                 Either::First(Ok(())) => return Ok(()),
+                // Only what the end of the session did is no fault of its own.
+                Either::First(Err(fault)) if bench.board(|board, _| board.is_up()) => {
+                    return Err(fault);
+                }
+                // The image died, and the session with it: it is not to be started again.
+                Either::First(Err(_)) if bench.trouble().is_some() => {
+                    return Err(self.trouble(bench).await);
+                }
                 Either::First(Err(_)) => {}
                 Either::Second(fault) => return Err(fault),
             }
@@ -250,7 +258,7 @@ impl JobRun<'_> {
 
     /// What shows that the image under test is dead.
     async fn trouble(&self, bench: &Bench) -> Fault {
-        let text = bench.until(|| bench.take_trouble()).await;
+        let text = bench.until(|| bench.trouble()).await;
         // What the kernel still has to say belongs to the record.
         bench.sleep(Duration::from_secs(2)).await;
         Fault { class: ErrorClass::TestError, message: format!("in the test image: {text}") }

@@ -233,9 +233,14 @@ impl Bench {
         self.inner.interrupts.get()
     }
 
-    /// A kernel panic or a restart that nobody asked for, in a sentence, if there was one since this was last asked.
-    pub fn take_trouble(&self) -> Option<String> {
-        self.inner.trouble.borrow_mut().take()
+    /// The first kernel panic or restart that nobody asked for since [`Self::clear_trouble`], in a sentence.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.trouble.borrow().clone()
+    }
+
+    /// What happened before does not count any more: the board was started anew.
+    pub fn clear_trouble(&self) {
+        *self.inner.trouble.borrow_mut() = None;
     }
 
     /// Sessions opened so far; a change tells of a new one.

@@ -1,6 +1,8 @@
 //! Who is told what happens on a bench: the recorder of a run, or the narrator of a command.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use jiff::Timestamp;
 
@@ -30,6 +32,33 @@ pub trait Observer {
 
     /// Does something with the run directory, where there is one.
     fn with_run_dir(&mut self, _work: &mut dyn FnMut(&mut RunDir)) {}
+}
+
+/// One that somebody else holds too: the bench while it lives, its maker after it.
+impl<T: Observer> Observer for Rc<RefCell<T>> {
+    fn board_event(&mut self, wall: Timestamp, event: &BoardEvent) {
+        self.borrow_mut().board_event(wall, event);
+    }
+
+    fn event(&mut self, wall: Timestamp, event: Event) {
+        self.borrow_mut().event(wall, event);
+    }
+
+    fn log(&mut self, record: &LogRecord) {
+        self.borrow_mut().log(record);
+    }
+
+    fn tick(&mut self) {
+        self.borrow_mut().tick();
+    }
+
+    fn pause(&mut self) {
+        self.borrow_mut().pause();
+    }
+
+    fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
+        self.borrow_mut().with_run_dir(work);
+    }
 }
 
 /// Writes a run down and shows it.

@@ -85,7 +85,9 @@ impl BootLoader {
             "echo" => print(rest),
             "setenv" => {
                 let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
-                self.variables.insert(name.to_owned(), value.to_owned());
+                // Quotes keep words together and are no part of them.
+                let value = value.replace('"', "");
+                self.variables.insert(name.to_owned(), value);
             }
             "printenv" => {
                 for (name, value) in &self.variables {

@@ -1,0 +1,297 @@
+//! Whole jobs in virtual time: the real scripts, board, link and agent, over a simulated line, with a board that is
+//! made up only where there would be hardware. A failure prints its seed as a command to paste.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use agent_core::time::{Duration, Instant};
+use fake_board::{Death, DieAt, FakeBoard, Program, Step};
+use host_dispatcher::board::{Board, BoardAction, BoardSpec};
+use host_dispatcher::config::lab::Lab;
+use host_dispatcher::job::spec::Job;
+use host_dispatcher::job::verdict::{ErrorClass, Verdict};
+use host_dispatcher::report::lines::Lines;
+use host_dispatcher::report::summary::Summary;
+use host_dispatcher::script::job::{self, JobRun};
+use host_dispatcher::script::observer::{Observer, Recorder};
+use host_dispatcher::script::{Bench, Script};
+use host_dispatcher::store::run_dir::RunDir;
+use jiff::Timestamp;
+use serial_sim::{Line, Options, Rng};
+
+/// Three tests that do nothing and pass, unless the fake board's script says otherwise.
+const JOB: &str = "
+name: simulated
+tests:
+  - {name: first, run: first}
+  - {name: second, run: second, timeout: 5s}
+  - {name: third, run: third}
+";
+
+const BAUD: u32 = 115_200;
+
+/// No job takes longer by the board's clock; one that does is stuck.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_job_passes_and_its_record_is_whole() {
+    let mut world = World::new(1, Options::clean(BAUD));
+    world.fake.script().suite("first", Program::new().out("one\ntwo\n").err("oops\n").exit(0));
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary);
+    assert_eq!(run.text("tests/first/stdout.log"), "one\ntwo\n");
+    assert_eq!(run.text("tests/first/stderr.log"), "oops\n");
+    assert!(run.text("timeline.ndjson").contains("\"source\":\"stderr\""));
+    assert!(run.text("console.raw").contains("Hit any key"));
+    assert_eq!(run.summary.tally.pass, 3);
+}
+
+#[test]
+fn a_test_that_fails_is_a_failed_run_and_the_others_go_on() {
+    let mut world = World::new(2, Options::clean(BAUD));
+    world.fake.script().suite("second", Program::new().exit(7));
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Failed));
+    assert_eq!((run.summary.tally.pass, run.summary.tally.fail), (2, 1));
+}
+
+#[test]
+fn a_test_that_hangs_is_killed_and_the_others_go_on() {
+    let mut world = World::new(3, Options::clean(BAUD));
+    let hangs = Program::new().out("begun\n").then(Step::Hang);
+    world.fake.script().suite("second", hangs);
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Error(ErrorClass::Timeout)));
+    assert_eq!((run.summary.tally.pass, run.summary.tally.timed_out), (2, 1));
+    assert_eq!(run.text("tests/second/stdout.log"), "begun\n");
+}
+
+#[test]
+fn a_panic_ends_the_run_and_what_was_synced_comes_home_through_the_master_agent() {
+    let mut world = World::new(4, Options::clean(BAUD));
+    world.fake.script().suite("first", Program::new().out("safe\n").exit(0));
+    world.fake.script().suite("second", Program::new().then(Step::Panic("simulated".into())));
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Error(ErrorClass::TestError)));
+    assert_eq!((run.summary.tally.pass, run.summary.tally.unknown), (1, 2));
+    assert_eq!(run.text("tests/first/stdout.log"), "safe\n");
+    assert!(run.summary.errors[0].message.contains("panic"), "{:?}", run.summary.errors);
+}
+
+#[test]
+fn a_board_that_dies_once_on_its_way_is_started_again() {
+    for at in [DieAt::PowerOn, DieAt::Kernel, DieAt::Agent] {
+        let mut world = World::new(5, Options::clean(BAUD));
+        world.fake.die_at(at, Death::Hang);
+        let run = world.run(JOB);
+        assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{at:?}: {:?}", run.summary.errors);
+        assert!(!run.summary.warnings.is_empty(), "{at:?}");
+    }
+}
+
+#[test]
+fn a_board_that_says_nothing_is_an_infrastructure_error() {
+    let mut world = World::new(6, Options::clean(BAUD));
+    world.fake.set_unresponsive(true);
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Error(ErrorClass::InfrastructureError)));
+    assert_eq!(run.summary.tally.unknown, 3);
+}
+
+#[test]
+fn whatever_the_line_does_the_results_are_right() {
+    let seeds = match std::env::var("PUMICE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 100..112,
+    };
+    for seed in seeds {
+        let faults = match seed % 3 {
+            0 => Options::noisy(BAUD, 4000),
+            1 => Options::console(BAUD, 50_000),
+            _ => Options::lossy(BAUD, 4000),
+        };
+        let mut world = World::new(seed, faults);
+        let text: String = (0..400).map(|line| format!("line {line} of the output\n")).collect();
+        world.fake.script().suite("first", Program::new().out(&text).exit(0));
+        world.fake.script().suite("second", Program::new().exit(3));
+        let run = world.run(JOB);
+        let replay =
+            format!("PUMICE_SEED={seed} cargo test -p host-dispatcher --test simulation whatever");
+        let Summary { verdict, tally, errors, .. } = &run.summary;
+        assert_eq!(*verdict, Some(Verdict::Failed), "{replay}\n{errors:?}");
+        assert_eq!((tally.pass, tally.fail), (2, 1), "{replay}");
+        assert_eq!(run.text("tests/first/stdout.log"), text, "{replay}");
+    }
+}
+
+/// A board, its line and a lab host.
+struct World {
+    seed: u64,
+    now: Instant,
+    fake: FakeBoard,
+    /// Towards the board.
+    down: Line,
+    /// From the board.
+    up: Line,
+    /// What the line does once there is a session: a boot loader has no check values.
+    faults: Options,
+    are_faults_on: bool,
+}
+
+/// What a run left.
+struct Ran {
+    summary: Summary,
+    folder: PathBuf,
+}
+
+impl World {
+    fn new(seed: u64, faults: Options) -> Self {
+        let mut rng = Rng::new(seed);
+        Self {
+            seed,
+            now: Instant::from_micros(1_000_000),
+            fake: FakeBoard::new(fake_board::Options { seed, ..fake_board::Options::default() }),
+            down: Line::new(Options::clean(BAUD), rng.fork()),
+            up: Line::new(Options::clean(BAUD), rng.fork()),
+            faults,
+            are_faults_on: false,
+        }
+    }
+
+    fn run(&mut self, text: &str) -> Ran {
+        let job = Job::from_str("job.yaml", text, Path::new(""), |_| Ok(0)).unwrap();
+        let board = Lab::embedded().boards.remove(0);
+        let id = format!("pumice-simulation-{}-{}", std::process::id(), self.seed);
+        let root = std::env::temp_dir().join(id);
+        let dir = RunDir::create(&root, &job.name, wall(self.now), self.seed).unwrap();
+        let (run, folder) = (dir.name().to_owned(), dir.path().to_owned());
+        let reporter = Lines::new(std::io::sink(), std::io::sink());
+        let recorder = Rc::new(RefCell::new(Recorder::new(dir, Box::new(reporter))));
+        let spec = BoardSpec::from_lab(&board).unwrap();
+        let observer = Box::new(recorder.clone());
+        let bench = Bench::new(Board::new(spec, self.seed), observer, self.now, wall(self.now));
+        let job_run = JobRun {
+            job: &job,
+            run: &run,
+            board: &board.name,
+            board_type: &board.board_type,
+            boot_image: None,
+        };
+        self.drive(&bench, job::run(&bench, &job_run));
+        let mut recorder = recorder.borrow_mut();
+        recorder.finish(wall(self.now), 0.0, &bench.line_statistics()).unwrap();
+        let mut summary = Summary::default();
+        recorder.with_run_dir(&mut |dir| summary = dir.summary().clone());
+        Ran { summary, folder }
+    }
+
+    /// The loop of `io::drive`, with a clock that jumps.
+    fn drive(&mut self, bench: &Bench, script: impl Future<Output = ()>) {
+        let mut script = Script::new(script);
+        let limit = self.now + LIMIT;
+        loop {
+            bench.set_time(self.now, wall(self.now));
+            loop {
+                bench.drain();
+                if script.poll(bench).is_some() {
+                    return;
+                }
+                let moved = self.act(bench) | self.transmit(bench);
+                if !moved && !bench.drain() {
+                    break;
+                }
+            }
+            let board = bench.board(|board, _| board.poll_timeout());
+            let line = [&self.up, &self.down];
+            let line = line.map(|line| line.next_arrival().into_iter().chain(line.next_drained()));
+            let line = line.into_iter().flatten().map(Instant::from_micros).min();
+            let deadlines = [board, bench.wake_at(), self.fake.poll_timeout(), line];
+            let next = deadlines.into_iter().flatten().min().expect("nothing will happen again");
+            // A deadline that has passed and moves nothing must not stop the clock.
+            self.now = next.max(self.now + Duration::from_micros(50));
+            let phase = bench.board(|board, _| board.phase());
+            assert!(self.now < limit, "seed {}: stuck in phase {phase}", self.seed);
+            self.deliver(bench);
+        }
+    }
+
+    fn act(&mut self, bench: &Bench) -> bool {
+        let mut any = false;
+        while let Some(action) = bench.board(|board, _| board.poll_action()) {
+            any = true;
+            match action {
+                BoardAction::Connect => {
+                    self.fake.power_on(self.now);
+                    bench.board(|board, now| board.handle_connected(now));
+                }
+                BoardAction::Disconnect => {
+                    self.fake.power_off(self.now);
+                    self.up.clear();
+                    self.down.clear();
+                    bench.board(|board, now| board.handle_disconnected(now, "closed"));
+                }
+                BoardAction::Power(_) => unreachable!("the power of an emulator is its line"),
+            }
+        }
+        any
+    }
+
+    fn transmit(&mut self, bench: &Bench) -> bool {
+        let mut any = false;
+        let now = self.now.as_micros();
+        while self.down.queued_writes(now) < 2 {
+            let Some(bytes) = bench.board(|board, now| board.poll_transmit(now)) else { break };
+            self.down.send(now, &bytes);
+            any = true;
+        }
+        while self.up.queued_writes(now) < 2 {
+            let Some(bytes) = self.fake.poll_transmit(self.now) else { break };
+            self.up.send(now, &bytes);
+            any = true;
+        }
+        any
+    }
+
+    fn deliver(&mut self, bench: &Bench) {
+        let now = self.now.as_micros();
+        bench.set_time(self.now, wall(self.now));
+        let is_up = bench.board(|board, _| board.is_up());
+        if is_up != self.are_faults_on {
+            self.are_faults_on = is_up;
+            let options = if is_up { self.faults.clone() } else { Options::clean(BAUD) };
+            self.up.set_options(now, options.clone());
+            // Nobody writes text towards a board.
+            self.down.set_options(now, Options { text: Options::clean(BAUD).text, ..options });
+        }
+        let down = self.down.receive(now);
+        if !down.is_empty() {
+            self.fake.handle_line(self.now, &down);
+        }
+        self.fake.handle_timeout(self.now);
+        let up = self.up.receive(now);
+        bench.board(|board, now| {
+            if !up.is_empty() {
+                board.handle_bytes(now, &up);
+            }
+            board.handle_timeout(now);
+        });
+    }
+}
+
+impl Ran {
+    fn text(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.folder.join(name));
+        String::from_utf8(bytes.unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap()
+    }
+}
+
+impl Drop for Ran {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.folder.parent().unwrap_or(&self.folder));
+    }
+}
+
+fn wall(now: Instant) -> Timestamp {
+    Timestamp::from_microsecond(1_330_560_000_000_000 + now.as_micros() as i64).unwrap()
+}
