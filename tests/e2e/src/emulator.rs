@@ -1,16 +1,26 @@
 //! What the tests on the emulated board need, and how many of them run at once.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Which set of images a lab's boards boot from.
+/// Which set of images a lab's board boots from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Images {
     /// `testrootfs` is empty.
     Plain,
     /// `testrootfs` holds Debian with systemd.
     Debian,
+}
+
+/// A copy of the plain disk, to be changed before the board's first boot: what a deploy would take a minute for.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
 }
 
 /// A place for one emulated board. Each takes a processor for itself while it boots.
@@ -59,6 +69,98 @@ pub fn images(images: Images) -> PathBuf {
     folder
 }
 
+impl Disk {
+    /// A copy in a set of images below `folder`; the set is `folder` itself.
+    ///
+    /// # Panics
+    /// The images are missing; the message says how to bake them.
+    pub fn copy_to(folder: &Path) -> Self {
+        let plain = images(Images::Plain).join("qemu-virt-armv7/disk.img");
+        let path = folder.join("qemu-virt-armv7/disk.img");
+        fs::create_dir_all(folder.join("qemu-virt-armv7")).expect("a folder can be made");
+        let words = [OsStr::new("--sparse=always"), plain.as_os_str(), path.as_os_str()];
+        run("cp", &words, "");
+        Self { path }
+    }
+
+    /// Puts an image into `testrootfs`.
+    ///
+    /// # Panics
+    /// It is missing.
+    pub fn put_rootfs(&self, name: &str) {
+        let bytes = fs::read(image(name)).expect("an image can be read");
+        let disk = OpenOptions::new().write(true).open(&self.path).expect("the copy is ours");
+        let at = self.offset("testrootfs");
+        // A hole stays one: the rest of the partition reads as zeros.
+        for (index, block) in bytes.chunks(BLOCK).enumerate() {
+            if block.iter().any(|byte| *byte != 0) {
+                disk.write_all_at(block, at + (index * BLOCK) as u64).expect("the disk takes it");
+            }
+        }
+    }
+
+    /// Writes a file of the master image anew, with the rights that it had.
+    ///
+    /// # Panics
+    /// The image has no such file.
+    pub fn change_master_file(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
+        let local = self.path.with_extension("file");
+        let there = local.display();
+        run("debugfs", &[OsStr::new(&place)], &format!("dump {name} {there}\n"));
+        let text = fs::read_to_string(&local).unwrap_or_default();
+        assert!(!text.is_empty(), "the master image has no {name}");
+        fs::write(&local, change(text)).expect("the copy is ours");
+        let commands =
+            format!("rm {name}\nwrite {there} {name}\nset_inode_field {name} mode 0100755\n");
+        run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
+    }
+
+    /// Where a partition begins, in bytes.
+    ///
+    /// # Panics
+    /// There is none of this name.
+    pub fn offset(&self, label: &str) -> u64 {
+        // UEFI 2.10, §5.3: the header in block 1 says where the entries are.
+        let disk = File::open(&self.path).expect("the copy is ours");
+        let number = |bytes: &[u8]| {
+            bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let mut header = [0; 92];
+        disk.read_exact_at(&mut header, SECTOR).expect("a disk has a partition table");
+        let (table, count, length) =
+            (number(&header[72..80]), number(&header[80..84]), number(&header[84..88]));
+        let name: Vec<u8> = label.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for index in 0..count {
+            let mut entry = [0; 128];
+            let read = disk.read_exact_at(&mut entry, table * SECTOR + index * length);
+            read.expect("a partition table is whole");
+            if entry[56..].starts_with(&name) && entry[56 + name.len()..][..2] == [0, 0] {
+                return number(&entry[32..40]) * SECTOR;
+            }
+        }
+        panic!("{} has no partition {label}", self.path.display());
+    }
+}
+
+/// Runs a program of this machine to its end.
+///
+/// # Panics
+/// It is missing or fails.
+pub fn run(program: &str, words: &[&OsStr], input: &str) -> String {
+    // Debian keeps debugfs where a user's PATH does not reach.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    let mut command = Command::new(program);
+    command.args(words).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child =
+        command.spawn().unwrap_or_else(|error| panic!("{program}: {error}: run ci/setup"));
+    let written = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("a child can be waited for");
+    assert!(output.status.success(), "{program} {words:?}: {} {written:?}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// A test image of the emulated board.
 ///
 /// # Panics
@@ -84,3 +186,7 @@ const BAKE: &str = "bake it with `cross/bake-image qemu-virt-armv7 --debian --ag
     \"$(cross/build-agent armv7-unknown-linux-musleabihf)\"`, or run ci/test, which does";
 /// More do not make it faster on a machine with two processors.
 const SLOTS: u32 = 2;
+/// A block of a disk, UEFI 2.10, §5.2.
+const SECTOR: u64 = 512;
+/// A block of a file system.
+const BLOCK: usize = 4096;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::emulator::{self, Images};
+use crate::emulator::{self, Disk, Images};
 use crate::program::{Output, Running, built};
 use crate::record::Record;
 
@@ -32,11 +32,17 @@ impl Lab {
     /// # Panics
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn emulated(images: Images) -> Self {
-        let folder = emulator::images(images);
-        Self::new(&format!(
-            "images: {}\nboards:\n  - {{name: qemu-01, type: qemu-virt-armv7}}\n",
-            folder.display()
-        ))
+        Self::new(&emulated_board(&emulator::images(images)))
+    }
+
+    /// The same with a disk of its own, which `change` may change, before the first boot.
+    ///
+    /// # Panics
+    /// As [`Self::emulated`].
+    pub fn emulated_with(change: impl FnOnce(&Disk)) -> Self {
+        let lab = Self::new(&emulated_board(Path::new("images")));
+        change(&Disk::copy_to(&lab.path("images")));
+        lab
     }
 
     /// A lab with one board, `here`, that is nothing but a line with an agent.
@@ -128,4 +134,9 @@ impl Lab {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn emulated_board(images: &Path) -> String {
+    let images = images.display();
+    format!("images: {images}\nboards:\n  - {{name: qemu-01, type: qemu-virt-armv7}}\n")
 }

@@ -1,0 +1,438 @@
+//! The emulated board: real U-Boot, Debian's ARM kernel, the baked images. A minute or two each.
+//!
+//! A boot takes some ten seconds and a byte of an image 50 µs; so only one test deploys, and the others find their test
+//! image on the disk.
+
+use std::fs::File;
+use std::path::Path;
+
+use e2e::emulator::{self, Images, Slot};
+use e2e::program::processes_with;
+use e2e::{Lab, Record};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const SMALL_IMAGE: &str = "test-busybox-nokernel.ext4";
+
+/// A lab whose board has the small test image on its disk.
+fn lab_with_test_image() -> Lab {
+    Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE))
+}
+
+/// A job for it.
+fn job(tests: &str) -> String {
+    format!(
+        "name: e2e\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ntests:\n{tests}timeout: 10m\n"
+    )
+}
+
+#[test]
+fn a_whole_job_and_everything_that_it_leaves() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    let text = format!(
+        "name: the whole life\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ndeploy:\n  rootfs: {}\ntests:\n{}",
+        emulator::image(SMALL_IMAGE).display(),
+        "  - name: uname
+    run: uname -a
+    timeout: 30s
+  - name: streams
+    run: |
+      echo to standard output
+      echo to standard error >&2
+      printf 'no line end'
+  - name: kernel-log
+    run: |
+      echo \"a line for the kernel's log\" > /dev/kmsg
+      echo a line for the console > /dev/console
+      cat /proc/1/comm
+"
+    );
+    let (output, record) = lab.run(&text);
+    let output = output.exits_with(0);
+    assert!(output.out().contains("passed: 3 passed in "), "{}", output.out());
+    record.is_complete("passed", 0);
+    no_emulator_is_left(&lab);
+
+    assert_eq!(record.text("job.yaml"), text);
+    let board = record.json("board.json");
+    assert_eq!(
+        (&board["board"], &board["board_type"]),
+        (&"qemu-01".into(), &"qemu-virt-armv7".into())
+    );
+    assert!(board["kernel"].as_str().unwrap().ends_with(" armv7l"), "{board:#}");
+    for label in ["master", "testboot", "testrootfs"] {
+        assert!(board["partitions"].as_array().unwrap().contains(&label.into()), "{board:#}");
+    }
+
+    let phases: Vec<String> = record
+        .events("phase")
+        .iter()
+        .map(|event| event["to"].as_str().unwrap().to_owned())
+        .collect();
+    let expected = [
+        "powering on",
+        "boot loader",
+        "booting master",
+        "up master",
+        "powering on",
+        "boot loader",
+        "booting test",
+        "up test",
+    ];
+    assert_eq!(phases[..8], expected, "{phases:?}");
+    assert_eq!(phases.last().unwrap(), "off");
+    let actions: Vec<(String, Value)> = record
+        .events("action_ended")
+        .iter()
+        .map(|event| (event["action"].as_str().unwrap().to_owned(), event["outcome"].clone()))
+        .collect();
+    let names: Vec<&str> = actions.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["boot master", "deploy rootfs", "inject", "test", "collect"]);
+    assert!(actions.iter().all(|(_, outcome)| outcome == "done"), "{actions:?}");
+
+    suites_are_whole(&record);
+    logs_are_whole(&record);
+    console_is_text(&record);
+
+    let run = record.json("run.json");
+    assert_eq!(run["errors"], Value::Array(Vec::new()));
+    assert!(run["link"]["frames_in"].as_u64().unwrap() > 100, "{run:#}");
+    assert_eq!(run["link"].get("overruns"), None, "{run:#}");
+    let report = record.junit();
+    assert_eq!(
+        (
+            report.name.as_ref().map(|name| name.as_str()),
+            report.tests,
+            report.failures,
+            report.errors
+        ),
+        (Some("the whole life"), 3, 0, 0)
+    );
+    assert!(report.test_suites.iter().all(|suite| suite.test_cases.len() == 1));
+}
+
+fn suites_are_whole(record: &Record) {
+    for suite in ["uname", "streams", "kernel-log"] {
+        assert_eq!(record.result(suite), "pass");
+        let results = record.json(&format!("tests/{suite}/results.json"));
+        assert_eq!(results["end"]["exited"]["status"], 0, "{results:#}");
+        for file in ["stdout.log", "stderr.log"] {
+            let bytes = record.bytes(&format!("tests/{suite}/{file}")).len() as u64;
+            let pieces = record.json_lines(&format!("tests/{suite}/output.ndjson"));
+            let source = file.trim_end_matches(".log");
+            let told = pieces.iter().filter(|piece| piece["source"] == source);
+            let told: u64 = told.map(|piece| piece["bytes"].as_u64().unwrap()).sum();
+            assert_eq!(told, bytes, "{suite}: output.ndjson tells of every byte of {file}");
+        }
+    }
+    assert!(record.text("tests/uname/stdout.log").starts_with("Linux "));
+    assert_eq!(record.text("tests/streams/stdout.log"), "to standard output\nno line end");
+    assert_eq!(record.text("tests/streams/stderr.log"), "to standard error\n");
+}
+
+fn logs_are_whole(record: &Record) {
+    let kernel = record.text("kernel.log");
+    for line in kernel.lines() {
+        let time = line.split_once(">[").and_then(|(level, rest)| {
+            level.strip_prefix('<')?.parse::<u8>().ok()?;
+            rest.split_once("] ")?.0.trim_start().parse::<f64>().ok()
+        });
+        assert!(time.is_some(), "the kernel's level and time are missing: {line}");
+    }
+    let boots = kernel.matches("Booting Linux on physical CPU").count();
+    assert_eq!(boots, 2, "the kernel's records of both boots from the first on");
+    let mounted = kernel.matches("mounted filesystem").count();
+    assert!(mounted >= 2, "both kernels mounted their root");
+    assert_eq!(kernel.matches("] a line for the kernel's log").count(), 1);
+
+    let lines = record.json_lines("timeline.ndjson");
+    for source in ["kernel", "stdout", "stderr", "console", "dispatcher", "boot_loader"] {
+        assert!(lines.iter().any(|line| line["source"] == source), "the timeline has no {source}");
+    }
+    let output: Vec<&Value> = lines.iter().filter(|line| line["suite"] == "streams").collect();
+    let mut texts: Vec<&str> = output.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["no line end", "to standard error", "to standard output"]);
+    for line in output {
+        assert!(line["board_time_us"].as_u64().unwrap() > 1_000_000, "{line}");
+        assert!(line["uncertainty_us"].as_u64().unwrap() < 10_000_000, "{line}");
+    }
+    let of_kernel = record.timeline("kernel").len();
+    assert_eq!(of_kernel, kernel.lines().count(), "every record of the kernel is in both, once");
+    assert!(record.text("dispatcher.log").contains("session with the test agent"));
+}
+
+/// Whatever is no frame is in `console.raw`, and no frame is.
+fn console_is_text(record: &Record) {
+    let console = record.bytes("console.raw");
+    let text = String::from_utf8_lossy(&console);
+    assert!(text.contains("U-Boot 20"), "the boot loader's banner");
+    assert_eq!(
+        text.matches("Booting Linux on physical CPU").count(),
+        2,
+        "both kernels' first line"
+    );
+    assert!(text.contains("Hit any key to stop autoboot"));
+    assert!(text.contains("a line for the console"), "what others write on the line");
+    let strange: Vec<usize> = (0..console.len())
+        .filter(|at| matches!(console[*at], 0x00 | 0x1E | 0x1F | 0x80..))
+        .collect();
+    let around = strange.first().map(|at| {
+        let part = &console[at.saturating_sub(60)..(at + 60).min(console.len())];
+        part.escape_ascii().to_string()
+    });
+    assert!(
+        strange.is_empty(),
+        "{} bytes of frames in console.raw, first: {around:?}",
+        strange.len()
+    );
+}
+
+#[test]
+fn failures_and_timeouts_do_not_stop_the_tests_behind_them() {
+    let _slot = Slot::take();
+    let lab = lab_with_test_image();
+    let (output, record) = lab.run(&job("  - {name: first, run: 'true'}
+  - {name: fails, run: 'echo about to fail; exit 3'}
+  - {name: killed, run: 'kill -9 $$'}
+  - name: late
+    run: |
+      sleep 987 &
+      echo $! > /late.pid
+      echo $$ >> /late.pid
+      trap '' TERM INT HUP
+      sleep 987
+      sleep 987
+    timeout: 2s
+  - name: after
+    run: |
+      for pid in $(cat /late.pid); do
+        ! kill -0 $pid || exit 1
+      done
+      echo the group is gone
+"));
+    let output = output.exits_with(4);
+    record.is_complete("Timeout", 4);
+    no_emulator_is_left(&lab);
+    let results = ["first", "fails", "killed", "late", "after"].map(|suite| record.result(suite));
+    assert_eq!(results, ["pass", "fail", "fail", "fail", "pass"]);
+    let ends = ["fails", "killed", "late"]
+        .map(|suite| record.json(&format!("tests/{suite}/results.json"))["end"].to_string());
+    assert_eq!(
+        ends,
+        [r#"{"exited":{"status":3}}"#, r#"{"signaled":{"signal":9}}"#, r#""timed_out""#]
+    );
+    assert_eq!(record.text("tests/after/stdout.log"), "the group is gone\n");
+
+    let out = output.out();
+    for row in ["first   pass ", "fails   fail ", "killed  fail ", "late    timeout "] {
+        assert!(out.lines().any(|line| line.starts_with(row)), "{row}\n{out}");
+    }
+    assert!(out.contains("exit status 3") && out.contains("killed by signal 9"), "{out}");
+    let report = record.junit();
+    assert_eq!((report.tests, report.failures), (5, 3));
+    let xml = record.text("results.junit.xml");
+    for text in ["exit status 3", "killed by signal 9", r#"type="timeout""#] {
+        assert!(xml.contains(text), "{text} is missing in\n{xml}");
+    }
+}
+
+#[test]
+fn a_panic_ends_the_run_and_the_results_before_it_come_home() {
+    let _slot = Slot::take();
+    let lab = lab_with_test_image();
+    let (output, record) =
+        lab.run(&job("  - {name: before, run: 'echo a result before the panic; seq 1 500 >&2'}
+  - {name: crash, run: 'echo the last words; sync; sleep 1; echo c > /proc/sysrq-trigger; sleep 60'}
+  - {name: never, run: 'true'}
+"));
+    let output = output.exits_with(1);
+    record.is_complete("TestError", 1);
+    no_emulator_is_left(&lab);
+    let run = record.json("run.json");
+    assert_eq!(run["error_class"], "TestError");
+    let errors = run["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    let message = errors[0]["message"].as_str().unwrap();
+    assert!(message.contains("panic") && message.contains("sysrq triggered crash"), "{message}");
+    let tail = errors[0]["console_tail"].as_str().unwrap();
+    assert!(tail.contains("Kernel panic - not syncing: sysrq triggered crash"), "{tail}");
+    assert!(output.out().contains("sysrq triggered crash"), "{}", output.out());
+
+    assert_eq!(
+        ["before", "crash", "never"].map(|suite| record.result(suite)),
+        ["pass", "unknown", "unknown"]
+    );
+    assert_eq!(record.text("tests/before/stdout.log"), "a result before the panic\n");
+    let numbers: String = (1..=500).map(|number| format!("{number}\n")).collect();
+    assert_eq!(record.text("tests/before/stderr.log"), numbers);
+    assert_eq!(record.text("tests/crash/stdout.log"), "the last words\n");
+    let actions = record.events("action_ended");
+    let through =
+        actions.iter().find(|event| event["action"] == "collect through the master agent");
+    assert_eq!(through.expect("the master agent brought it home")["outcome"], "done");
+    let report = record.junit();
+    assert!(report.test_suites.iter().any(|suite| suite.name.as_str() == "pumice.run"));
+    assert!(record.text("results.junit.xml").contains("sysrq triggered crash"));
+    assert!(
+        record.text("console.raw").contains("Kernel panic - not syncing: sysrq triggered crash")
+    );
+}
+
+#[test]
+fn an_image_larger_than_its_partition_is_refused_before_a_byte_is_written() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    File::create(lab.path("large.img")).unwrap().set_len(3 << 30).unwrap();
+    let text = "name: too large\nboard: {type: qemu-virt-armv7}\ndeploy: {rootfs: large.img}\ntests: [{name: a, run: b}]\n";
+    let (output, record) = lab.run(text);
+    output.exits_with(2).says("large.img has 3221225472 bytes, and the partition testrootfs (/dev/vda3) has 1073741824: make the image smaller or the partition larger");
+    record.is_complete("JobError", 2);
+    no_emulator_is_left(&lab);
+    assert_eq!(record.result("a"), "unknown");
+    // The overlay has what was written since it was made: at the master image's place only.
+    let overlay = lab.board_folder("qemu-01").join("disk.qcow2");
+    let words = ["map", "--output=json", overlay.to_str().unwrap()];
+    let map: Value =
+        serde_json::from_str(&emulator::run("qemu-img", &words.map(AsRef::as_ref), "")).unwrap();
+    let first_test_byte = 129 << 20;
+    let written: Vec<&Value> = map
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|extent| {
+            extent["depth"] == 0 && extent["start"].as_u64().unwrap() >= first_test_byte
+        })
+        .filter(|extent| extent["start"].as_u64().unwrap() < first_test_byte + (1 << 30))
+        .collect();
+    assert!(written.is_empty(), "testrootfs was written to: {written:?}");
+}
+
+#[test]
+fn an_agent_killed_in_the_master_image_is_reported_and_the_board_recovers() {
+    let _slot = Slot::take();
+    // The first boot's agent is killed when it has worked for some seconds; later boots are as ever.
+    let lab = Lab::emulated_with(|disk| {
+        disk.put_rootfs(SMALL_IMAGE);
+        disk.change_master_file("/etc/init.d/rcS", |script| {
+            format!("{script}\n[ -e /spared ] || {{ touch /spared; sync; (sleep 9; kill -9 $(pidof pumice-agent)) & }}\n")
+        });
+    });
+    let image = emulator::image(SMALL_IMAGE);
+    let text = format!(
+        "name: killed\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ndeploy:\n  rootfs: {}\ntests: [{{name: a, run: 'true'}}]\n",
+        image.display()
+    );
+    let (output, record) = lab.run(&text);
+    output.exits_with(3).says("InfrastructureError: ");
+    record.is_complete("InfrastructureError", 3);
+    no_emulator_is_left(&lab);
+    let actions = record.events("action_ended");
+    let deploy = actions.iter().find(|event| event["action"] == "deploy rootfs");
+    assert!(deploy.is_none_or(|event| event["outcome"] != "done"), "{actions:#?}");
+
+    // A command that kills its own agent, on the board as it is now.
+    let kill = ["exec", "qemu-01", "--", "sh", "-c", "kill -9 $(pidof pumice-agent)"];
+    lab.pumice(&kill).exits_with(3).says("pumice: InfrastructureError: ");
+    no_emulator_is_left(&lab);
+    // And the board is as good as before.
+    let output =
+        lab.pumice(&["exec", "qemu-01", "--", "cat", "/proc/sys/kernel/ostype"]).exits_with(0);
+    assert_eq!(output.out(), "Linux\n");
+    no_emulator_is_left(&lab);
+}
+
+#[test]
+fn debian_with_systemd_is_tested_by_an_injected_agent() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Debian);
+    let (output, record) = lab.run(
+        "name: debian\nboard: {type: qemu-virt-armv7}\ntests:
+  - {name: init, run: 'cat /proc/1/comm; grep PRETTY /etc/os-release'}
+  - name: settled
+    run: systemctl is-system-running --wait || systemctl --failed --no-legend
+    timeout: 3m
+  - name: agent
+    run: cat /proc/*/cmdline | tr '\\0' '\\n' | grep -x '@pumice-agent'
+  - name: getty
+    run: |
+      for process in /proc/[0-9]*; do
+        case $(cat $process/comm 2>/dev/null) in
+          *getty|login) echo $process; tr '\\0' ' ' < $process/cmdline; exit 1 ;;
+        esac
+      done
+  - {name: unit-log, run: 'journalctl -b --no-pager | tail -n 50 || true'}
+  - {name: fails, run: 'exit 9'}
+timeout: 15m
+",
+    );
+    let output = output.exits_with(1);
+    record.is_complete("failed", 1);
+    no_emulator_is_left(&lab);
+    let suites = ["init", "settled", "agent", "getty", "unit-log", "fails"];
+    assert_eq!(
+        suites.map(|suite| record.result(suite)),
+        ["pass", "pass", "pass", "pass", "pass", "fail"]
+    );
+    let init = record.text("tests/init/stdout.log");
+    assert!(init.starts_with("systemd\nPRETTY_NAME=\"Debian GNU/Linux"), "{init}");
+    eprintln!("systemd says: {}", record.text("tests/settled/stdout.log"));
+    assert_eq!(record.text("tests/agent/stdout.log"), "@pumice-agent\n");
+    // The case that failed is named, for people and for other programs.
+    let out = output.out();
+    let row = out.lines().find(|line| line.starts_with("fails ")).expect("a row for it");
+    assert!(row.contains("fail ") && row.ends_with("exit status 9"), "{out}");
+    assert!(out.contains("\nfailed: 5 passed, 1 failed in "), "{out}");
+    let xml = record.text("results.junit.xml");
+    assert!(xml.contains(r#"<failure message="exit status 9""#), "{xml}");
+    assert_eq!(record.text("kernel.log").matches("Booting Linux on physical CPU").count(), 2);
+    assert!(
+        record.text("kernel.log").contains("systemd[1]: "),
+        "systemd's words in the kernel's log"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_run_with_everything_in_its_place() {
+    let _slot = Slot::take();
+    let lab = lab_with_test_image();
+    lab.write(
+        "job.yaml",
+        job("  - {name: quick, run: 'echo done before'}
+  - {name: long, run: 'sleep 900', timeout: 15m}
+"),
+    );
+    let run = lab.start(&["run", "job.yaml", "--out", "runs"]);
+    run.wait_for_stderr("test long …");
+    assert!(!processes_with(&lab.folder().display().to_string()).is_empty(), "the emulator runs");
+    run.signal(Signal::SIGINT);
+    let output = run.wait().exits_with(130);
+    let record = lab.record();
+    record.is_complete("Canceled", 130);
+    no_emulator_is_left(&lab);
+    assert_eq!((record.result("quick"), record.result("long")), ("pass".into(), "unknown".into()));
+    assert!(output.out().contains("Canceled"), "{}", output.out());
+}
+
+#[test]
+#[ignore = "takes 10 minutes: 14 MB go over the emulated line"]
+fn an_image_with_its_own_kernel() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let example = root.join("examples/smoke.yaml");
+    let words = ["run", example.to_str().unwrap(), "--out", "runs"];
+    let output = lab.pumice(&words);
+    eprintln!("{}{}", output.err(), output.out());
+    output.exits_with(0);
+    lab.record().is_complete("passed", 0);
+    no_emulator_is_left(&lab);
+}
+
+/// The dispatcher started it, and it is gone with the dispatcher.
+#[track_caller]
+fn no_emulator_is_left(lab: &Lab) {
+    let left = processes_with(&lab.folder().display().to_string());
+    assert!(left.is_empty(), "processes with the lab's files are left: {left:?}");
+}
