@@ -262,7 +262,7 @@ mod tests {
             Child::start(argv, &environment(), b"", cwd, [false; 3], Instant::ZERO).unwrap_err()
         };
         assert_eq!(problem(b"no-such\0", "").text, "no-such");
-        assert_eq!(problem(b"true\0", "/no/such").text, "/no/such");
+        assert_eq!(problem(b"true\0", "/proc/no-such").text, "/proc/no-such");
         assert_eq!(problem(b"true", "").kind, FailureKind::BAD_MESSAGE);
         assert_eq!(problem(b"", "").kind, FailureKind::BAD_MESSAGE);
     }

@@ -281,7 +281,7 @@ mod tests {
             piped: [true; 3],
         };
         assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let nowhere = Start { argv: b"true\0", directory: c"/no/such", ..missing };
+        let nowhere = Start { argv: b"true\0", directory: c"/proc/no-such", ..missing };
         assert_eq!(start(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -136,6 +136,16 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    /// What a failed test leaves is kept: it tells why.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("kept: {}", self.folder.path().display());
+        }
+    }
+}
+
 fn emulated_board(images: &Path) -> String {
     let images = images.display();
     format!("images: {images}\nboards:\n  - {{name: qemu-01, type: qemu-virt-armv7}}\n")

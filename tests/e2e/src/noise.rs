@@ -56,7 +56,7 @@ impl Carrier {
     }
 
     fn strikes(&mut self, one_in: u64) -> bool {
-        one_in > 0 && self.next() % one_in == 0
+        one_in > 0 && self.next().is_multiple_of(one_in)
     }
 
     /// Marsaglia's xorshift64: `doi:10.18637/jss.v008.i14`.
