@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Longest record in bytes that the kernel gives out: PRINTK_MESSAGE_MAX (CONSOLE_EXT_LOG_MAX before 6.4), which is
 /// 8192 where it was larger than 2048. A shorter buffer would get EINVAL.
+#[allow(dead_code, reason = "rustc 1.85 does not see the use in an assertion at compile time")]
 pub(crate) const RECORD_MAX: usize = 8192;
 
 /// The open kernel log.
