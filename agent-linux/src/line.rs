@@ -23,6 +23,8 @@ pub(crate) struct Line {
     opened_at: Instant,
     checked_at: Instant,
     retry_at: Instant,
+    /// How often somebody else had set the terminal up.
+    repairs: u32,
     /// Counters of the UART when it was first opened, which run since boot.
     errors_at_start: LineErrors,
 }
@@ -45,6 +47,7 @@ impl Line {
             written: 0,
             length: 0,
             is_full: false,
+            repairs: 0,
             opened_at: now,
             checked_at: now,
             retry_at: now + RETRY_AFTER,
@@ -80,21 +83,30 @@ impl Line {
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         match &self.tty {
             None => Some(self.retry_at),
-            Some(_) if self.checked_at.since(self.opened_at) < SETTLE_TIME => {
-                Some(self.checked_at + CHECK_AFTER)
-            }
+            Some(_) if self.is_settling() => Some(self.checked_at + CHECK_SETTLING_AFTER),
             Some(_) => None,
         }
+    }
+
+    fn is_settling(&self) -> bool {
+        self.checked_at.since(self.opened_at) < SETTLE_TIME
+    }
+
+    /// How often somebody else had set the terminal up differently.
+    pub(crate) fn repairs(&self) -> u32 {
+        self.repairs
     }
 
     /// Repairs a terminal that somebody else set up differently, and opens one that hung up. An error means that it
     /// will never come back.
     pub(crate) fn tend(&mut self, now: Instant) -> io::Result<()> {
+        let check_after = if self.is_settling() { CHECK_SETTLING_AFTER } else { CHECK_AFTER };
         match &mut self.tty {
-            Some(tty) if now.since(self.checked_at) >= CHECK_AFTER => {
+            Some(tty) if now.since(self.checked_at) >= check_after => {
                 self.checked_at = now;
-                if tty.repair().is_err() {
-                    self.lose(now);
+                match tty.repair() {
+                    Ok(is_repaired) => self.repairs += u32::from(is_repaired),
+                    Err(_) => self.lose(now),
                 }
             }
             None if now >= self.retry_at => {
@@ -130,6 +142,13 @@ impl Line {
     /// Writes what is left over, then says where the next frame may be put: nowhere while the kernel holds two.
     pub(crate) fn room(&mut self, now: Instant) -> Option<&mut [u8]> {
         self.is_full = false;
+        if self.length > self.written && self.is_settling() {
+            // Whatever is answered to this frame must not be echoed.
+            let repaired = self.tty.as_mut().map(Tty::repair);
+            if repaired.is_some_and(|repaired| repaired.is_err()) {
+                self.lose(now);
+            }
+        }
         while self.written < self.length {
             let tty = self.tty.as_mut()?;
             match tty.write(&self.frame[self.written..self.length]) {
@@ -183,6 +202,9 @@ const QUEUE_LIMIT: usize = LINE_MAX;
 /// How often the terminal's settings are looked at, at most: often enough that an init which resets its console
 /// costs a frame or two.
 const CHECK_AFTER: Duration = Duration::from_millis(100);
+
+/// The same within [`SETTLE_TIME`]: a terminal that echoes writes the dispatcher's frames into the console's text.
+const CHECK_SETTLING_AFTER: Duration = Duration::from_millis(10);
 
 /// How long a line that hung up is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(250);

@@ -6,6 +6,7 @@ use crate::line::{CONSOLE, Line, console};
 use crate::options::Options;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::clock;
+use crate::sys::init;
 use crate::sys::poll::{Interests, Ready};
 use crate::sys::signals::Signals;
 use agent_core::agent::{Agent, Config, Effect};
@@ -20,12 +21,16 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         None => console().ok_or_else(|| Problem::refused(CONSOLE))?,
     };
     let mut now = clock::now();
-    let line = match Line::open(path.clone(), options.baud, now) {
+    let mut line = match Line::open(path.clone(), options.baud, now) {
         Ok(line) => line,
         // Nobody would read a message, and the line may come.
         Err(_) if is_spared => Line::closed(path, options.baud, now),
         Err(error) => return Err(Problem::os(&error, &path)),
     };
+    if is_spared {
+        let_init_begin(&mut line);
+        now = clock::now();
+    }
     let config = Config {
         boot_id: info::boot_id(),
         nonce: info::nonce(),
@@ -86,6 +91,26 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     let _ = shell.board.run_files().sync();
     shell.board.restore();
     Ok(())
+}
+
+/// Waits until the real init has set up its console. Before the first beacon nothing comes in; after it a terminal
+/// that echoes would write the dispatcher's frames into the console's text.
+fn let_init_begin(line: &mut Line) {
+    let begun = clock::now();
+    let (mut changed, mut repairs) = (begun, 0);
+    let mut ready: Vec<Ready<Token>> = Vec::new();
+    loop {
+        let now = clock::now();
+        // It cannot be gone for good: it is no pseudo-terminal that an init has as its console.
+        let _ = line.tend(now);
+        if !init::has_begun() || line.repairs() != repairs {
+            (changed, repairs) = (now, line.repairs());
+        }
+        if now.since(changed) >= INIT_QUIET || now.since(begun) >= INIT_LIMIT {
+            return;
+        }
+        Interests::new().wait(Some(10_000), &mut ready);
+    }
 }
 
 struct Shell {
@@ -226,6 +251,12 @@ const TURN_MAX: Duration = Duration::from_millis(20);
 /// A UART wakes its reader every 16 bytes or so; a frame of 655 bytes would cost 40 turns of this loop, which a slow
 /// board feels. In its middle nothing is urgent: so long is waited for more of it, 35 bytes at 115200 baud.
 const GATHER_TIME: Duration = Duration::from_millis(3);
+
+/// The real init has had its console set up when nothing was changed for so long.
+const INIT_QUIET: Duration = Duration::from_millis(400);
+
+/// It is waited for at most so long.
+const INIT_LIMIT: Duration = Duration::from_secs(8);
 
 /// How long a run's directory may stay read-only. Under systemd the root file system is, until it has been checked.
 const PLAN_WAIT: Duration = Duration::from_secs(30);

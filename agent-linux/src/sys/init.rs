@@ -53,6 +53,15 @@ pub(crate) fn settle() {
     let _ = file::write("/proc/self/oom_score_adj", "-1000");
 }
 
+/// Whether process 1 has become the real init. Where that cannot be told it counts as begun.
+pub(crate) fn has_begun() -> bool {
+    let program = |path: &str| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    match (program("/proc/1/exe"), program("/proc/self/exe")) {
+        (Ok(first), Ok(own)) => first != own,
+        _ => true,
+    }
+}
+
 /// Re-executes this program under a name that begins with '@': systemd's final kill spares such processes
 /// (systemd.io/ROOT_STORAGE_DAEMONS), so that the line is served to the end.
 fn become_agent(words: &[OsString]) -> ! {

@@ -164,7 +164,6 @@ impl Bench {
             let line = live.borrow_mut().take_partial_line(index, source);
             if !line.is_empty() {
                 let board_us = times.last().map_or(0, |line| line.board_us);
-                live.borrow_mut().output(self, index, source, &test.name, board_us, b"\n");
                 let text = String::from_utf8_lossy(&line).into_owned();
                 let suite = Some(test.name.as_str());
                 let line = super::live::Line {

@@ -274,9 +274,8 @@ impl JobRun<'_> {
     /// The test agent is gone: the master agent brings home what it had synced.
     async fn collect_through_master(&self, bench: &Bench, live: &RefCell<Live>) {
         let work = async {
+            // The clock of the test image's boot still holds for what comes home from it.
             bench.reach(Goal::Up(Slot::Master)).await?;
-            let correlation = bench.correlate().await?;
-            live.borrow_mut().set_correlation(correlation);
             bench
                 .mounted(TEST_ROOTFS, true, async |root| {
                     bench.collect(&root, self.run, &self.job.tests, live).await

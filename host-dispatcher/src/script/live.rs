@@ -139,6 +139,8 @@ impl Live {
     pub fn begin_boot(&mut self, correlation: Correlation) {
         self.correlation = Some(correlation);
         self.next_kernel = 0;
+        // Every boot says the same things at the same times.
+        self.kernel.clear();
     }
 
     /// The relation of the clocks was measured again.

@@ -1,7 +1,6 @@
 //! Who is told what happens on a bench: the recorder of a run, or the narrator of a command.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -66,7 +65,10 @@ impl<T: Observer> Observer for Rc<RefCell<T>> {
 pub struct Recorder {
     dir: RunDir,
     reporter: Box<dyn Reporter>,
-    lines: HashMap<Source, Vec<u8>>,
+    /// The console's unfinished line. It belongs to the source that ends it: a kernel's banner is known for one in the
+    /// middle of its line.
+    line: Vec<u8>,
+    line_source: Source,
     /// The first failure to write; the run goes on, and its end says so.
     failure: Option<StoreError>,
 }
@@ -74,7 +76,7 @@ pub struct Recorder {
 impl Recorder {
     /// Writes into `dir`, shows through `reporter`.
     pub fn new(dir: RunDir, reporter: Box<dyn Reporter>) -> Self {
-        Self { dir, reporter, lines: HashMap::new(), failure: None }
+        Self { dir, reporter, line: Vec::new(), line_source: Source::Console, failure: None }
     }
 
     /// Ends the run: verdict, summary, the completed directory. Returns the exit status.
@@ -87,13 +89,7 @@ impl Recorder {
         seconds: f64,
         link: &serde_json::Value,
     ) -> Result<u8, Fault> {
-        let leftovers: Vec<(Source, Vec<u8>)> = self.lines.drain().collect();
-        for (source, line) in leftovers {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-            if !text.is_empty() {
-                self.log(&line_of(wall, source, text));
-            }
-        }
+        self.end_line(wall);
         let verdict = self.dir.summary().decide();
         let exit_status = verdict.exit_status();
         self.event(wall, Event::RunEnded { verdict, exit_status, seconds });
@@ -124,21 +120,24 @@ impl Recorder {
         };
         let outcome = self.dir.console(bytes);
         self.keep(outcome);
-        let mut line = self.lines.remove(&source).unwrap_or_default();
+        self.line_source = source;
         for byte in bytes {
-            if *byte == b'\n' || line.len() >= LINE_MAX {
-                let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-                line.clear();
-                // An agent makes itself known with a line of its own, between empty ones.
-                if !text.is_empty() {
-                    self.log(&line_of(wall, source, text));
-                }
+            if *byte == b'\n' || self.line.len() >= LINE_MAX {
+                self.end_line(wall);
             }
             if *byte != b'\n' {
-                line.push(*byte);
+                self.line.push(*byte);
             }
         }
-        self.lines.insert(source, line);
+    }
+
+    fn end_line(&mut self, wall: Timestamp) {
+        let text = String::from_utf8_lossy(&self.line).trim_end_matches('\r').to_owned();
+        self.line.clear();
+        // An agent makes itself known with a line of its own, between empty ones.
+        if !text.is_empty() {
+            self.log(&line_of(wall, self.line_source, text));
+        }
     }
 }
 

@@ -117,7 +117,7 @@ impl Lab {
     pub fn run(&self, job_yaml: &str) -> (Output, Record) {
         self.write("job.yaml", job_yaml);
         let output = self.pumice(&["run", "job.yaml", "--out", "runs"]);
-        eprintln!("{}{}", output.err(), output.out());
+        self.write("output.txt", [&output.stderr[..], &output.stdout].concat());
         let record = self.record();
         (output, record)
     }

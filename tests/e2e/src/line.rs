@@ -16,7 +16,8 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::TempDir;
 
-use crate::noise::{Carrier, Noise};
+pub use crate::noise::Carry;
+use crate::noise::Noise;
 use crate::program::{Running, built};
 
 /// A line with a board's end, a pseudo-terminal, and a host's end, which [`Line::connection`] names.
@@ -64,7 +65,7 @@ impl Line {
         let listener = UnixListener::bind(&path).expect("a socket can be made");
         let (board, board_end, held) = terminal();
         let shared = Shared::new(Host::Nobody);
-        let mut carrier = Carrier::new(to_board);
+        let mut carrier = Carry::new(to_board);
         let (serving, mut writer) = (shared.clone(), copy_of(&board));
         thread::spawn(move || {
             for host in listener.incoming().map_while(Result::ok) {
@@ -74,7 +75,7 @@ impl Line {
                 *lock(&serving.to_host) = Host::Nobody;
             }
         });
-        shared.clone().carry_to_host(Carrier::new(to_host), board);
+        shared.clone().carry_to_host(Carry::new(to_host), board);
         let connection = format!("unix:{}", path.display());
         Self { connection, board_end, shared, folder, _held: vec![held] }
     }
@@ -88,9 +89,9 @@ impl Line {
         let (host, host_end, host_held) = terminal();
         let shared = Shared::new(Host::Terminal(copy_of(&host)));
         let (serving, mut writer) = (shared.clone(), copy_of(&board));
-        let mut carrier = Carrier::new(Noise::default());
+        let mut carrier = Carry::new(Noise::default());
         thread::spawn(move || serving.carry_to_board(&mut carrier, host, &mut writer));
-        shared.clone().carry_to_host(Carrier::new(Noise::default()), board);
+        shared.clone().carry_to_host(Carry::new(Noise::default()), board);
         let connection = format!("serial:{host_end}?baud=115200");
         Self { connection, board_end, shared, folder: folder(), _held: vec![held, host_held] }
     }
@@ -138,7 +139,7 @@ impl Shared {
     }
 
     /// Until the host's end is closed.
-    fn carry_to_board(&self, carrier: &mut Carrier, mut host: impl Read, board: &mut File) {
+    fn carry_to_board(&self, carrier: &mut Carry, mut host: impl Read, board: &mut File) {
         let mut piece = [0; PIECE];
         while let Ok(length @ 1..) = host.read(&mut piece) {
             let (bytes, _) = carrier.carry(&piece[..length]);
@@ -150,7 +151,7 @@ impl Shared {
     }
 
     /// In a thread, until the board's end is gone.
-    fn carry_to_host(self: Arc<Self>, mut carrier: Carrier, mut board: File) {
+    fn carry_to_host(self: Arc<Self>, mut carrier: Carry, mut board: File) {
         thread::spawn(move || {
             let mut piece = [0; PIECE];
             while let Ok(length @ 1..) = board.read(&mut piece) {
@@ -192,7 +193,10 @@ impl Shared {
 }
 
 /// A pseudo-terminal in raw mode: its master, the path of its slave, and the slave, held open.
-fn terminal() -> (File, String, File) {
+///
+/// # Panics
+/// The machine has none left.
+pub fn terminal() -> (File, String, File) {
     let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)
         .expect("the machine has pseudo-terminals");
     grantpt(&master).expect("a new pseudo-terminal is ours");

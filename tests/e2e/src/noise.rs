@@ -13,23 +13,24 @@ pub struct Noise {
     pub text_every_bytes: u64,
 }
 
-/// A direction at work.
+/// A direction at work: what it is given comes out as the line would bring it.
 #[derive(Debug)]
-pub(crate) struct Carrier {
+pub struct Carry {
     noise: Noise,
     state: u64,
     since_text: u64,
     lines: u64,
 }
 
-impl Carrier {
-    pub(crate) fn new(noise: Noise) -> Self {
+impl Carry {
+    /// One that has carried nothing yet.
+    pub fn new(noise: Noise) -> Self {
         let state = noise.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         Self { noise, state, since_text: 0, lines: 0 }
     }
 
     /// What comes out for these bytes, and the lines of text that were put in.
-    pub(crate) fn carry(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<String>) {
+    pub fn carry(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<String>) {
         let (mut out, mut lines) = (Vec::with_capacity(bytes.len()), Vec::new());
         for byte in bytes {
             self.since_text += 1;

@@ -1,0 +1,237 @@
+//! Whole jobs in seconds: the real `pumice` and the real agents, of which the injected one runs the tests, on a board
+//! whose boot loader and kernel are pretended (`pty-board`).
+
+use std::fs;
+use std::path::Path;
+
+use e2e::program::{built, processes_with};
+use e2e::{Lab, Output, Record};
+use nix::sys::signal::Signal;
+
+const BOARD_TYPE: &str = r#"
+name: pty-board
+power: with-connection
+line: {coding: text-safe}
+partitions: {master: 1, testboot: 2, testrootfs: 3}
+boot_loader:
+  kind: u-boot
+  banner: "U-Boot "
+  autoboot: "Hit any key to stop autoboot"
+  interrupt: " "
+  prompt: "=> "
+  errors: ["Unknown command"]
+  commands:
+    master: &boot
+      - setenv bootargs "{bootargs}"
+      - boot
+    test: *boot
+kernel_args:
+  master: --role master
+  test: --role test --run {run}
+deadlines: {boot_loader: 30s, command: 30s, kernel: 30s, beacon: 30s}
+"#;
+
+/// A lab with such a board, on a good line, or on a bad one.
+fn lab(seed: Option<u64>) -> Lab {
+    let lab = Lab::new("board_types: types\nboards:\n  - {name: pty-01, type: pty-board}\n");
+    let folder = lab.path("board");
+    for name in ["board/master", "board/testrootfs", "types"] {
+        fs::create_dir_all(lab.path(name)).unwrap();
+    }
+    lab.write("board/testboot", vec![0xAA; TESTBOOT_BYTES]);
+    let words = [env!("CARGO_BIN_EXE_pty-board").into(), built("pumice-agent"), folder];
+    let mut words: Vec<String> =
+        words.iter().map(|word: &std::path::PathBuf| word.display().to_string()).collect();
+    words.extend(seed.map(|seed| seed.to_string()));
+    lab.write("types/pty.yaml", format!("{BOARD_TYPE}connection: {{exec: {words:?}}}\n"));
+    lab
+}
+
+fn run(lab: &Lab, tests: &str) -> (Output, Record) {
+    lab.run(&format!("name: pty\nboard: {{type: pty-board}}\ntests:\n{tests}timeout: 5m\n"))
+}
+
+#[test]
+fn a_whole_job() {
+    let lab = lab(None);
+    let (output, record) = run(
+        &lab,
+        "  - {name: one, run: 'echo out; echo err >&2'}
+  - {name: two, run: 'head -c 300000 /dev/zero | tr \"\\0\" x; exit 5'}
+  - {name: three, run: 'sleep 900', timeout: 1s}
+  - {name: four, run: 'pwd; cat', timeout: 10s}
+",
+    );
+    output.exits_with(4);
+    record.is_complete("Timeout", 4);
+    assert_eq!(
+        ["one", "two", "three", "four"].map(|suite| record.result(suite)),
+        ["pass", "fail", "fail", "pass"]
+    );
+    assert_eq!(record.text("tests/one/stdout.log"), "out\n");
+    assert_eq!(record.text("tests/one/stderr.log"), "err\n");
+    let flood = record.bytes("tests/two/stdout.log");
+    assert!(
+        flood.len() == 300_000 && flood.iter().all(|byte| *byte == b'x'),
+        "the board's file is whole"
+    );
+    let boots = fs::read_to_string(lab.path("board/boots")).unwrap();
+    let name = record.path().file_name().unwrap().to_str().unwrap();
+    // The third is for the files: below a `--root` they are not where the test agent would be asked for them.
+    assert_eq!(boots, format!("--role master\n--role test --run {name}\n--role master\n"));
+    // The agent that ran the tests is the one that was injected.
+    assert!(lab.path("board/testrootfs/.pumice/agent").is_file());
+    nothing_runs(&lab);
+}
+
+#[test]
+fn a_bad_line_changes_no_result_and_loses_no_text() {
+    let seeds = match std::env::var("PUMICE_SEED") {
+        Ok(seed) => vec![seed.parse().expect("PUMICE_SEED is a number")],
+        Err(_) => vec![1, 2, 3],
+    };
+    for seed in seeds {
+        eprintln!("again: PUMICE_SEED={seed} cargo test -p e2e --test job a_bad_line");
+        let lab = lab(Some(seed));
+        let mut tests = String::new();
+        for number in 0..40 {
+            let status = number % 3;
+            tests += &format!(
+                "  - {{name: t{number}, run: 'echo out {number}; seq 1 50 >&2; exit {status}'}}\n"
+            );
+        }
+        let (output, record) = run(&lab, &tests);
+        output.exits_with(1);
+        record.is_complete("failed", 1);
+        let lines: String = (1..=50).map(|line| format!("{line}\n")).collect();
+        for number in 0..40 {
+            let suite = format!("t{number}");
+            let expected = if number % 3 == 0 { "pass" } else { "fail" };
+            assert_eq!(record.result(&suite), expected, "seed {seed}");
+            assert_eq!(
+                record.text(&format!("tests/{suite}/stdout.log")),
+                format!("out {number}\n")
+            );
+            assert_eq!(record.text(&format!("tests/{suite}/stderr.log")), lines);
+        }
+        let console = record.text("console.raw");
+        let inserted = fs::read_to_string(lab.path("board/inserted")).unwrap();
+        assert!(inserted.lines().count() > 20, "the line was bad");
+        let missing: Vec<&str> =
+            inserted.lines().filter(|line| !console.contains(&format!("{line}\r\n"))).collect();
+        assert!(missing.is_empty(), "seed {seed}: not in console.raw: {missing:?}");
+        nothing_runs(&lab);
+    }
+}
+
+#[test]
+fn a_test_agent_that_is_killed_is_no_lost_result() {
+    let lab = lab(None);
+    // The shell's parent is the agent; with it the board resets.
+    let (output, record) = run(
+        &lab,
+        "  - {name: before, run: 'echo home'}
+  - {name: kills, run: 'echo last words; sync; sleep 1; kill -9 $PPID; sleep 60'}
+  - {name: never, run: 'true'}
+",
+    );
+    output.exits_with(1);
+    record.is_complete("TestError", 1);
+    assert_eq!(
+        ["before", "kills", "never"].map(|suite| record.result(suite)),
+        ["pass", "unknown", "unknown"]
+    );
+    assert_eq!(record.text("tests/before/stdout.log"), "home\n");
+    assert_eq!(record.text("tests/kills/stdout.log"), "last words\n");
+    nothing_runs(&lab);
+}
+
+#[test]
+fn ctrl_c_and_the_end_of_time() {
+    let lab = lab(None);
+    lab.write("job.yaml", "name: x\ntests: [{name: long, run: 'echo begun; sleep 900'}]\n");
+    let run = lab.start(&["run", "job.yaml", "--out", "runs"]);
+    run.wait_for_stderr("test long …");
+    run.signal(Signal::SIGINT);
+    run.wait().exits_with(130);
+    let record = lab.record();
+    record.is_complete("Canceled", 130);
+    assert_eq!(record.result("long"), "unknown");
+    nothing_runs(&lab);
+
+    fs::remove_dir_all(lab.path("runs")).unwrap();
+    let (output, record) = lab
+        .run("name: x\ntests: [{name: long, run: 'echo begun; sync; sleep 900'}]\ntimeout: 10s\n");
+    output.exits_with(4);
+    record.is_complete("Timeout", 4);
+    assert_eq!(record.result("long"), "unknown");
+    assert_eq!(record.text("tests/long/stdout.log"), "begun\n");
+    nothing_runs(&lab);
+}
+
+#[test]
+fn a_kernel_and_a_ramdisk_become_an_image_of_testboot() {
+    let lab = lab(None);
+    let files = [("vmlinuz", vec![7; 300_000]), ("initrd.img", vec![9; 200_000])];
+    for (name, content) in &files {
+        lab.write(name, content);
+    }
+    let text = "name: x\ndeploy: {kernel: vmlinuz, ramdisk: initrd.img}\ntests: [{name: a, run: 'true'}]\n";
+    let (output, record) = lab.run(text);
+    output.exits_with(0);
+    record.is_complete("passed", 0);
+    let image = lab.path("board/testboot");
+    e2e::emulator::run("e2fsck", &["-f".as_ref(), "-n".as_ref(), image.as_os_str()], "");
+    for (name, content) in &files {
+        let there = lab.path(&format!("dumped-{name}"));
+        let command = format!("dump /{name} {}\n", there.display());
+        e2e::emulator::run("debugfs", &[image.as_os_str()], &command);
+        assert!(fs::read(&there).unwrap() == *content, "/{name} is in the image");
+    }
+    let temporary = std::env::temp_dir();
+    let entries = fs::read_dir(&temporary).unwrap().flatten();
+    let left: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("pumice-boot-"))
+        .filter(|entry| {
+            !Path::new("/proc")
+                .join(entry.file_name().to_string_lossy().trim_start_matches("pumice-boot-"))
+                .exists()
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn json_tells_everything_and_the_summary_last() {
+    let lab = lab(None);
+    lab.write("job.yaml", "name: x\ntests: [{name: a, run: 'exit 1'}, {name: b, run: 'true'}]\n");
+    let output = lab.pumice(&["run", "job.yaml", "--out", "runs", "--json"]).exits_with(1);
+    let lines: Vec<serde_json::Value> =
+        output.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(
+        (names[0], names[names.len() - 2..].to_vec()),
+        ("run_started", vec!["run_ended", "summary"])
+    );
+    let last = &lines[lines.len() - 1];
+    assert_eq!(
+        (&last["verdict"], &last["tally"]["fail"], &last["tally"]["pass"]),
+        (&"failed".into(), &1.into(), &1.into())
+    );
+    let directory = lab.path(last["directory"].as_str().unwrap());
+    assert!(directory.join("run.json").is_file());
+    assert_eq!(output.err(), "", "JSON is for programs: nothing else is said");
+    // What is stored is what was told, without the progress.
+    let stored = lab.record().json_lines("events.ndjson");
+    let told: Vec<_> =
+        lines[..lines.len() - 1].iter().filter(|line| line["event"] != "action_progress").collect();
+    assert_eq!(stored.iter().collect::<Vec<_>>(), told);
+}
+
+#[track_caller]
+fn nothing_runs(lab: &Lab) {
+    let left = processes_with(&lab.folder().display().to_string());
+    assert!(left.is_empty(), "processes with the lab's files are left: {left:?}");
+}
+
+const TESTBOOT_BYTES: usize = 8 << 20;
