@@ -92,8 +92,10 @@ fn a_job_that_cannot_be_meant_so() {
     for (job, expected) in JOBS {
         let lab = Lab::new(LAB);
         lab.write("job.yaml", job);
-        for words in [&["check", "job.yaml"][..], &["run", "job.yaml"]] {
-            refuses(&lab, words, expected, &format!("{words:?} of\n{job}"));
+        refuses(&lab, &["run", "job.yaml"], expected, &format!("run of\n{job}"));
+        // What a file is meant to be is told by its keys; one without tests could be anything.
+        if job.contains("tests") {
+            refuses(&lab, &["check", "job.yaml"], expected, &format!("check of\n{job}"));
         }
     }
 }
