@@ -356,8 +356,8 @@ const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
 const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// One line in every report.
 const NAME_CHARACTERS_MAX: usize = 200;
-/// The plan goes to the board as one file; a thousand tests are more than any LAVA job seen has.
-const TESTS_MAX: usize = 1000;
+/// What an agent takes in one plan.
+const TESTS_MAX: usize = agent_core::wire::plan::TESTS_MAX;
 /// A longer text is a program: it belongs into the image.
 const RUN_BYTES_MAX: usize = 64 * 1024;
 
@@ -413,7 +413,7 @@ mod tests {
             ),
             (
                 "name: x\ntests: []\n",
-                "job.yaml:2: a job has 1 to 1000 tests: add \"- {name: uname, run: uname -a}\"",
+                "job.yaml:2: a job has 1 to 128 tests: add \"- {name: uname, run: uname -a}\"",
             ),
             (
                 &format!("name: ''\n{tests}"),

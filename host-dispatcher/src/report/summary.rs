@@ -167,7 +167,7 @@ impl Summary {
 
 /// Errors and warnings beyond these are in `events.ndjson`.
 const LISTED_MAX: usize = 100;
-/// A job has at most a thousand.
+/// More than any job has.
 const SUITES_MAX: usize = 1000;
 
 #[cfg(test)]

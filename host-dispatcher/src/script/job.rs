@@ -13,6 +13,7 @@ use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
 use super::live::{Live, RETURN_WAIT};
 use super::{Bench, Either, Fault, race};
+use crate::board::spec::PowerKind;
 use crate::board::{Goal, Slot};
 use crate::config::board_type::BoardType;
 use crate::config::boot_loader::BootFrom;
@@ -56,12 +57,12 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     };
     if let Some(fault) = fault {
         bench.record_fault(&fault);
-        // A second Ctrl-C ends this too.
-        if fault.class == ErrorClass::Timeout {
-            let interrupts = bench.interrupts();
+        // What ran has left something; nobody waits for it who wants to stop.
+        if fault.class == ErrorClass::Timeout && live.borrow().has_begun() {
             let work = bench.within(LATE_COLLECT, job.collect_through_master(bench, &live));
-            let _ =
-                race(work, bench.until(|| (bench.interrupts() > interrupts).then_some(()))).await;
+            if let Ok(Some(Err(fault))) = bench.cancelable(async { Ok(work.await) }).await {
+                bench.warn(&fault.message);
+            }
         }
     }
     bench.close_tests(&job.job.tests, &live);
@@ -72,11 +73,12 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         );
         bench.tell(Event::Note { text });
     }
-    let off = bench.within(OFF_WAIT, bench.reach(Goal::Off)).await;
-    match off {
+    // A board without a power switch stays on.
+    if bench.board(|board, _| board.spec().power.kind == PowerKind::None) {
+        return;
+    }
+    match bench.within(OFF_WAIT, bench.reach(Goal::Off)).await {
         Some(Ok(())) => {}
-        // A board without a power switch stays on.
-        Some(Err(_)) if job.has_no_power() => {}
         Some(Err(fault)) => {
             bench.warn(&format!("the board was not switched off: {}", fault.message))
         }
@@ -104,15 +106,22 @@ impl JobRun<'_> {
             return bench.record_fault(&fault);
         }
         match bench.action("test", self.test(bench, live)).await {
-            Ok(()) => match bench.action("collect", self.collect_from_test(bench, live)).await {
-                Ok(()) => return,
-                Err(fault) => {
-                    bench.warn(&format!("the test agent did not send its files: {}", fault.message))
+            Ok(()) => {
+                let collected = bench.action("collect", self.collect_from_test(bench, live)).await;
+                let Err(fault) = collected else { return };
+                bench.warn(&format!("the test agent did not send its files: {}", fault.message));
+                if let Err(fault) = self.collect_through_master(bench, live).await {
+                    bench.record_fault(&fault);
                 }
-            },
-            Err(fault) => bench.record_fault(&fault),
+            }
+            Err(fault) => {
+                bench.record_fault(&fault);
+                // What killed the image may have killed its files; that is no other fault.
+                if let Err(fault) = self.collect_through_master(bench, live).await {
+                    bench.warn(&fault.message);
+                }
+            }
         }
-        self.collect_through_master(bench, live).await;
     }
 
     /// Everything up to the reboot into the image under test.
@@ -165,6 +174,7 @@ impl JobRun<'_> {
                 message: error.to_string(),
             })?;
             bench.board(|board, _| board.set_boot_script(slot, script));
+            live.borrow_mut().begin_tests();
         }
         bench.reach(Goal::Up(slot)).await?;
         bench.clear_trouble();
@@ -272,7 +282,11 @@ impl JobRun<'_> {
     }
 
     /// The test agent is gone: the master agent brings home what it had synced.
-    async fn collect_through_master(&self, bench: &Bench, live: &RefCell<Live>) {
+    async fn collect_through_master(
+        &self,
+        bench: &Bench,
+        live: &RefCell<Live>,
+    ) -> Result<(), Fault> {
         let work = async {
             // The clock of the test image's boot still holds for what comes home from it.
             bench.reach(Goal::Up(Slot::Master)).await?;
@@ -282,14 +296,10 @@ impl JobRun<'_> {
                 })
                 .await
         };
-        let outcome = bench.action("collect through the master agent", work).await;
-        if let Err(fault) = outcome {
-            bench.record_fault(&fault.during("the results of the test image did not come home"));
-        }
-    }
-
-    fn has_no_power(&self) -> bool {
-        self.board_type.power == crate::config::power::Power::None
+        bench
+            .action("collect through the master agent", work)
+            .await
+            .map_err(|fault| fault.during("the results of the test image did not come home"))
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Live {
     lines: HashMap<(u16, Source), Vec<u8>>,
     started: HashSet<u16>,
     ended: HashSet<u16>,
+    has_begun: bool,
     is_over: bool,
     elided_records: u64,
 }
@@ -151,6 +152,16 @@ impl Live {
     /// The first kernel record of this boot that has not come.
     pub fn next_kernel(&self) -> u64 {
         self.next_kernel
+    }
+
+    /// From now on the image under test may have left something.
+    pub fn begin_tests(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// Whether it may.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Whether the plan has ended.

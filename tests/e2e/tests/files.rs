@@ -11,7 +11,7 @@ const JOBS: [(&str, &str); 17] = [
         "name: x\n",
         "job.yaml:1: missing key \"tests\": add \"tests: [{name: uname, run: uname -a}]\"",
     ),
-    ("name: x\ntests: []\n", "job.yaml:2: a job has 1 to 1000 tests: add "),
+    ("name: x\ntests: []\n", "job.yaml:2: a job has 1 to 128 tests: add "),
     (
         "name: x\nbord: {name: qemu-01}\ntests: [{name: a, run: b}]\n",
         "job.yaml:2: unknown key \"bord\": did you mean \"board\"?",
