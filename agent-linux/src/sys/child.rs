@@ -172,8 +172,11 @@ unsafe fn become_child(
         let mut none = std::mem::MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-        // The standard library ignores it, and what is ignored stays so across exec.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // What is ignored stays so across exec: SIGPIPE is, by the standard library, and SIGINT where a script started
+        // the agent with '&'. Two signals cannot be set, and stay as they are.
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         // The agent may be spared by the OOM killer; what it starts is not.
         let score =
             libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
