@@ -2,7 +2,7 @@
 //!
 //! A block's first line is its kind and what it shows; the others are hex bytes, up to a `#` and a comment.
 
-use agent_core::agent::plan::{Header, PlanReader, encode_item};
+use agent_core::agent::plan::{Header, PlanReader, encode_counted};
 use agent_core::link::coding;
 use agent_core::link::frame::{CONTENT_MAX, Frame};
 use agent_core::link::{
@@ -189,9 +189,9 @@ fn same<'a, T: Serialize + Deserialize<'a>>(body: &'a [u8], shown: &str) {
 fn check_plan(bytes: &[u8], shown: &str) {
     let (Header { run }, mut reader) = PlanReader::new(bytes).expect(shown);
     let mut buffer = [0; 256];
-    let mut again = encode_item(&Header { run }, &mut buffer).unwrap().to_vec();
+    let mut again = encode_counted(&Header { run }, &mut buffer).unwrap().to_vec();
     while let Some(test) = reader.test().expect(shown) {
-        again.extend_from_slice(encode_item(&test, &mut buffer).unwrap());
+        again.extend_from_slice(encode_counted(&test, &mut buffer).unwrap());
     }
     assert_eq!(again, bytes, "{shown}");
 }

@@ -3,7 +3,8 @@
 //! The dispatcher puts it on the board as `/.pumice/runs/<run>/plan`, beside `tests/<suite>/run.sh`. It is a
 //! postcard body ([`Header`]) followed by one counted [`Test`] after the other, so that both can grow at the tail.
 
-use crate::wire::codec::{self, BadBody, TooLong};
+use crate::wire::codec::{self, BadBody};
+pub use crate::wire::record::encode_counted;
 use crate::wire::record::split_counted;
 use serde::{Deserialize, Serialize};
 
@@ -74,17 +75,6 @@ impl<'a> PlanReader<'a> {
     }
 }
 
-/// Writes an item of a plan into `out` and returns the bytes used.
-///
-/// # Errors
-/// [`TooLong`] when `out` is too short.
-pub fn encode_item<'o, T: Serialize>(item: &T, out: &'o mut [u8]) -> Result<&'o [u8], TooLong> {
-    let (length, body) = out.split_first_chunk_mut::<2>().ok_or(TooLong)?;
-    let used = codec::encode(item, body)?.len();
-    *length = u16::try_from(used).map_err(|_| TooLong)?.to_le_bytes();
-    Ok(&out[..used + 2])
-}
-
 /// Whether `name` may name a suite, and with it a directory.
 pub fn is_suite_name(name: &str) -> bool {
     (1..=SUITE_NAME_MAX).contains(&name.len())
@@ -99,9 +89,10 @@ mod tests {
     #[test]
     fn a_plan_is_read_back() {
         let mut bytes = [0; 256];
-        let mut length = encode_item(&Header { run: "run-1" }, &mut bytes).unwrap().len();
+        let mut length = encode_counted(&Header { run: "run-1" }, &mut bytes).unwrap().len();
         for (suite, timeout_ms) in [("uname", 1000), ("boot.time", 5)] {
-            length += encode_item(&Test { suite, timeout_ms }, &mut bytes[length..]).unwrap().len();
+            length +=
+                encode_counted(&Test { suite, timeout_ms }, &mut bytes[length..]).unwrap().len();
         }
         let (header, mut reader) = PlanReader::new(&bytes[..length]).unwrap();
         assert_eq!(header.run, "run-1");

@@ -54,10 +54,7 @@ impl<'a> Record<'a> {
     /// # Errors
     /// [`TooLong`] when `out` is too short; [`RECORD_MAX`] is enough for any text up to [`TEXT_MAX`].
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], TooLong> {
-        let (length, body) = out.split_first_chunk_mut::<2>().ok_or(TooLong)?;
-        let used = codec::encode(self, body)?.len();
-        *length = u16::try_from(used).map_err(|_| TooLong)?.to_le_bytes();
-        Ok(&out[..used + 2])
+        encode_counted(self, out)
     }
 
     /// The first record in `bytes` and the bytes it takes, or `None` while it is not all there.
@@ -70,6 +67,17 @@ impl<'a> Record<'a> {
             None => Ok(None),
         }
     }
+}
+
+/// Writes `item` behind its u16 LE length into `out` and returns the bytes used.
+///
+/// # Errors
+/// [`TooLong`] when `out` is too short.
+pub fn encode_counted<'o, T: Serialize>(item: &T, out: &'o mut [u8]) -> Result<&'o [u8], TooLong> {
+    let (length, body) = out.split_first_chunk_mut::<2>().ok_or(TooLong)?;
+    let used = codec::encode(item, body)?.len();
+    *length = u16::try_from(used).map_err(|_| TooLong)?.to_le_bytes();
+    Ok(&out[..used + 2])
 }
 
 /// The first item behind a u16 LE length, without it, or `None` while it is not all there.

@@ -3,7 +3,7 @@
 //! This file is never edited once version 1 is released: see `versions.rs`.
 
 use super::assert::{assert_bytes, assert_frame};
-use agent_core::agent::plan::{Header, PlanReader, Test, encode_item};
+use agent_core::agent::plan::{Header, PlanReader, Test, encode_counted};
 use agent_core::link::frame::{Frame, Kind};
 use agent_core::link::{Beacon, Coding, Hello, HelloAck};
 use agent_core::wire::block::{Codec, Step};
@@ -164,8 +164,8 @@ fn plan_and_counted_items() {
     ].concat();
     let test = Test { suite: "smoke", timeout_ms: 30_000 };
     let mut buffer = [0; 32];
-    let mut written = encode_item(&Header { run: "r1" }, &mut buffer).unwrap().to_vec();
-    written.extend(encode_item(&test, &mut buffer).unwrap());
+    let mut written = encode_counted(&Header { run: "r1" }, &mut buffer).unwrap().to_vec();
+    written.extend(encode_counted(&test, &mut buffer).unwrap());
     assert_eq!(written, bytes);
     let (header, mut reader) = PlanReader::new(&bytes).unwrap();
     assert_eq!(header, Header { run: "r1" });

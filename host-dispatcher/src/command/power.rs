@@ -30,17 +30,13 @@ fn try_power(global: &Global, name: &str, operation: PowerOperation) -> Result<(
                 bench.reach(Goal::Off).await?;
             }
             if operation != PowerOperation::Off {
-                start(bench, goal).await?;
+                // "Accepted" is not "done": a board that was switched on shows it by coming up.
+                bench.reach(goal).await?;
             }
             Ok(())
         };
         bench.cancelable(bench.action(&format!("power {operation}"), work)).await
     })?
-}
-
-/// "Accepted" is not "done": a board that was switched on shows it by coming up.
-async fn start(bench: &Bench, goal: Goal) -> Result<(), Fault> {
-    bench.reach(goal).await
 }
 
 /// Reboots a board through its agent, and waits until an agent is back.

@@ -11,6 +11,7 @@ use crate::io::clock;
 use crate::job::event::{Event, STORE_VERSION};
 use crate::job::spec::Job;
 use crate::report;
+use crate::script::deploy::seconds;
 use crate::script::job::{self, JobRun};
 use crate::script::observer::{Observer, Recorder};
 use crate::script::{Bench, Fault};
@@ -69,12 +70,8 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
             serde_json::Value::Null
         }
     };
-    let seconds = job_seconds(clock::now().since(started));
+    let seconds = seconds(clock::now().since(started));
     recorder.finish(wall, seconds, &link)
-}
-
-fn job_seconds(period: agent_core::time::Duration) -> f64 {
-    crate::script::deploy::seconds(period)
 }
 
 fn stored(error: crate::store::StoreError) -> Fault {

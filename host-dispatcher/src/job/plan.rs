@@ -14,7 +14,7 @@ pub fn encode(run: &str, tests: &[Test]) -> Result<Vec<u8>, String> {
     }
     let mut plan = Vec::new();
     let mut buffer = [0; 512];
-    let item = wire::encode_item(&wire::Header { run }, &mut buffer);
+    let item = wire::encode_counted(&wire::Header { run }, &mut buffer);
     plan.extend_from_slice(item.map_err(|_| "the run's name is too long".to_owned())?);
     for test in tests {
         if !wire::is_suite_name(&test.name) {
@@ -22,7 +22,7 @@ pub fn encode(run: &str, tests: &[Test]) -> Result<Vec<u8>, String> {
         }
         let timeout_ms = u32::try_from(test.timeout.as_millis()).unwrap_or(u32::MAX).max(1);
         let item = wire::Test { suite: &test.name, timeout_ms };
-        let item = wire::encode_item(&item, &mut buffer);
+        let item = wire::encode_counted(&item, &mut buffer);
         plan.extend_from_slice(item.map_err(|_| format!("{}: the name is too long", test.name))?);
     }
     Ok(plan)
