@@ -122,14 +122,26 @@ fn the_exchange_is_what_two_links_write() {
     let written = exchange();
     let documented: Vec<_> =
         blocks().into_iter().filter(|block| block.kind == "exchange").collect();
-    for (index, (who, bytes)) in written.iter().enumerate() {
-        let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let wanted = documented.get(index).map_or(&[][..], |block| &block.bytes);
-        assert_eq!(bytes, wanted, "{who} writes number {index}:\n{}", hex.join(" "));
-        let title = &documented[index].title;
-        assert!(title.starts_with(who), "{title:?} is written by the {who}");
+    let is_same = written.len() == documented.len()
+        && written
+            .iter()
+            .zip(&documented)
+            .all(|((who, bytes), block)| *bytes == block.bytes && block.title.starts_with(who));
+    assert!(is_same, "docs/protocol.md, \"Worked exchange\", should be:\n{}", shown(&written));
+}
+
+/// As the document has it, but for what stands behind each title.
+fn shown(written: &[(&str, Vec<u8>)]) -> String {
+    let mut text = String::new();
+    for (who, bytes) in written {
+        text.push_str(&format!("\n```hex\nexchange {who}:\n"));
+        for line in bytes.chunks(24) {
+            let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&(hex.join(" ") + "\n"));
+        }
+        text.push_str("```\n");
     }
-    assert_eq!(written.len(), documented.len());
+    text
 }
 
 fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
@@ -139,6 +151,15 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::INFO, _) => same::<response::Info<'_>>(body, shown),
         (Method::CLOCK, "request") => same::<ask::Clock>(body, shown),
         (Method::CLOCK, _) => same::<response::Clock>(body, shown),
+        (Method::LINE, "request") => same::<ask::Line>(body, shown),
+        (Method::LINE, _) => same::<response::Line>(body, shown),
+        (Method::LINE_TEST, "request") => same::<ask::LineTest>(body, shown),
+        (Method::LINE_TEST, _) => same::<response::LineTest>(body, shown),
+        (Method::OUTCOME, "request") => same::<ask::Outcome>(body, shown),
+        (Method::OUTCOME, _) => same::<response::Outcome<'_>>(body, shown),
+        (Method::CLOCK_MARK, "request") => same::<ask::ClockMark>(body, shown),
+        (Method::CLOCK_MARK, _) => same::<response::ClockMark>(body, shown),
+        (Method::BAUD, "request") => same::<ask::Baud>(body, shown),
         (Method::FOLLOW, "request") => same::<ask::Follow>(body, shown),
         (Method::EXEC, "request") => same::<ask::Exec<'_>>(body, shown),
         (Method::EXEC, _) => same::<response::Exit>(body, shown),
@@ -172,7 +193,8 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
             | Method::REMOVE
             | Method::UNMOUNT
             | Method::REBOOT
-            | Method::SYNC,
+            | Method::SYNC
+            | Method::BAUD,
             _,
         ) => same::<response::Done>(body, shown),
         _ => panic!("{shown}: a method that this test does not know"),
@@ -261,5 +283,12 @@ fn exchange() -> Vec<(&'static str, Vec<u8>)> {
         }
     }
     assert!(board.is_open() && host.is_open());
+    host.say_goodbye(end);
+    let mut out = [0; LINE_MAX];
+    let length = host.poll_transmit(end, &mut out).unwrap();
+    written.push(("host", out[..length].to_vec()));
+    board.handle_input(end, &out[..length], &mut |_| {});
+    let length = board.poll_transmit(end, &mut out).unwrap();
+    written.push(("board", out[..length].to_vec()));
     written
 }

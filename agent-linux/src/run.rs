@@ -225,14 +225,17 @@ impl Shell {
         interests.add(Token::Signals, signals.fd(), true, false);
         let now = clock::now();
         let is_gathering = now < self.gather_until;
-        if let Some((fd, is_full)) = self.line.interest() {
+        let interest = self.line.interest();
+        let is_full = interest.is_some_and(|(_, is_full)| is_full);
+        if let Some((fd, is_full)) = interest {
             interests.add(Token::Line, fd, !is_gathering, is_full);
         }
         self.board.each_interest(&self.agent, |source, fd, write| {
             interests.add(Token::Board(source), fd, !write, write);
         });
         let deadlines = [
-            self.agent.poll_timeout(),
+            // What is due and cannot be sent waits for room on the line.
+            self.agent.poll_timeout().filter(|due| *due > now || !is_full),
             self.line.retry_at(),
             self.plan.map(|plan| plan.next_try),
             is_gathering.then_some(self.gather_until),

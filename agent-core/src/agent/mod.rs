@@ -402,7 +402,7 @@ impl Agent {
     fn handle_link_event(&mut self) -> bool {
         let Some(event) = self.link.poll_event() else { return false };
         match event {
-            link::Event::Beacon(_) => {}
+            link::Event::Beacon(_) | link::Event::Incompatible(_) => {}
             link::Event::Opened(_) => {
                 self.inbox.clear();
                 self.inbox_read = 0;

@@ -4,7 +4,7 @@
 //! acknowledged has been lost, and is sent again at once; no count of duplicates, no wait. Only the loss of the last
 //! frame needs a timer.
 
-use super::frame::BODY_MAX;
+use super::frame::{BODY_MAX, near};
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 
@@ -12,10 +12,10 @@ use heapless::Vec;
 #[derive(Debug)]
 pub(super) struct Sender<const WINDOW: usize> {
     frames: [Sent; WINDOW],
-    /// Oldest sequence number not acknowledged.
-    base: u8,
-    /// Next sequence number to use.
-    next: u8,
+    /// Oldest sequence number not acknowledged, in full.
+    base: u32,
+    /// Next sequence number to use, in full.
+    next: u32,
     /// Counts transmissions, so that their order is known.
     order: u64,
     /// Frames that the peer can hold.
@@ -79,31 +79,31 @@ impl<const WINDOW: usize> Sender<WINDOW> {
 
     /// Whether another frame may be sent.
     pub(super) fn has_room(&self) -> bool {
-        self.next.wrapping_sub(self.base) < self.window
+        self.in_flight() < u32::from(self.window)
     }
 
     /// The body buffer of the next new frame, empty, to be filled and then sent with [`Self::commit`]. Only when
     /// there is room.
     pub(super) fn vacant(&mut self) -> &mut Vec<u8, BODY_MAX> {
-        let frame = &mut self.frames[usize::from(self.next) % WINDOW];
+        let frame = &mut self.frames[index::<WINDOW>(self.next)];
         frame.body.clear();
         &mut frame.body
     }
 
     /// What was filled in goes out now.
-    pub(super) fn commit(&mut self, now: Instant) -> (u8, &[u8]) {
+    pub(super) fn commit(&mut self, now: Instant) -> (u32, &[u8]) {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
-        let index = usize::from(seq) % WINDOW;
+        let index = index::<WINDOW>(seq);
         self.frames[index].is_first = true;
         self.mark_sent(index, now);
         (seq, &self.frames[index].body)
     }
 
     /// The oldest lost frame, which goes out again now.
-    pub(super) fn next_lost(&mut self, now: Instant) -> Option<(u8, &[u8])> {
+    pub(super) fn next_lost(&mut self, now: Instant) -> Option<(u32, &[u8])> {
         let seq = self.seqs().find(|seq| self.at(*seq).state == State::Lost)?;
-        let index = usize::from(seq) % WINDOW;
+        let index = index::<WINDOW>(seq);
         self.frames[index].is_first = false;
         self.mark_sent(index, now);
         Some((seq, &self.frames[index].body))
@@ -117,8 +117,8 @@ impl<const WINDOW: usize> Sender<WINDOW> {
     /// Takes an acknowledgement.
     pub(super) fn handle_ack(&mut self, now: Instant, ack: u8, sack: Option<u32>) -> Acked {
         let mut acked = Acked::default();
-        let in_flight = self.next.wrapping_sub(self.base);
-        if ack.wrapping_sub(self.base) > in_flight {
+        let ack = near(self.base, ack);
+        if ack.wrapping_sub(self.base) > self.in_flight() {
             return acked;
         }
         let mut last_order = None;
@@ -134,16 +134,16 @@ impl<const WINDOW: usize> Sender<WINDOW> {
             frame.state = State::Arrived;
         };
         while self.base != ack {
-            let frame = &mut self.frames[usize::from(self.base) % WINDOW];
+            let frame = &mut self.frames[index::<WINDOW>(self.base)];
             arrived(frame);
             frame.state = State::Free;
             self.base = self.base.wrapping_add(1);
         }
         let behind = self.next.wrapping_sub(ack);
-        for bit in 0..32u8 {
+        for bit in 0..32u32 {
             if sack.is_some_and(|sack| sack >> bit & 1 == 1) && bit + 1 < behind {
                 let seq = ack.wrapping_add(1 + bit);
-                arrived(&mut self.frames[usize::from(seq) % WINDOW]);
+                arrived(&mut self.frames[index::<WINDOW>(seq)]);
             }
         }
         if let Some(order) = last_order {
@@ -161,8 +161,13 @@ impl<const WINDOW: usize> Sender<WINDOW> {
     pub(super) fn expire(&mut self) {
         let oldest = self.seqs().find(|seq| self.at(*seq).state == State::Sent);
         if let Some(seq) = oldest {
-            self.frames[usize::from(seq) % WINDOW].state = State::Lost;
+            self.frames[index::<WINDOW>(seq)].state = State::Lost;
         }
+    }
+
+    /// Oldest sequence number not acknowledged, in full.
+    pub(super) fn base(&self) -> u32 {
+        self.base
     }
 
     /// When the frame sent last went out, if one waits.
@@ -180,13 +185,17 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         (frame.state, frame.sent_at, frame.order) = (State::Sent, now, self.order);
     }
 
-    fn seqs(&self) -> impl Iterator<Item = u8> + use<WINDOW> {
-        let base = self.base;
-        (0..self.next.wrapping_sub(base)).map(move |distance| base.wrapping_add(distance))
+    fn in_flight(&self) -> u32 {
+        self.next.wrapping_sub(self.base)
     }
 
-    fn at(&self, seq: u8) -> &Sent {
-        &self.frames[usize::from(seq) % WINDOW]
+    fn seqs(&self) -> impl Iterator<Item = u32> + use<WINDOW> {
+        let base = self.base;
+        (0..self.in_flight()).map(move |distance| base.wrapping_add(distance))
+    }
+
+    fn at(&self, seq: u32) -> &Sent {
+        &self.frames[index::<WINDOW>(seq)]
     }
 }
 
@@ -196,10 +205,10 @@ pub(super) struct Receiver<const WINDOW: usize> {
     bodies: [Vec<u8, BODY_MAX>; WINDOW],
     /// Bit n: `next + n` has arrived.
     present: u32,
-    /// Next sequence number expected.
-    next: u8,
+    /// Next sequence number expected, in full.
+    next: u32,
     /// Next one that the owner reads.
-    read: u8,
+    read: u32,
 }
 
 /// What became of a frame.
@@ -225,27 +234,25 @@ impl<const WINDOW: usize> Receiver<WINDOW> {
 
     /// Keeps a frame's body.
     pub(super) fn handle_frame(&mut self, seq: u8, body: &[u8]) -> Arrival {
-        let distance = seq.wrapping_sub(self.next);
+        let distance = seq.wrapping_sub(self.next as u8);
         let unread = self.next.wrapping_sub(self.read);
-        if usize::from(distance) + usize::from(unread) >= WINDOW
-            || self.present >> distance & 1 == 1
-        {
+        if u32::from(distance) + unread >= WINDOW as u32 || self.present >> distance & 1 == 1 {
             return Arrival::Duplicate;
         }
-        let slot = &mut self.bodies[usize::from(seq) % WINDOW];
+        let slot = &mut self.bodies[index::<WINDOW>(u32::from(seq))];
         slot.clear();
         if slot.extend_from_slice(body).is_err() {
             return Arrival::Duplicate;
         }
         self.present |= 1 << distance;
         let in_order = self.present.trailing_ones();
-        self.next = self.next.wrapping_add(in_order as u8);
+        self.next = self.next.wrapping_add(in_order);
         self.present = self.present.checked_shr(in_order).unwrap_or(0);
         if in_order > 0 { Arrival::InOrder } else { Arrival::Ahead }
     }
 
-    /// Next sequence number expected.
-    pub(super) fn ack(&self) -> u8 {
+    /// Next sequence number expected, in full.
+    pub(super) fn next(&self) -> u32 {
         self.next
     }
 
@@ -256,7 +263,7 @@ impl<const WINDOW: usize> Receiver<WINDOW> {
 
     /// The body that the owner reads next.
     pub(super) fn front(&self) -> Option<&[u8]> {
-        (self.read != self.next).then(|| self.bodies[usize::from(self.read) % WINDOW].as_slice())
+        (self.read != self.next).then(|| self.bodies[index::<WINDOW>(self.read)].as_slice())
     }
 
     /// The owner has read it.
@@ -267,6 +274,11 @@ impl<const WINDOW: usize> Receiver<WINDOW> {
     }
 }
 
+/// Where a frame is kept: `WINDOW` divides 256, so the wire's 8 bits say as much as the full number.
+fn index<const WINDOW: usize>(seq: u32) -> usize {
+    seq as usize % WINDOW
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +287,7 @@ mod tests {
         Instant::from_micros(ms * 1000)
     }
 
-    fn send(sender: &mut Sender<8>, now: Instant) -> u8 {
+    fn send(sender: &mut Sender<8>, now: Instant) -> u32 {
         assert!(sender.has_room());
         sender.vacant().push(1).unwrap();
         sender.commit(now).0
@@ -328,11 +340,11 @@ mod tests {
         assert_eq!(receiver.handle_frame(1, b"1"), Arrival::Ahead);
         assert_eq!(receiver.sack(), Some(0b1));
         assert_eq!(receiver.handle_frame(3, b"3"), Arrival::Ahead);
-        assert_eq!((receiver.ack(), receiver.sack()), (0, Some(0b101)));
+        assert_eq!((receiver.next(), receiver.sack()), (0, Some(0b101)));
         assert_eq!(receiver.handle_frame(1, b"1"), Arrival::Duplicate);
         assert_eq!(receiver.front(), None);
         assert_eq!(receiver.handle_frame(0, b"0"), Arrival::InOrder);
-        assert_eq!((receiver.ack(), receiver.sack()), (2, Some(0b1)));
+        assert_eq!((receiver.next(), receiver.sack()), (2, Some(0b1)));
         for body in [b"0", b"1"] {
             assert_eq!(receiver.front(), Some(&body[..]));
             receiver.pop();

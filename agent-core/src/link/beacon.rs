@@ -47,12 +47,15 @@ impl Beacon {
         line
     }
 
+    /// The version of a beacon that is none of ours but one of a later version, if the line ends in one.
+    pub fn find_later(line: &[u8]) -> Option<u8> {
+        checked(line).and_then(version).filter(|version| *version > VERSION)
+    }
+
     /// Finds a beacon in a line of text, wherever in the line it begins.
     pub fn find(line: &[u8]) -> Option<Self> {
-        let start = line.windows(MAGIC.len()).rposition(|window| window == MAGIC)?;
-        let line = core::str::from_utf8(&line[start..]).ok()?;
-        let (said, crc) = line.rsplit_once(" #")?;
-        if crc.len() != 8 || u32::from_str_radix(crc, 16) != Ok(crc32c(said.as_bytes())) {
+        let said = checked(line)?;
+        if version(said)? != VERSION {
             return None;
         }
         let word = |key: &str| {
@@ -80,7 +83,25 @@ impl Beacon {
     }
 }
 
-const MAGIC: &[u8] = b"@pumice1 ";
+/// What stands between the mark and the check value, if that is right.
+fn checked(line: &[u8]) -> Option<&str> {
+    let start = line.windows(MARK.len()).rposition(|window| window == MARK.as_bytes())?;
+    let (said, crc) = core::str::from_utf8(&line[start..]).ok()?.rsplit_once(" #")?;
+    let is_right = crc.len() == 8 && u32::from_str_radix(crc, 16) == Ok(crc32c(said.as_bytes()));
+    is_right.then_some(said)
+}
+
+/// The number behind the mark.
+fn version(said: &str) -> Option<u8> {
+    said.get(MARK.len()..)?.split(' ').next()?.parse().ok()
+}
+
+/// Begins every beacon; its version follows.
+const MARK: &str = "@pumice";
+
+/// The beacon's, and with it the link's major version.
+const VERSION: u8 = 1;
+
 const ROLES: [&str; 2] = ["master", "test"];
 
 #[cfg(test)]
@@ -120,5 +141,18 @@ mod tests {
             assert_eq!(Beacon::find(&damaged), None, "byte {index}");
         }
         assert_eq!(Beacon::find(&line[..line.len() - 1]), None);
+        assert_eq!(Beacon::find_later(line), None);
+    }
+
+    #[test]
+    fn a_later_one_is_known_as_such() {
+        let said = b"@pumice2 anything=new";
+        let mut line: heapless::Vec<u8, 64> = heapless::Vec::from_slice(said).unwrap();
+        let mut end = heapless::String::<16>::new();
+        write!(end, " #{:08x}", crc32c(said)).unwrap();
+        line.extend_from_slice(end.as_bytes()).unwrap();
+        assert_eq!((Beacon::find(&line), Beacon::find_later(&line)), (None, Some(2)));
+        line[10] ^= 1;
+        assert_eq!(Beacon::find_later(&line), None);
     }
 }

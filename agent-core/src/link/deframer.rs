@@ -3,7 +3,7 @@
 //! Both decoders run side by side on every byte, so that there is no mode to be stuck in: whatever came before, a
 //! whole text-safe frame is always read as one, and a whole binary frame between two zeros as well. What belongs to
 //! no frame is console text and comes out byte for byte, in order. Bytes of frames that turn out damaged are counted
-//! and not shown: they are no text.
+//! and not shown: they are no text. So every byte is console text, frame, or damaged: none is lost without a trace.
 //!
 //! A binary frame carries any bytes, those of a beacon or of a text-safe frame too (somebody fetches a log of this very
 //! line). So in a session ([`Deframer::set_guarded`]) what begins inside of a stretch between zeros is not read as
@@ -14,7 +14,7 @@
 
 use super::beacon::{BEACON_MAX, Beacon};
 use super::coding::{CLOSE, COBS_MAX, OPEN, SymbolReader, ZERO, decode_cobs};
-use super::frame::{CONTENT_MAX, is_whole};
+use super::frame::{CONTENT_MAX, Numbers, is_whole};
 use super::stats::Stats;
 use heapless::Vec;
 
@@ -25,6 +25,8 @@ pub(super) enum Found {
     Content,
     /// A beacon.
     Beacon(Beacon),
+    /// A beacon of this later version.
+    LaterBeacon(u8),
 }
 
 /// Reads one direction of a line.
@@ -37,11 +39,16 @@ pub(super) struct Deframer {
     hold_back: bool,
     /// A session is open: only binary frames are believed inside of a segment.
     is_guarded: bool,
+    /// Where the open session's numbers stand.
+    numbers: Numbers,
     text: Vec<u8, CONTENT_MAX>,
     symbols: SymbolReader,
     is_text_open: bool,
     /// The open text-safe frame, if it is one, began inside of a segment.
     is_text_inside: bool,
+    /// Bytes of the open text-safe frame: those in the segment, and the others.
+    text_held: usize,
+    text_free: usize,
     segment: Vec<u8, COBS_MAX>,
     segment_state: Segment,
     line: Vec<u8, BEACON_MAX>,
@@ -64,10 +71,13 @@ impl Deframer {
             binary,
             hold_back,
             is_guarded: false,
+            numbers: Numbers::default(),
             text: Vec::new(),
             symbols: SymbolReader::default(),
             is_text_open: false,
             is_text_inside: false,
+            text_held: 0,
+            text_free: 0,
             segment: Vec::new(),
             segment_state: Segment::Outside,
             line: Vec::new(),
@@ -85,17 +95,26 @@ impl Deframer {
         &self.content
     }
 
+    /// Bytes taken that are neither shown nor counted yet: of a frame that has begun.
+    pub(super) fn held(&self) -> usize {
+        self.segment.len() + self.text_free
+    }
+
     /// From now on binary frames are looked for too, or no longer.
-    pub(super) fn set_binary(&mut self, binary: bool) {
+    pub(super) fn set_binary(&mut self, binary: bool, stats: &mut Stats) {
         self.binary = binary;
         self.hold_back = binary;
-        self.segment.clear();
-        self.segment_state = Segment::Outside;
+        self.drop_segment(0, stats);
     }
 
     /// A session is open, or is over.
     pub(super) fn set_guarded(&mut self, is_guarded: bool) {
         self.is_guarded = is_guarded;
+    }
+
+    /// Where the numbers of the open session stand.
+    pub(super) fn set_numbers(&mut self, numbers: Numbers) {
+        self.numbers = numbers;
     }
 
     /// Takes one byte.
@@ -110,16 +129,17 @@ impl Deframer {
             if self.push_binary(byte, stats, console) {
                 // What looked like text in it was data.
                 self.is_text_open = false;
+                stats.damaged_bytes += self.take_text_free();
                 self.line.clear();
                 return Some(Found::Content);
             }
             if is_held {
                 // A text-safe frame may still come, also between zeros.
-                return self.push_text(byte, stats);
+                return self.push_text(byte, true, stats);
             }
         }
         let was_open = self.is_text_open;
-        let found = self.push_text(byte, stats);
+        let found = self.push_text(byte, false, stats);
         let is_frame_byte = byte == OPEN || was_open && (byte >= 0x80 || byte == CLOSE);
         if !is_frame_byte {
             stats.console_bytes += 1;
@@ -128,13 +148,16 @@ impl Deframer {
         found
     }
 
-    fn push_text(&mut self, byte: u8, stats: &mut Stats) -> Option<Found> {
+    /// Takes a byte for the text-safe decoder. `is_held`: the segment has it, too.
+    fn push_text(&mut self, byte: u8, is_held: bool, stats: &mut Stats) -> Option<Found> {
+        let (held, free) = (usize::from(is_held), usize::from(!is_held));
         match byte {
             OPEN => {
                 if self.is_text_open && !self.is_text_inside {
                     stats.damaged_frames += 1;
                 }
-                self.is_text_open = true;
+                stats.damaged_bytes += self.take_text_free();
+                (self.is_text_open, self.text_held, self.text_free) = (true, held, free);
                 // No binary frame begins as a text-safe one does: its second byte tells.
                 self.is_text_inside = self.is_inside() && self.segment.len() > 1;
                 self.text.clear();
@@ -143,26 +166,31 @@ impl Deframer {
             }
             CLOSE if self.is_text_open => {
                 self.is_text_open = false;
-                if self.symbols.is_complete() && is_whole(&self.text) {
-                    if self.is_text_inside && self.is_guarded {
-                        return None;
-                    }
+                self.text_held += held;
+                self.text_free += free;
+                let free = self.take_text_free();
+                let is_data = self.is_text_inside && self.is_guarded;
+                if self.symbols.is_complete() && is_whole(&self.text, &self.numbers) && !is_data {
+                    stats.frame_bytes += free;
+                    self.drop_segment(self.text_held, stats);
                     core::mem::swap(&mut self.content, &mut self.text);
-                    self.segment.clear();
-                    self.segment_state = Segment::Outside;
                     return Some(Found::Content);
                 }
+                stats.damaged_bytes += free;
                 if !self.is_text_inside {
                     stats.damaged_frames += 1;
                 }
                 None
             }
             0x80.. if self.is_text_open => {
+                self.text_held += held;
+                self.text_free += free;
                 if self.symbols.push(byte).is_some_and(|byte| self.text.push(byte).is_err()) {
                     if !self.is_text_inside {
                         stats.overlong += 1;
                     }
                     self.is_text_open = false;
+                    stats.damaged_bytes += self.take_text_free();
                 }
                 None
             }
@@ -181,9 +209,29 @@ impl Deframer {
             }
             return None;
         }
-        let beacon = Beacon::find(&self.line);
+        let later = || Beacon::find_later(&self.line).map(Found::LaterBeacon);
+        let found = Beacon::find(&self.line).map(Found::Beacon).or_else(later);
         self.line.clear();
-        beacon.filter(|_| !(self.is_inside() && self.is_guarded)).map(Found::Beacon)
+        found.filter(|_| !(self.is_inside() && self.is_guarded))
+    }
+
+    /// Bytes of the text-safe frame that just ended, or is given up, which nobody else counts.
+    fn take_text_free(&mut self) -> u64 {
+        core::mem::take(&mut self.text_free) as u64
+    }
+
+    /// What the segment holds is neither shown nor a frame, but for so many bytes of one.
+    fn drop_segment(&mut self, of_frame: usize, stats: &mut Stats) {
+        let of_frame = of_frame.min(self.segment.len());
+        stats.frame_bytes += of_frame as u64;
+        stats.damaged_bytes += (self.segment.len() - of_frame) as u64;
+        self.clear_segment(Segment::Outside);
+    }
+
+    fn clear_segment(&mut self, state: Segment) {
+        self.segment.clear();
+        self.segment_state = state;
+        self.text_held = 0;
     }
 
     fn is_inside(&self) -> bool {
@@ -199,8 +247,11 @@ impl Deframer {
                 stats.damaged_frames += 1;
                 self.release(stats, console);
             }
-            self.segment.clear();
-            self.segment_state = if is_frame { Segment::Between } else { Segment::Inside };
+            if is_frame {
+                stats.frame_bytes += self.segment.len() as u64;
+            }
+            stats.frame_bytes += 1;
+            self.clear_segment(if is_frame { Segment::Between } else { Segment::Inside });
             return is_frame;
         }
         if self.segment_state == Segment::Outside {
@@ -213,12 +264,15 @@ impl Deframer {
                 stats.overlong += 1;
             }
             self.release(stats, console);
-            if is_full && self.hold_back {
-                stats.console_bytes += 1;
-                console(&[byte]);
+            match (is_full, self.hold_back) {
+                (true, true) => {
+                    stats.console_bytes += 1;
+                    console(&[byte]);
+                }
+                (true, false) => stats.damaged_bytes += 1,
+                (false, _) => {}
             }
-            self.segment.clear();
-            self.segment_state = Segment::Outside;
+            self.clear_segment(Segment::Outside);
         }
         false
     }
@@ -228,6 +282,8 @@ impl Deframer {
         if self.hold_back {
             stats.console_bytes += self.segment.len() as u64;
             console(&self.segment);
+        } else {
+            stats.damaged_bytes += self.segment.len() as u64;
         }
     }
 
@@ -235,7 +291,7 @@ impl Deframer {
         // Decoding is in place and must not spoil what may turn out to be text.
         let mut decoded: Vec<u8, COBS_MAX> = self.segment.clone();
         let Some(length) = decode_cobs(&mut decoded) else { return false };
-        if length > CONTENT_MAX || !is_whole(&decoded[..length]) {
+        if length > CONTENT_MAX || !is_whole(&decoded[..length], &self.numbers) {
             return false;
         }
         self.content.clear();
@@ -252,7 +308,7 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec as StdVec;
 
-    /// Everything that comes out of a deframer: contents, and console text.
+    /// Everything that comes out of a deframer: contents, and console text. Every byte is accounted for.
     fn read(deframer: &mut Deframer, bytes: &[u8]) -> (StdVec<StdVec<u8>>, StdVec<u8>, Stats) {
         let (mut contents, mut text, mut stats) = (StdVec::new(), StdVec::new(), Stats::default());
         for byte in bytes {
@@ -262,6 +318,7 @@ mod tests {
                 contents.push(deframer.content().to_vec());
             }
         }
+        assert_eq!(stats.console_bytes, text.len() as u64);
         (contents, text, stats)
     }
 
@@ -327,7 +384,7 @@ mod tests {
             deframer.set_guarded(true);
             let (contents, text, stats) = read(&mut deframer, &[&binary[..], &binary].concat());
             assert_eq!(contents, [content.clone(), content.clone()]);
-            assert_eq!((text.len(), stats), (0, Stats::default()));
+            assert_eq!((text.len(), stats.damaged_frames, stats.damaged_bytes), (0, 0, 0));
             // Between frames it is none.
             let (contents, ..) = read(&mut deframer, &hello);
             assert_eq!(contents.len(), 1);
@@ -344,6 +401,22 @@ mod tests {
             let (contents, console, _) = read(&mut Deframer::new(false, false), &bytes);
             prop_assert_eq!(contents, [content]);
             prop_assert_eq!(console, text.as_bytes());
+        }
+
+        #[test]
+        fn every_byte_is_accounted_for(
+            bytes in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(0u8), Just(0x1Eu8), Just(0x1Fu8), 0x80u8..], 0..3000,
+            ),
+            binary: bool, hold_back: bool, guarded: bool, cut in 0usize..40,
+        ) {
+            let mut deframer = Deframer::new(binary, binary && hold_back);
+            deframer.set_guarded(guarded);
+            let (_, line) = frame(if binary { Coding::Binary } else { Coding::TextSafe }, b"abc");
+            let bytes = [&bytes[..], &line[..cut.min(line.len())], &bytes].concat();
+            let (_, _, stats) = read(&mut deframer, &bytes);
+            let counted = stats.console_bytes + stats.frame_bytes + stats.damaged_bytes;
+            prop_assert_eq!(counted + deframer.held() as u64, bytes.len() as u64);
         }
 
         #[test]

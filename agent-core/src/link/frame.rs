@@ -7,8 +7,12 @@
 //! 3  seq      u8      DATA only
 //!    sack     u32 LE  if bit 6: bit n is set when ack + 1 + n has arrived
 //!    body             DATA: chunks; HELLO, HELLO_ACK: a postcard body
-//!    crc      u32 LE  CRC-32C of everything before it
+//!    crc      u32 LE  CRC-32C of everything before it, XORed with the wraps
 //! ```
+//!
+//! Sequence numbers are 8 bits, so they come again every 256 frames. Where both ends can ([`WRAPS`](super::WRAPS)), the
+//! check value of a DATA or ACK frame also tells how often they have wrapped: an old frame that somebody plays back onto
+//! the line (a log of the line that is printed) is not taken for a new one, and no byte is spent on it.
 
 use super::crc::crc32c;
 
@@ -33,6 +37,8 @@ pub enum Kind {
     Ping,
     /// There is no session of that tag here.
     Reset,
+    /// The dispatcher leaves: the session is over.
+    Bye,
 }
 
 /// A frame's content, taken apart.
@@ -55,19 +61,42 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Takes a content apart.
+    /// Takes a content apart whose numbers have not wrapped, or that does not tell.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(content: &'a [u8]) -> Result<Self, BadFrame> {
+        Self::parse_in(content, &Numbers::default())
+    }
+
+    /// Takes a content apart that came when the open session stood at `numbers`.
+    ///
+    /// # Errors
+    /// What is wrong with it; [`BadFrame::Crc`] also when its numbers are those of an earlier turn.
+    pub fn parse_in(content: &'a [u8], numbers: &Numbers) -> Result<Self, BadFrame> {
         let (content, crc) = content.split_last_chunk::<CRC_LEN>().ok_or(BadFrame::Short)?;
-        if crc32c(content) != u32::from_le_bytes(*crc) {
-            return Err(BadFrame::Crc);
-        }
+        let said = crc32c(content) ^ u32::from_le_bytes(*crc);
+        let frame = Self::split(content);
+        let wraps = frame.as_ref().map_or(0, |frame| numbers.wraps(frame));
+        if said == wraps { frame } else { Err(BadFrame::Crc) }
+    }
+
+    /// Takes a content apart whose check value was found right.
+    ///
+    /// # Errors
+    /// What is wrong with the rest.
+    pub(super) fn checked(content: &'a [u8]) -> Result<Self, BadFrame> {
+        content
+            .split_last_chunk::<CRC_LEN>()
+            .ok_or(BadFrame::Short)
+            .and_then(|(c, _)| Self::split(c))
+    }
+
+    fn split(content: &'a [u8]) -> Result<Self, BadFrame> {
         let ([control, tag, ack], mut rest) =
             content.split_first_chunk::<HEADER_LEN>().ok_or(BadFrame::Short)?;
         if control & MAJOR_BITS != 0 {
-            return Err(BadFrame::Version);
+            return Err(BadFrame::Version((control & MAJOR_BITS) >> 4));
         }
         let kind = match control & KIND_BITS {
             0 => Kind::Data,
@@ -76,6 +105,7 @@ impl<'a> Frame<'a> {
             3 => Kind::HelloAck,
             4 => Kind::Ping,
             5 => Kind::Reset,
+            6 => Kind::Bye,
             _ => return Err(BadFrame::Kind),
         };
         let mut seq = 0;
@@ -95,6 +125,11 @@ impl<'a> Frame<'a> {
     /// Writes the content and its check value into `out` and returns the bytes used. A body that does not fit is a
     /// mistake of this crate; it is cut, and the peer's check of chunks would find it.
     pub fn emit(&self, out: &mut [u8; CONTENT_MAX]) -> usize {
+        self.emit_wrapped(0, out)
+    }
+
+    /// The same, for numbers that have wrapped: as [`Numbers::wraps`] says.
+    pub(super) fn emit_wrapped(&self, wraps: u32, out: &mut [u8; CONTENT_MAX]) -> usize {
         let number = match self.kind {
             Kind::Data => 0,
             Kind::Ack => 1,
@@ -102,6 +137,7 @@ impl<'a> Frame<'a> {
             Kind::HelloAck => 3,
             Kind::Ping => 4,
             Kind::Reset => 5,
+            Kind::Bye => 6,
         };
         out[0] = number
             | if self.from_board { FROM_BOARD } else { 0 }
@@ -121,7 +157,7 @@ impl<'a> Frame<'a> {
         let body = &self.body[..self.body.len().min(CONTENT_MAX - CRC_LEN - at)];
         out[at..at + body.len()].copy_from_slice(body);
         at += body.len();
-        let crc = crc32c(&out[..at]);
+        let crc = crc32c(&out[..at]) ^ wraps;
         out[at..at + CRC_LEN].copy_from_slice(&crc.to_le_bytes());
         at + CRC_LEN
     }
@@ -129,8 +165,44 @@ impl<'a> Frame<'a> {
 
 /// Whether the check value is right. What such a content means may still be unknown here: a newer peer may have sent
 /// it.
-pub(super) fn is_whole(content: &[u8]) -> bool {
-    !matches!(Frame::parse(content), Err(BadFrame::Short | BadFrame::Crc))
+pub(super) fn is_whole(content: &[u8], numbers: &Numbers) -> bool {
+    !matches!(Frame::parse_in(content, numbers), Err(BadFrame::Short | BadFrame::Crc))
+}
+
+/// Where the numbers of a session stand, in full: what 8 bits stand for follows from what is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Tag of the session; 0 where there is none, or where the peer's check values do not tell the wraps.
+    pub tag: u8,
+    /// Next sequence number expected.
+    pub next: u32,
+    /// Oldest one of our own that is not acknowledged.
+    pub base: u32,
+}
+
+impl Numbers {
+    /// What the check value of `frame` is XORed with: how often its sequence number (bits 0 to 15) and its
+    /// acknowledgement (16 to 31) have wrapped, in the turn that is nearest to what is due.
+    fn wraps(&self, frame: &Frame<'_>) -> u32 {
+        if self.tag == 0 || self.tag != frame.tag {
+            return 0;
+        }
+        wraps_of(frame.kind, near(self.next, frame.seq), near(self.base, frame.ack))
+    }
+}
+
+/// The same for a frame that is about to be sent, with its numbers in full.
+pub(super) fn wraps_of(kind: Kind, seq: u32, ack: u32) -> u32 {
+    match kind {
+        Kind::Data => ack >> 8 << 16 | seq >> 8 & 0xFFFF,
+        Kind::Ack => ack >> 8 << 16,
+        _ => 0,
+    }
+}
+
+/// The number nearest to `due` that ends in `low`.
+pub(super) fn near(due: u32, low: u8) -> u32 {
+    due.wrapping_add_signed(i32::from(low.wrapping_sub(due as u8) as i8))
 }
 
 const HEADER_LEN: usize = 3;
@@ -150,8 +222,8 @@ pub enum BadFrame {
     Short,
     /// The check value differs.
     Crc,
-    /// Another major version of the link.
-    Version,
+    /// Another major version of the link: this one. Ours is 0.
+    Version(u8),
     /// A kind that this version does not know.
     Kind,
 }
@@ -162,7 +234,9 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back() {
-        for kind in [Kind::Data, Kind::Ack, Kind::Hello, Kind::HelloAck, Kind::Ping, Kind::Reset] {
+        for kind in
+            [Kind::Data, Kind::Ack, Kind::Hello, Kind::HelloAck, Kind::Ping, Kind::Reset, Kind::Bye]
+        {
             for sack in [None, Some(0x8000_0001)] {
                 let seq = if kind == Kind::Data { 200 } else { 0 };
                 let frame =
@@ -172,6 +246,34 @@ mod tests {
                 assert_eq!(Frame::parse(&content[..length]), Ok(frame));
             }
         }
+    }
+
+    #[test]
+    fn a_frame_of_another_turn_is_none() {
+        let frame = Frame {
+            kind: Kind::Data,
+            from_board: true,
+            tag: 7,
+            ack: 250,
+            sack: None,
+            seq: 3,
+            body: b"body",
+        };
+        let read = |next, base, wraps| {
+            let mut content = [0; CONTENT_MAX];
+            let length = frame.emit_wrapped(wraps, &mut content);
+            let numbers = Numbers { tag: 7, next, base };
+            Frame::parse_in(&content[..length], &numbers).is_ok()
+        };
+        // Frame 3 of the first turn, then of the third, which comes a little late and acknowledges what is behind.
+        assert!(read(0, 250, 0));
+        assert!(read(2 << 8 | 7, 5 << 8 | 255, 5 << 16 | 2));
+        assert!(read(2 << 8 | 7, 6 << 8 | 1, 5 << 16 | 2));
+        for wraps in [0, 1, 2, 5 << 16, 5 << 16 | 1, 5 << 16 | 3, 4 << 16 | 2] {
+            assert!(!read(2 << 8 | 7, 5 << 8 | 255, wraps), "{wraps:x}");
+        }
+        // Behind 65,536 wraps they begin again; before the first frame there was none.
+        assert!(read(0x0100_0003, 250, 0) && !read(0, 3, 0));
     }
 
     #[test]

@@ -13,8 +13,14 @@ pub const VERSION: u8 = 1;
 /// Oldest version that this code still speaks.
 pub const VERSION_MIN: u8 = 1;
 
-/// Capability bits of this code. None is defined yet.
-pub(super) const CAPABILITIES: u32 = 0;
+/// Capability: the check values of DATA and ACK frames tell how often their numbers have wrapped.
+pub const WRAPS: u32 = 1;
+
+/// Capability: the dispatcher says when it leaves, and the agent understands it.
+pub const GOODBYE: u32 = 1 << 1;
+
+/// Capability bits of this code. Of both ends' bits, those that both have count.
+pub(super) const CAPABILITIES: u32 = WRAPS | GOODBYE;
 
 /// Longest body of either in bytes, with room to grow.
 pub(super) const BODY_MAX: usize = 96;
@@ -37,7 +43,7 @@ pub struct Hello {
 /// The agent has opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelloAck {
-    /// The version to speak.
+    /// The version to speak. One that was not offered: the agent speaks only this, and there is no session.
     pub version: u8,
     /// The board's boot id.
     pub boot_id: [u8; 16],
@@ -74,9 +80,11 @@ impl Hello {
 }
 
 impl HelloAck {
-    pub(super) fn new(beacon: &Beacon, host_nonce: u32, window: u8) -> Self {
+    /// To a hello of this `host_nonce`. A `version` that the dispatcher did not offer refuses it: there is none that
+    /// both speak, and this is the agent's.
+    pub(super) fn new(version: u8, beacon: &Beacon, host_nonce: u32, window: u8) -> Self {
         Self {
-            version: VERSION,
+            version,
             boot_id: beacon.boot_id,
             nonce: beacon.nonce,
             host_nonce,

@@ -9,6 +9,7 @@
 //!     │ ◀──────────── DATA, ACK ────────────▶ │   selective repeat, streams with credits
 //!     │  PING (idle for 2 s) ───────────────▶ │
 //!     │ ◀────────────────────────────── ACK   │   three unanswered: the session is over, beacons again
+//!     │ ◀────────────────────────────── BYE   │   the dispatcher leaves: beacons again, at once
 //! ```
 //!
 //! Either end also pings behind a DATA frame that it sends again because nothing was heard: the short frame comes
@@ -34,13 +35,14 @@ mod stream;
 
 pub use beacon::Beacon;
 pub use coding::{Coding, LINE_MAX};
-pub use handshake::{Hello, HelloAck, VERSION, VERSION_MIN};
+pub use handshake::{GOODBYE, Hello, HelloAck, VERSION, VERSION_MIN, WRAPS};
 pub use stats::Stats;
 pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
 
 use crate::time::{Duration, Instant};
+use beacon::BEACON_MAX;
 use deframer::{Deframer, Found};
-use frame::{CONTENT_MAX, Frame, Kind};
+use frame::{BadFrame, CONTENT_MAX, Frame, Kind};
 use handshake::{Nonces, session_tag};
 use heapless::Deque;
 use session::Session;
@@ -66,6 +68,9 @@ pub enum Event<'a> {
     Opened(Peer),
     /// The session is over; its streams are gone.
     Closed(CloseReason),
+    /// The agent speaks no version of the link that this end speaks ([`VERSION_MIN`] to [`VERSION`]), but this one
+    /// (host). Told once for each of its starts.
+    Incompatible(u8),
     /// Bytes of a stream that the owner has opened; it calls [`Link::grant`] when it has consumed them.
     Data {
         /// The stream.
@@ -109,6 +114,8 @@ pub enum CloseReason {
     Muted,
     /// The peer sent what no correct peer sends.
     Protocol,
+    /// The dispatcher left.
+    Goodbye,
 }
 
 /// A session is over when nothing valid was heard for so long: three of the board's pings.
@@ -117,14 +124,22 @@ pub const SILENT_AFTER: Duration = Duration::from_millis(3 * PING_AFTER.as_milli
 /// The board pings when it has sent nothing for so long.
 pub const PING_AFTER: Duration = Duration::from_secs(2);
 
-/// A beacon is sent so often until it is answered.
+/// A beacon is sent so often until it is answered, ...
 pub const BEACON_EVERY: Duration = Duration::from_secs(2);
+
+/// ... after a quick beginning: the first is repeated after so long, and the pause then doubles. The dispatcher's next
+/// program may start just now, and the first beacon of a board is the one that is likeliest to be spoilt.
+pub const BEACON_SOON: Duration = Duration::from_millis(250);
 
 /// A hello is repeated after so long, at most [`HELLO_TRIES`] times for one beacon.
 const HELLO_EVERY: Duration = Duration::from_millis(300);
 
 /// Longer than the time between two beacons, so that the next one takes over.
 const HELLO_TRIES: u8 = 8;
+
+/// A beacon in an open session is believed when another one comes so much later, and no frame of the session between:
+/// a ping is answered in less.
+const DOUBT_MAX: Duration = Duration::from_secs(1);
 
 /// At most one RESET in this time: it answers frames that may come by the dozen.
 const RESET_EVERY: Duration = Duration::from_millis(500);
@@ -148,9 +163,18 @@ pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
     /// The board's beacon, the host's hello: when the next is due, how many are left.
     greeting_at: Option<Instant>,
     hellos_left: u8,
+    /// The pause behind the board's next beacon.
+    beacon_pause: Duration,
     beacon: Option<Beacon>,
-    hello_ack_due: bool,
+    /// A beacon that came in an open session, and since when: it counts when the agent knows nothing of the session, or
+    /// says nothing in it (host).
+    doubted: Option<(Beacon, Instant)>,
+    /// The version that the owner was told it cannot speak (host).
+    incompatible: Option<u8>,
+    /// The answer to a hello, by its version and nonce (board).
+    hello_ack_due: Option<(u8, u32)>,
     reset_due: Option<u8>,
+    bye_due: Option<u8>,
     reset_after: Instant,
     events: Deque<Pending, EVENTS_MAX>,
     stats: Stats,
@@ -167,6 +191,7 @@ enum Pending {
     Beacon(Beacon),
     Opened(Peer),
     Closed(CloseReason),
+    Incompatible(u8),
 }
 
 impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
@@ -174,6 +199,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     pub fn board(now: Instant, line: LineConfig, beacon: Beacon) -> Self {
         let deframer = Deframer::new(true, false);
         let mut link = Self::new(Side::Board(beacon), line, deframer, beacon.nonce);
+        link.session.fit_line(line);
         link.greeting_at = Some(now);
         link
     }
@@ -195,9 +221,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             is_muted: false,
             greeting_at: None,
             hellos_left: 0,
+            beacon_pause: BEACON_SOON,
             beacon: None,
-            hello_ack_due: false,
+            doubted: None,
+            incompatible: None,
+            hello_ack_due: None,
             reset_due: None,
+            bye_due: None,
             reset_after: Instant::ZERO,
             events: Deque::new(),
             stats: Stats::default(),
@@ -207,13 +237,16 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     /// Bytes came from the line. What belongs to no frame is given to `console`, byte for byte and in order.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8], console: &mut dyn FnMut(&[u8])) {
         self.stats.bytes_in += bytes.len() as u64;
+        let text_before = self.stats.console_bytes;
         for byte in bytes {
             match self.deframer.push(*byte, &mut self.stats, console) {
                 None => {}
                 Some(Found::Content) => self.handle_content(now),
                 Some(Found::Beacon(beacon)) => self.handle_beacon(now, beacon),
+                Some(Found::LaterBeacon(version)) => self.handle_incompatible(version),
             }
         }
+        self.session.handle_text(now, self.stats.console_bytes - text_before);
     }
 
     /// The time of [`Self::poll_timeout`] has come (or some other; that does no harm).
@@ -274,12 +307,33 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
+    /// Leaves the session and tells the agent, with the next transmission; beacons are not answered any more (host).
+    pub fn say_goodbye(&mut self, now: Instant) {
+        self.set_answering(false);
+        if self.session.is_open() {
+            self.bye_due = Some(self.session.tag()).filter(|_| self.session.has(GOODBYE));
+            self.close(now, CloseReason::Goodbye);
+        }
+    }
+
+    /// Asks whether anybody is there, with the next transmission: any frame that comes then is the answer.
+    pub fn ping(&mut self) {
+        self.session.ping();
+    }
+
+    /// The line has another speed from now on.
+    pub fn set_baud(&mut self, baud: u32) {
+        self.line.baud = baud;
+        self.session.fit_line(self.sending_line());
+    }
+
     /// The board reboots or was switched off: the session is over, and nothing is said before a new beacon (host).
     pub fn mute(&mut self, now: Instant) {
         self.is_muted = true;
         self.beacon = None;
         self.greeting_at = None;
         self.reset_due = None;
+        self.bye_due = None;
         if self.session.is_open() {
             self.close(now, CloseReason::Muted);
         }
@@ -306,6 +360,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             Pending::Beacon(beacon) => Event::Beacon(beacon),
             Pending::Opened(peer) => Event::Opened(peer),
             Pending::Closed(reason) => Event::Closed(reason),
+            Pending::Incompatible(version) => Event::Incompatible(version),
         })
     }
 
@@ -331,6 +386,11 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         self.deframer.is_mid_frame()
     }
 
+    /// Bytes read that are neither shown nor counted yet: of a frame that has begun. At most 1500.
+    pub fn held(&self) -> usize {
+        self.deframer.held()
+    }
+
     /// Whether a session is open.
     pub fn is_open(&self) -> bool {
         self.session.is_open()
@@ -351,18 +411,35 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             return;
         }
         self.stats.beacons += 1;
+        if self.session.is_open() {
+            // An agent that beacons has no session, whatever we believe; but anybody can print an old beacon, with a log
+            // of this line. Who sent it, the answer to a ping tells.
+            let since = self.doubted.map_or(now, |(_, since)| since);
+            if now.since(since) >= DOUBT_MAX {
+                return self.begin_anew(now, beacon);
+            }
+            self.doubted = Some((beacon, since));
+            self.session.ping();
+            return;
+        }
+        self.believe_beacon(now, beacon);
+    }
+
+    /// The agent has no session: what its beacon said is true.
+    fn begin_anew(&mut self, now: Instant, beacon: Beacon) {
         let is_known = self
             .beacon
             .is_some_and(|known| (known.boot_id, known.nonce) == (beacon.boot_id, beacon.nonce));
-        if self.session.is_open() {
-            // An agent that beacons has no session, whatever we believe.
-            let reason = if is_known { CloseReason::Silent } else { CloseReason::Replaced };
-            self.close(now, reason);
-        }
+        self.close(now, if is_known { CloseReason::Silent } else { CloseReason::Replaced });
+        self.believe_beacon(now, beacon);
+    }
+
+    fn believe_beacon(&mut self, now: Instant, beacon: Beacon) {
         if beacon.coding != self.line.coding {
             self.line.coding = beacon.coding;
-            self.deframer.set_binary(beacon.coding == Coding::Binary);
+            self.deframer.set_binary(beacon.coding == Coding::Binary, &mut self.stats);
         }
+        self.incompatible = None;
         self.beacon = Some(beacon);
         self.is_muted = false;
         self.push_event(Pending::Beacon(beacon));
@@ -374,9 +451,16 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     }
 
     fn handle_content(&mut self, now: Instant) {
-        let Ok(frame) = Frame::parse(self.deframer.content()) else {
-            self.stats.unknown += 1;
-            return;
+        let frame = match Frame::checked(self.deframer.content()) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.stats.unknown += 1;
+                if let BadFrame::Version(major) = error {
+                    // Majors count from 0, versions of the link from 1.
+                    self.handle_incompatible(major + 1);
+                }
+                return;
+            }
         };
         if frame.from_board != (self.side == Side::Host) {
             self.stats.echoes += 1;
@@ -401,12 +485,23 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             (_, Kind::Hello | Kind::HelloAck) => self.stats.unknown += 1,
             (_, Kind::Reset) => {
                 if self.session.is_open() && frame.tag == self.session.tag() {
-                    self.close(now, CloseReason::Replaced);
+                    self.handle_reset(now);
                 }
             }
+            (Side::Board(_), Kind::Bye) => {
+                if self.session.is_open() && frame.tag == self.session.tag() {
+                    self.close(now, CloseReason::Goodbye);
+                }
+            }
+            (Side::Host, Kind::Bye) => self.stats.unknown += 1,
             (_, Kind::Data | Kind::Ack | Kind::Ping) => {
                 if self.session.is_open() && frame.tag == self.session.tag() {
                     self.session.handle_frame(now, &frame, &mut self.stats);
+                    self.deframer.set_numbers(self.session.numbers());
+                    // Behind its own beacon no frame of an agent's old session comes.
+                    if self.doubted.take().is_some() {
+                        self.stats.stray_beacons += 1;
+                    }
                 } else {
                     self.stats.stale += 1;
                     // An agent in a session that this host knows nothing of would stay in it until it notices the
@@ -421,16 +516,31 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
+    /// The agent knows nothing of the session.
+    fn handle_reset(&mut self, now: Instant) {
+        match self.doubted {
+            Some((beacon, _)) => self.begin_anew(now, beacon),
+            None => self.close(now, CloseReason::Replaced),
+        }
+    }
+
+    fn handle_incompatible(&mut self, version: u8) {
+        if self.side == Side::Host && self.incompatible.replace(version) != Some(version) {
+            self.push_event(Pending::Incompatible(version));
+        }
+    }
+
     fn handle_hello(&mut self, now: Instant, beacon: Beacon, hello: Hello) {
         let Some(version) = handshake::common_version(&hello) else {
             self.stats.unknown += 1;
+            self.hello_ack_due = Some((VERSION, hello.nonce));
             return;
         };
         if self.nonces.peer() == hello.nonce {
             // Repeated: the answer was late or lost. But a session that is over is never opened again, because the
             // host may believe in it still and go on counting where it was.
             if self.session.is_open() {
-                self.hello_ack_due = true;
+                self.hello_ack_due = Some((version, hello.nonce));
             } else {
                 self.stats.stale += 1;
             }
@@ -439,55 +549,57 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         if self.session.is_open() {
             self.close(now, CloseReason::Replaced);
         }
-        self.hello_ack_due = true;
+        self.hello_ack_due = Some((version, hello.nonce));
         self.nonces.set_peer(hello.nonce);
         self.greeting_at = None;
         let tag = session_tag(&beacon.boot_id, beacon.nonce, hello.nonce);
-        self.session.open(now, tag, hello.window, self.line);
-        self.opened(Peer {
-            boot_id: beacon.boot_id,
-            role: beacon.role,
-            version,
-            capabilities: hello.capabilities & handshake::CAPABILITIES,
-        });
+        let capabilities = hello.capabilities & handshake::CAPABILITIES;
+        self.session.open(now, tag, hello.window, self.sending_line(), capabilities);
+        let Beacon { boot_id, role, .. } = beacon;
+        self.opened(Peer { boot_id, role, version, capabilities });
     }
 
     fn handle_hello_ack(&mut self, now: Instant, answer: HelloAck) {
         let is_ours = self.greeting_at.is_some() && answer.host_nonce == self.nonces.own();
-        if !is_ours || !(VERSION_MIN..=VERSION).contains(&answer.version) {
+        if !is_ours {
             self.stats.stale += 1;
             return;
         }
         self.greeting_at = None;
+        if !(VERSION_MIN..=VERSION).contains(&answer.version) {
+            return self.handle_incompatible(answer.version);
+        }
         let tag = session_tag(&answer.boot_id, answer.nonce, answer.host_nonce);
         self.nonces.used(tag);
-        // Towards the board always binary: nobody else writes there.
-        let line = LineConfig { coding: Coding::Binary, ..self.line };
-        self.session.open(now, tag, answer.window, line);
+        let capabilities = answer.capabilities & handshake::CAPABILITIES;
+        self.session.open(now, tag, answer.window, self.sending_line(), capabilities);
         // At once, so that the board hears from us before its first timeout.
         self.session.acknowledge_now();
         self.opened(Peer {
             boot_id: answer.boot_id,
             role: answer.role,
             version: answer.version,
-            capabilities: answer.capabilities & handshake::CAPABILITIES,
+            capabilities,
         });
     }
 
     fn opened(&mut self, peer: Peer) {
         self.stats.sessions += 1;
         self.deframer.set_guarded(true);
-        self.reset_due = None;
+        self.deframer.set_numbers(self.session.numbers());
+        (self.reset_due, self.bye_due) = (None, None);
         self.push_event(Pending::Opened(peer));
     }
 
     fn close(&mut self, now: Instant, reason: CloseReason) {
         self.session.close();
         self.deframer.set_guarded(false);
-        self.hello_ack_due = false;
+        self.deframer.set_numbers(self.session.numbers());
+        self.hello_ack_due = None;
+        self.doubted = None;
         self.push_event(Pending::Closed(reason));
         if matches!(self.side, Side::Board(_)) {
-            self.greeting_at = Some(now);
+            (self.greeting_at, self.beacon_pause) = (Some(now), BEACON_SOON);
         }
     }
 
@@ -510,11 +622,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             self.reset_after = now + RESET_EVERY;
             return Some(self.emit_bare(Kind::Reset, tag, &[], out));
         }
-        if self.hello_ack_due {
-            self.hello_ack_due = false;
+        if let Some(tag) = self.bye_due.take() {
+            return Some(self.emit_bare(Kind::Bye, tag, &[], out));
+        }
+        if let Some((version, nonce)) = self.hello_ack_due.take() {
             if let Side::Board(beacon) = self.side {
                 let mut body = [0; handshake::BODY_MAX];
-                let answer = HelloAck::new(&beacon, self.nonces.peer(), WINDOW as u8);
+                let answer = HelloAck::new(version, &beacon, nonce, WINDOW as u8);
                 let length = answer.emit(&mut body);
                 return Some(self.emit_bare(Kind::HelloAck, 0, &body[..length], out));
             }
@@ -528,14 +642,18 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         let mut content = [0; CONTENT_MAX];
         let length = self.session.poll_transmit(now, &mut content, &mut self.stats)?;
         self.stats.frames_out += 1;
-        let coding = if self.side == Side::Host { Coding::Binary } else { self.line.coding };
-        Some(coding::encode(coding, &content[..length], out))
+        Some(coding::encode(self.sending_line().coding, &content[..length], out))
     }
 
     fn greet(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
         match self.side {
             Side::Board(beacon) => {
-                self.greeting_at = Some(now + BEACON_EVERY);
+                // On a slow line beacons must not be all there is.
+                let pause =
+                    self.beacon_pause.max(self.session.byte_time().times(4 * BEACON_MAX as u64));
+                self.greeting_at = Some(now + pause);
+                self.beacon_pause =
+                    if pause.times(2) < BEACON_EVERY { pause.times(2) } else { BEACON_EVERY };
                 self.stats.beacons += 1;
                 let line = beacon.to_line();
                 // A zero ends a binary frame that a reset may have cut: else the line would be read as more of it.
@@ -558,15 +676,32 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
+    /// How this end sends in a session. Towards the board always binary: nobody else writes there.
+    fn sending_line(&self) -> LineConfig {
+        match self.side {
+            Side::Board(_) => self.line,
+            Side::Host => LineConfig { coding: Coding::Binary, ..self.line },
+        }
+    }
+
     /// A frame outside of a session. From the host it is text-safe: if it is not an agent that listens, such a frame
-    /// is no command to a shell or a boot loader.
+    /// is no command to a shell or a boot loader. The zero before it ends a binary frame in whose middle another host
+    /// may have been stopped: the agent would take what follows for more of it.
     fn emit_bare(&mut self, kind: Kind, tag: u8, body: &[u8], out: &mut [u8]) -> usize {
         let from_board = self.side != Side::Host;
         let frame = Frame { kind, from_board, tag, ack: 0, sack: None, seq: 0, body };
         let mut content = [0; CONTENT_MAX];
         let length = frame.emit(&mut content);
         self.stats.frames_out += 1;
-        let coding = if from_board { self.line.coding } else { Coding::TextSafe };
-        coding::encode(coding, &content[..length], out)
+        let content = &content[..length];
+        if from_board {
+            return coding::encode(self.line.coding, content, out);
+        }
+        // A bare content is short: in this form it needs far less than there is.
+        out[0] = coding::ZERO;
+        let mut line = [0; LINE_MAX];
+        let length = coding::encode(Coding::TextSafe, content, &mut line).min(LINE_MAX - 1);
+        out[1..=length].copy_from_slice(&line[..length]);
+        1 + length
     }
 }

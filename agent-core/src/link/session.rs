@@ -11,16 +11,19 @@
 
 use super::arq::{Acked, Arrival, Receiver, Sender};
 use super::coding::Coding;
-use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind};
+use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind, Numbers, wraps_of};
 use super::rtt::RoundTrip;
 use super::stats::Stats;
 use super::stream::{BULK_FLOOR, End, Priority, Stream};
-use super::{Event, LineConfig, PING_AFTER, SILENT_AFTER};
+use super::{Event, LineConfig, PING_AFTER, SILENT_AFTER, WRAPS};
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 
 /// Ids are 5 bits.
 const STREAM_ID_MAX: u8 = 31;
+
+/// A ping that is sent so long after its time waited for the line, and not for this end's owner.
+const PING_LATE: Duration = Duration::from_millis(200);
 
 /// An acknowledgement waits so long for company.
 const ACK_DELAY: Duration = Duration::from_millis(10);
@@ -35,6 +38,8 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     is_host: bool,
     is_broken: bool,
     tag: u8,
+    /// Capabilities that both ends have.
+    capabilities: u32,
     /// Longest body on this line, and what the damage on it leaves of that.
     body_max: usize,
     body_now: usize,
@@ -50,6 +55,12 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     ping_at: Instant,
     /// The ping behind a frame that was sent again because nothing was heard.
     asks: Asks,
+    /// A ping because the owner wants to know.
+    is_ping_due: bool,
+    /// Time that a byte takes on the line.
+    byte_time: Duration,
+    /// When something came last, of whatever kind.
+    heard_at: Instant,
     silent_at: Instant,
     since_bulk: u8,
     /// Counts the frames filled, so that streams of one class take turns.
@@ -67,6 +78,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
             is_host,
             is_broken: false,
             tag: 0,
+            capabilities: 0,
             body_max: BODY_MAX,
             body_now: BODY_MAX,
             sender: Sender::new(),
@@ -79,6 +91,9 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
             ack_at: None,
             ping_at: Instant::ZERO,
             asks: Asks::Nothing,
+            is_ping_due: false,
+            byte_time: Duration::ZERO,
+            heard_at: Instant::ZERO,
             silent_at: Instant::ZERO,
             since_bulk: 0,
             turn: 0,
@@ -87,22 +102,38 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         }
     }
 
-    /// Begins: everything of an earlier session is gone. `line.coding` is how this end sends.
-    pub(super) fn open(&mut self, now: Instant, tag: u8, window: u8, line: LineConfig) {
+    /// Begins: everything of an earlier session is gone. `line.coding` is how this end sends, `capabilities` are those
+    /// that both have.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        tag: u8,
+        window: u8,
+        line: LineConfig,
+        capabilities: u32,
+    ) {
         (self.is_open, self.is_broken, self.tag) = (true, false, tag);
+        self.capabilities = capabilities;
         self.sender.reset(window);
         self.receiver.reset();
         self.cursor = 0;
         self.control = Stream::new(0, Priority::Control);
         self.streams.clear();
-        self.body_max = body_max(line.baud, line.coding);
-        self.body_now = self.body_max;
-        self.round_trip = RoundTrip::new(frame_time(line.baud).times(3) + ADAPTER_LATENCY);
+        self.fit_line(line);
         (self.unacked_frames, self.ack_at, self.since_bulk) = (0, None, 0);
         (self.turn, self.resets_due, self.resets_behind) = (0, 0, 0);
         self.ping_at = now + PING_AFTER;
-        self.asks = Asks::Nothing;
+        (self.asks, self.is_ping_due) = (Asks::Nothing, false);
+        self.heard_at = now;
         self.silent_at = now + SILENT_AFTER;
+    }
+
+    /// The line has this speed from now on: frame sizes and timers follow from it.
+    pub(super) fn fit_line(&mut self, line: LineConfig) {
+        self.body_max = body_max(line.baud, line.coding);
+        self.body_now = self.body_max;
+        self.byte_time = Duration::from_micros(10_000_000 / u64::from(line.baud.max(1)));
+        self.round_trip = RoundTrip::new(frame_time(line.baud).times(3) + ADAPTER_LATENCY);
     }
 
     pub(super) fn close(&mut self) {
@@ -126,6 +157,39 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         self.tag
     }
 
+    /// Where the numbers stand, for reading the peer's frames.
+    pub(super) fn numbers(&self) -> Numbers {
+        let tag = if self.is_open && self.has(WRAPS) { self.tag } else { 0 };
+        Numbers { tag, next: self.receiver.next(), base: self.sender.base() }
+    }
+
+    /// Whether both ends have this capability.
+    pub(super) fn has(&self, capability: u32) -> bool {
+        self.capabilities & capability != 0
+    }
+
+    /// Time that a byte takes on the line.
+    pub(super) fn byte_time(&self) -> Duration {
+        self.byte_time
+    }
+
+    /// Asks whether anybody is there.
+    pub(super) fn ping(&mut self) {
+        self.is_ping_due = true;
+    }
+
+    /// Bytes came, of which `text` were text of others. What others took of the line is no silence of the peer's: by
+    /// so much longer it is waited for, as far as that much time has really passed.
+    pub(super) fn handle_text(&mut self, now: Instant, text: u64) {
+        let passed = now.since(self.heard_at);
+        self.heard_at = now;
+        if text > 0 {
+            let taken = self.byte_time.times(text);
+            let excused = if taken > passed { passed } else { taken };
+            self.silent_at = self.silent_at + excused;
+        }
+    }
+
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.smoothed()
     }
@@ -133,7 +197,12 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     /// A frame of this session came.
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>, stats: &mut Stats) {
         self.silent_at = now + SILENT_AFTER;
-        let Acked { frames, lost, sample } = self.sender.handle_ack(now, frame.ack, frame.sack);
+        // The acknowledgement of a ping may be as old as it likes: nothing in it tells.
+        let Acked { frames, lost, sample } = if self.has(WRAPS) && frame.kind == Kind::Ping {
+            Acked::default()
+        } else {
+            self.sender.handle_ack(now, frame.ack, frame.sack)
+        };
         self.fit_body(frames, lost);
         if frames > 0 {
             self.round_trip.progressed();
@@ -173,7 +242,9 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
             self.round_trip.expired();
             self.ask_again();
         }
-        now >= self.silent_at
+        // A ping that is due and not sent found the line taken, or this end asleep: the peer had no chance to answer.
+        let has_asked = self.is_host || now < self.ping_at;
+        now >= self.silent_at && has_asked
     }
 
     /// The next deadline of any kind.
@@ -198,26 +269,43 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         stats: &mut Stats,
     ) -> Option<usize> {
         let (from_board, tag) = (!self.is_host, self.tag);
-        let (ack, sack) = (self.receiver.ack(), self.receiver.sack());
-        let frame = Frame { kind: Kind::Ack, from_board, tag, ack, sack, seq: 0, body: &[] };
+        let (next, sack) = (self.receiver.next(), self.receiver.sack());
+        let has_wraps = self.has(WRAPS);
+        let mut emit = |kind: Kind, seq: u32, body: &[u8]| {
+            let wraps = if has_wraps { wraps_of(kind, seq, next) } else { 0 };
+            let (seq, ack) = (seq as u8, next as u8);
+            Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
+        };
+        let mut has_acked = true;
         let length = if let Some((seq, body)) = self.sender.next_lost(now) {
             stats.retransmits += 1;
-            Frame { kind: Kind::Data, seq, body, ..frame }.emit(out)
-        } else if self.asks == Asks::Due {
-            self.asks = Asks::Asked;
-            Frame { kind: Kind::Ping, ..frame }.emit(out)
+            emit(Kind::Data, seq, body)
+        } else if self.asks == Asks::Due || self.is_ping_due {
+            if self.asks == Asks::Due {
+                self.asks = Asks::Asked;
+            }
+            self.is_ping_due = false;
+            has_acked = !has_wraps;
+            emit(Kind::Ping, 0, &[])
         } else if self.sender.has_room() && self.fill() {
             let (seq, body) = self.sender.commit(now);
-            Frame { kind: Kind::Data, seq, body, ..frame }.emit(out)
+            emit(Kind::Data, seq, body)
         } else if self.ack_at.is_some_and(|at| now >= at) {
-            frame.emit(out)
+            emit(Kind::Ack, 0, &[])
         } else if !self.is_host && now >= self.ping_at {
-            Frame { kind: Kind::Ping, ..frame }.emit(out)
+            has_acked = !has_wraps;
+            emit(Kind::Ping, 0, &[])
         } else {
             return None;
         };
-        self.ack_at = None;
-        self.unacked_frames = 0;
+        if has_acked {
+            self.ack_at = None;
+            self.unacked_frames = 0;
+        }
+        if now >= self.ping_at + PING_LATE {
+            // The line had no room for a ping all the time since.
+            self.silent_at = self.silent_at.max(now + PING_AFTER);
+        }
         self.ping_at = now + PING_AFTER;
         Some(length)
     }

@@ -1,11 +1,13 @@
 //! What happened on the line, counted by cause.
 
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident $label:literal;)*) => {
-        /// Counters of one end of a line since it was made. They wrap never in practice (u64).
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        /// Counters of one end of a line since it was made. They wrap never in practice (u64). A message carries them
+        /// ([`Line`](crate::wire::response::Line)): new ones are appended, and none is ever removed.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
         }
@@ -36,7 +38,7 @@ stats! {
     overlong "overlong";
     /// Frames of our own direction: somebody echoes, nobody is in raw mode.
     echoes "echoes";
-    /// Frames of another session.
+    /// Frames of another session, or of an earlier turn of this one's numbers.
     stale "stale";
     /// Frames of a kind or major version that this version does not know.
     unknown "unknown";
@@ -52,6 +54,13 @@ stats! {
     sessions "sessions";
     /// Beacons seen or sent.
     beacons "beacons";
+    /// Bytes of whole frames, and zeros between frames. Every byte read is one of these, of `damaged_bytes` or of
+    /// `console_bytes`, or waits for the end of its frame.
+    frame_bytes "frame_bytes";
+    /// Bytes of frames that turned out damaged, and what stood between them where it cannot be told apart.
+    damaged_bytes "damaged_bytes";
+    /// Beacons in an open session that were not the agent's: somebody prints a log of this line.
+    stray_beacons "stray_beacons";
 }
 
 impl fmt::Display for Stats {

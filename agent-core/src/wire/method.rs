@@ -38,6 +38,14 @@ registry! {
     CLOCK = 0x0002, "clock", idempotent;
     /// Sends the live log on a stream: [`request::Follow`](super::request::Follow) → [`response::Done`](super::response::Done).
     FOLLOW = 0x0003, "follow", idempotent;
+    /// The line as the agent sees it: [`request::Line`](super::request::Line) → [`response::Line`](super::response::Line).
+    LINE = 0x0004, "line", idempotent;
+    /// Test bytes in both directions: [`request::LineTest`](super::request::LineTest) → [`response::LineTest`](super::response::LineTest).
+    LINE_TEST = 0x0005, "line-test", idempotent;
+    /// What became of a request of an earlier session: [`request::Outcome`](super::request::Outcome) → [`response::Outcome`](super::response::Outcome).
+    OUTCOME = 0x0006, "outcome", idempotent;
+    /// Ties the kernel log's clock to the agent's: [`request::ClockMark`](super::request::ClockMark) → [`response::ClockMark`](super::response::ClockMark).
+    CLOCK_MARK = 0x0007, "clock-mark", idempotent;
     /// Runs a command: [`request::Exec`](super::request::Exec) → [`response::Exit`](super::response::Exit).
     EXEC = 0x0010, "exec", once;
     /// Signals a running command: [`request::Signal`](super::request::Signal) → `Done`.
@@ -68,6 +76,8 @@ registry! {
     REBOOT = 0x0050, "reboot", once;
     /// Writes out what the board's kernel holds back: [`request::Sync`](super::request::Sync) → `Done`.
     SYNC = 0x0051, "sync", idempotent;
+    /// Changes the line's speed, and back if nothing comes through: [`request::Baud`](super::request::Baud) → `Done`.
+    BAUD = 0x0052, "baud", once;
     /// How far the test plan is: [`request::TestStatus`](super::request::TestStatus) → [`response::TestStatus`](super::response::TestStatus).
     TEST_STATUS = 0x0060, "test-status", idempotent;
     /// Answer to any request that failed: [`Failure`](super::Failure).

@@ -28,6 +28,35 @@ pub struct Follow {
     pub kernel_from: u64,
 }
 
+/// Asks for the agent's counters of the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {}
+
+/// Sends test bytes and expects some. Both directions carry the same series: byte `n` is the low byte of the `n`-th
+/// state of xorshift32 (Marsaglia, 2003, with shifts 13, 17, 5), the first being the state behind `seed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineTest {
+    /// Stream of the dispatcher's bytes, as many as it likes; 0 for none.
+    pub to_board: u8,
+    /// Stream of the agent's bytes; 0 for none.
+    pub from_board: u8,
+    /// Where the series begins; not 0.
+    pub seed: u32,
+    /// Bytes that the agent sends, unless the stream is reset before.
+    pub bytes: u64,
+}
+
+/// Asks what became of a request of an earlier session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The request's id, which no other dispatcher uses.
+    pub request: u32,
+}
+
+/// Has the agent write a marker to the kernel's log and read it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockMark {}
+
 /// Runs a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec<'a> {
@@ -181,6 +210,15 @@ impl Reboot {
 /// Writes out everything that the board's kernel holds back, on all file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sync {}
+
+/// Changes the speed of the line. It is answered at the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baud {
+    /// Bits a second.
+    pub baud: u32,
+    /// When no whole frame came at the new speed for so many ms after the change, the agent goes back to the old one.
+    pub confirm_ms: u32,
+}
 
 /// Asks how far the test plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

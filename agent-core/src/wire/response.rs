@@ -1,5 +1,6 @@
 //! What the agent answers. One struct a method; fields are only ever appended.
 
+use crate::link::Stats;
 use serde::{Deserialize, Serialize};
 
 /// It is done, and durable where that means something.
@@ -65,6 +66,60 @@ pub struct Clock {
     pub answered_us: u64,
     /// The board's wall clock in µs since 1970, right or wrong.
     pub wall_us: u64,
+}
+
+/// The line as the agent sees it, since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Bytes that the UART lost because nobody fetched them in time (TIOCGICOUNT).
+    pub overruns: u32,
+    /// Framing and parity errors of the UART (TIOCGICOUNT).
+    pub errors: u32,
+    /// The link's counters. The last field, for it grows.
+    pub stats: Stats,
+}
+
+/// What a line test came to, once both of its streams have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineTest {
+    /// Bytes that came.
+    pub received: u64,
+    /// Those of them that differ from the series: 0, or the link is broken.
+    pub wrong: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome<'a> {
+    /// One of [`Outcome::UNKNOWN`], [`Outcome::STOPPED`], [`Outcome::ANSWERED`].
+    pub state: u8,
+    /// The answer's method, [`Method::FAILED`](super::Method::FAILED) for a failure; 0 without an answer.
+    pub method: u16,
+    /// The answer's body.
+    #[serde(borrow)]
+    pub body: &'a [u8],
+}
+
+impl Outcome<'_> {
+    /// It never came, or so long ago that it is forgotten, or may be repeated anyway.
+    pub const UNKNOWN: u8 = 0;
+    /// It was under way when its session ended, and was stopped.
+    pub const STOPPED: u8 = 1;
+    /// It was answered.
+    pub const ANSWERED: u8 = 2;
+}
+
+/// A marker in the kernel's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockMark {
+    /// The agent's clock (CLOCK_MONOTONIC, µs) before it was written.
+    pub before_us: u64,
+    /// ... and after it.
+    pub after_us: u64,
+    /// The kernel's time of it, µs.
+    pub kernel_us: u64,
 }
 
 /// How a process ended, with what it used (`getrusage(2)`).

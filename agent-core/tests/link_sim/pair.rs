@@ -52,6 +52,7 @@ pub(crate) struct End<const WINDOW: usize> {
 pub(crate) enum Told {
     Beacon,
     Opened,
+    Incompatible,
     Closed(CloseReason),
 }
 
@@ -337,6 +338,7 @@ impl<const WINDOW: usize> End<WINDOW> {
             match event {
                 Event::Beacon(_) => self.events.push(Told::Beacon),
                 Event::Opened(_) => self.events.push(Told::Opened),
+                Event::Incompatible(_) => self.events.push(Told::Incompatible),
                 Event::Closed(reason) => {
                     self.events.push(Told::Closed(reason));
                     self.streams.clear();

@@ -291,3 +291,90 @@ fn long(seed: u64) -> Stream {
 
 const OLD: u8 = 0x0D;
 const NEW: u8 = 0x4E;
+
+#[test]
+fn what_the_line_carried_before_can_be_played_back() {
+    for (seed, coding) in [(40, Coding::TextSafe), (41, Coding::Binary)] {
+        let clean = Options::clean(921_600);
+        let mut pair = Pair::new(seed, coding, clean.clone(), clean);
+        pair.open();
+        // Enough for every number to come again, in both directions.
+        let bytes = Rng::new(seed).bytes(400_000);
+        pair.stream(
+            2,
+            Stream::sending(Priority::Bulk, bytes.clone()),
+            Stream::sending(Priority::Bulk, bytes),
+        );
+        pair.settle(2 * SECOND);
+        let mut rng = Rng::new(seed);
+        let mut replayed = 0;
+        while !pair.host.streams[&2].is_finished || !pair.board.streams[&2].is_finished {
+            // Beacons, a hello, frames of long ago and of just now: a piece of the line's own log.
+            let heard = &pair.host.heard;
+            let start = if rng.one_in(4) { 0 } else { rng.below(heard.len() as u64) as usize };
+            let end = (start + rng.between(100, 4_000) as usize).min(heard.len());
+            let piece = heard[start..end].to_vec();
+            replayed += piece.len();
+            pair.up.insert(pair.now, &piece);
+            pair.settle(100_000);
+            assert!(pair.now < 300 * SECOND, "{}", pair.describe());
+        }
+        assert!(replayed > 50_000);
+        pair.finish_streams(SECOND);
+        pair.assert_exact();
+        assert_eq!(pair.host.events, [Told::Beacon, Told::Opened], "{}", pair.describe());
+        assert_eq!(pair.board.events, [Told::Opened], "{}", pair.describe());
+        assert!(pair.host.link.stats().stray_beacons > 0, "{}", pair.describe());
+    }
+}
+
+#[test]
+fn a_goodbye_ends_the_session_at_once() {
+    let mut pair = Pair::opened(42);
+    pair.settle(SECOND / 2);
+    pair.host.link.say_goodbye(Instant::from_micros(pair.now));
+    pair.pump();
+    pair.settle(100_000);
+    let goodbye = Told::Closed(CloseReason::Goodbye);
+    assert_eq!(pair.board.events, [Told::Opened, goodbye]);
+    assert_eq!(pair.host.events, [Told::Beacon, Told::Opened, goodbye, Told::Beacon]);
+    // The next program need not wait for the agent to notice.
+    pair.restart_host();
+    let begin = pair.now;
+    pair.open();
+    assert!(pair.now - begin < SECOND, "{}", pair.describe());
+}
+
+#[test]
+fn a_host_that_was_stopped_in_the_middle_of_a_frame_is_no_obstacle_to_the_next() {
+    for seed in 0..20 {
+        let mut pair = Pair::opened(500 + seed);
+        pair.stream(
+            2,
+            Stream::sending(Priority::Bulk, Rng::new(seed).bytes(20_000)),
+            Stream::default(),
+        );
+        pair.settle(100_000 + seed * 3_000);
+        pair.down.clear();
+        pair.restart_host();
+        let begin = pair.now;
+        let is_open = pair.run_until(begin + 4 * SECOND, |pair| pair.host.link.is_open());
+        assert!(is_open, "{}", pair.describe());
+    }
+}
+
+#[test]
+fn a_line_that_others_fill_for_long_is_not_a_silent_peer() {
+    let mut pair = Pair::opened(43);
+    let line =
+        b"[   12.345678] task:kworker/0:1 state:I stack:0 pid:17 ppid:2 flags:0x00000000\r\n";
+    let begin = pair.now;
+    // 20 s of text without a gap, as when all tasks are shown.
+    pair.up.insert(pair.now, &line.repeat(20 * 11_520 / line.len()));
+    pair.settle(25 * SECOND);
+    assert!(pair.now - begin > 20 * SECOND);
+    assert_eq!(pair.host.events, [Told::Beacon, Told::Opened], "{}", pair.describe());
+    assert_eq!(pair.board.events, [Told::Opened], "{}", pair.describe());
+    pair.stream(3, Stream::sending(Priority::Control, b"still here".to_vec()), Stream::default());
+    pair.finish_streams(SECOND);
+}

@@ -5,7 +5,7 @@
 use super::assert::{assert_bytes, assert_frame};
 use agent_core::agent::plan::{Header, PlanReader, Test, encode_counted};
 use agent_core::link::frame::{Frame, Kind};
-use agent_core::link::{Beacon, Coding, Hello, HelloAck};
+use agent_core::link::{Beacon, Coding, Hello, HelloAck, Stats};
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::{Method, REGISTRY};
 use agent_core::wire::record::Record;
@@ -26,6 +26,10 @@ fn methods() {
         (0x0001, "info"),
         (0x0002, "clock"),
         (0x0003, "follow"),
+        (0x0004, "line"),
+        (0x0005, "line-test"),
+        (0x0006, "outcome"),
+        (0x0007, "clock-mark"),
         (0x0010, "exec"),
         (0x0011, "signal"),
         (0x0020, "get"),
@@ -41,6 +45,7 @@ fn methods() {
         (0x0042, "inject"),
         (0x0050, "reboot"),
         (0x0051, "sync"),
+        (0x0052, "baud"),
         (0x0060, "test-status"),
         (0xffff, "failed"),
     ];
@@ -237,6 +242,123 @@ fn clock_answer() {
             &[0xc0, 0x96, 0xb1, 0x02], // received_us
             &[0xa4, 0x97, 0xb1, 0x02], // answered_us
             &[0xac, 0x02], // wall_us
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn line_request() {
+    assert_bytes(
+        &request::Line {},
+        &[],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn line_answer() {
+    assert_bytes(
+        &response::Line {
+            overruns: 300,
+            errors: 2,
+            stats: Stats { bytes_in: 300000, bytes_out: 200, frames_in: 128, frames_out: 5, console_bytes: 70, damaged_frames: 3, overlong: 0, echoes: 0, stale: 1, unknown: 0, duplicates: 2, retransmits: 4, probes: 1, unclaimed_bytes: 0, sessions: 1, beacons: 2, frame_bytes: 290000, damaged_bytes: 90, stray_beacons: 0 },
+        },
+        &[
+            &[0xac, 0x02], // overruns
+            &[0x02], // errors
+            &[0xe0, 0xa7, 0x12], // bytes_in
+            &[0xc8, 0x01], // bytes_out
+            &[0x80, 0x01], // frames_in
+            &[0x05], // frames_out
+            &[0x46], // console_bytes
+            &[0x03], // damaged_frames
+            &[0x00], // overlong
+            &[0x00], // echoes
+            &[0x01], // stale
+            &[0x00], // unknown
+            &[0x02], // duplicates
+            &[0x04], // retransmits
+            &[0x01], // probes
+            &[0x00], // unclaimed_bytes
+            &[0x01], // sessions
+            &[0x02], // beacons
+            &[0xd0, 0xd9, 0x11], // frame_bytes
+            &[0x5a], // damaged_bytes
+            &[0x00], // stray_beacons
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn line_test_request() {
+    assert_bytes(
+        &request::LineTest { to_board: 1, from_board: 3, seed: 0x12345678, bytes: 100000 },
+        &[
+            &[0x01], // to_board
+            &[0x03], // from_board
+            &[0xf8, 0xac, 0xd1, 0x91, 0x01], // seed
+            &[0xa0, 0x8d, 0x06], // bytes
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn line_test_answer() {
+    assert_bytes(
+        &response::LineTest { received: 100000, wrong: 0, sent: 100000 },
+        &[
+            &[0xa0, 0x8d, 0x06], // received
+            &[0x00], // wrong
+            &[0xa0, 0x8d, 0x06], // sent
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn outcome_request() {
+    assert_bytes(
+        &request::Outcome { request: 300 },
+        &[
+            &[0xac, 0x02], // request
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn outcome_answer() {
+    assert_bytes(
+        &response::Outcome { state: 2, method: 0x10, body: &[0, 1, 0x90, 0x4e, 0, 0] },
+        &[
+            &[0x02], // state
+            &[0x10], // method
+            &[0x06, 0x00, 0x01, 0x90, 0x4e, 0x00, 0x00], // body
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn clock_mark_request() {
+    assert_bytes(
+        &request::ClockMark {},
+        &[],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn clock_mark_answer() {
+    assert_bytes(
+        &response::ClockMark { before_us: 5000000, after_us: 5000100, kernel_us: 4999800 },
+        &[
+            &[0xc0, 0x96, 0xb1, 0x02], // before_us
+            &[0xa4, 0x97, 0xb1, 0x02], // after_us
+            &[0xf8, 0x94, 0xb1, 0x02], // kernel_us
         ],
     );
 }
@@ -596,6 +718,18 @@ fn reboot_answer() {
     assert_bytes(
         &response::Done {},
         &[
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn baud_request() {
+    assert_bytes(
+        &request::Baud { baud: 921600, confirm_ms: 3000 },
+        &[
+            &[0x80, 0xa0, 0x38], // baud
+            &[0xb8, 0x17], // confirm_ms
         ],
     );
 }

@@ -144,6 +144,7 @@ pub(super) fn close_reason(reason: CloseReason) -> &'static str {
         CloseReason::Replaced => "the agent began anew",
         CloseReason::Muted => "the board was restarted",
         CloseReason::Protocol => "the agent broke the protocol",
+        CloseReason::Goodbye => "the dispatcher left",
     }
 }
 

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
 use super::phase::{Cause, Goal, Phase, Slot};
-use agent_core::link::{Beacon, Event, Peer};
+use agent_core::link::{Beacon, Event, Peer, VERSION, VERSION_MIN};
 use agent_core::time::{Duration, Instant};
 
 /// What is known of the boots of a board.
@@ -31,6 +31,7 @@ enum Heard {
     Beacon(Beacon),
     Opened(Peer),
     Closed(&'static str),
+    Incompatible(u8),
     Data(u8, Vec<u8>),
     Finished(u8),
     Reset(u8),
@@ -226,6 +227,7 @@ impl Board {
                 Heard::Beacon(beacon) => self.handle_beacon(now, &beacon),
                 Heard::Opened(peer) => self.handle_opened(now, peer),
                 Heard::Closed(why) => self.lose_session(now, why),
+                Heard::Incompatible(theirs) => self.handle_incompatible(now, theirs),
                 Heard::Data(0, bytes) => {
                     if self.client.handle_messages(now, &mut self.link, &bytes).is_err() {
                         self.lose_session(now, "the agent's messages cannot be told apart");
@@ -275,6 +277,24 @@ impl Board {
         self.events.push(BoardEvent::SessionOpened { slot, peer });
     }
 
+    /// There is an agent, and no way to talk with it: another start would not change that.
+    fn handle_incompatible(&mut self, now: Instant, theirs: u8) {
+        let is_awaited =
+            matches!(self.phase, Phase::Unknown | Phase::PoweringOn | Phase::Booting(_));
+        if self.is_deaf() || self.boot.is_ending || self.goal.is_none() || !is_awaited {
+            return;
+        }
+        let ours = match (VERSION_MIN, VERSION) {
+            (oldest, newest) if oldest == newest => format!("version {newest}"),
+            (oldest, newest) => format!("versions {oldest} to {newest}"),
+        };
+        let mend = if theirs > VERSION { "pumice on this host" } else { "the agent in the image" };
+        let text = format!(
+            "the agent speaks version {theirs} of the link, and this pumice {ours}: update {mend}"
+        );
+        self.break_down(now, Cause::Incompatible, text);
+    }
+
     /// A boot has shown its id.
     fn learn_boot(&mut self, now: Instant, id: [u8; 16]) {
         if self.boot.id.is_some_and(|known| known != id) {
@@ -321,6 +341,7 @@ impl From<Event<'_>> for Heard {
             Event::Beacon(beacon) => Self::Beacon(beacon),
             Event::Opened(peer) => Self::Opened(peer),
             Event::Closed(reason) => Self::Closed(close_reason(reason)),
+            Event::Incompatible(version) => Self::Incompatible(version),
             Event::Data { stream, bytes } => Self::Data(stream, bytes.to_vec()),
             Event::Finished { stream } => Self::Finished(stream),
             Event::Reset { stream } => Self::Reset(stream),

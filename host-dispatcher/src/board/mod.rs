@@ -208,6 +208,12 @@ impl Board {
         matches!(self.phase, Phase::Up(_))
     }
 
+    /// The owner leaves: the agent is told, with the next transmission, so that it waits for the next one at once.
+    pub fn say_goodbye(&mut self, now: Instant) {
+        self.link.say_goodbye(now);
+        self.read_link(now);
+    }
+
     /// A stream for the next request; `None` when all 16 are in use or there is no session.
     pub fn open_stream(
         &mut self,

@@ -91,6 +91,8 @@ pub enum Cause {
     WrongImage,
     /// The agent did not restart the board.
     RestartFailed,
+    /// The agent speaks no version of the link that this dispatcher speaks.
+    Incompatible,
 }
 
 /// The step that leads from `phase` towards `goal`.
@@ -193,6 +195,7 @@ impl fmt::Display for Cause {
             Self::Reset => "the board reset itself while booting",
             Self::WrongImage => "the other image came up",
             Self::RestartFailed => "the agent did not restart the board",
+            Self::Incompatible => "the agent speaks another version",
         })
     }
 }

@@ -24,6 +24,9 @@ const BOARD: usize = 0;
 /// A power command may take so long; a relay behind a slow network and its retries.
 const POWER_LIMIT: Duration = Duration::from_secs(90);
 
+/// A line that takes nothing is not waited for longer: it is as good as gone.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+
 /// What moves on a terminal moves so often.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -59,6 +62,7 @@ pub fn drive<T>(
             bench.drain();
             if let Some(outcome) = script.poll(bench) {
                 bench.drain();
+                take_leave(reactor, bench)?;
                 return Ok(outcome);
             }
             let acted = act(reactor, wiring, bench, &mut closing);
@@ -67,7 +71,10 @@ pub fn drive<T>(
                 break;
             }
         }
-        let board_timeout = bench.board(|board, _| board.poll_timeout());
+        // What is due and cannot be sent waits for room on the line, of which the reactor tells.
+        let has_room = reactor.wants_bytes(BOARD);
+        let board_timeout =
+            bench.board(|board, now| board.poll_timeout().filter(|at| has_room || *at > now));
         let until = [board_timeout, bench.wake_at(), Some(tick_at)].into_iter().flatten().min();
         let events = reactor.turn(until)?;
         let now = clock::now();
@@ -144,6 +151,19 @@ fn power_argv(wiring: &Wiring, operation: PowerOperation) -> Result<Vec<String>,
     };
     let command = command.ok_or("there is no command for it")?;
     command.argv(&wiring.values).map_err(|error| error.to_string())
+}
+
+/// Tells the agent that this dispatcher leaves: else it would believe in the session for some seconds, in which nobody
+/// else gets one.
+fn take_leave(reactor: &mut Reactor, bench: &Bench) -> io::Result<()> {
+    bench.board(|board, now| board.say_goodbye(now));
+    let until = clock::now() + LEAVE_LIMIT;
+    transmit(reactor, bench);
+    while reactor.has_unwritten(BOARD) && clock::now() < until {
+        reactor.turn(Some(until))?.into_iter().for_each(|event| handle(bench, event));
+        transmit(reactor, bench);
+    }
+    Ok(())
 }
 
 /// Gives the line what the board has for it; whether there was anything.

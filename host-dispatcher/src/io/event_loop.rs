@@ -155,6 +155,11 @@ impl Reactor {
         self.ports.get(&board).map_or(0, Port::write_room)
     }
 
+    /// Whether something waits to be written to a board's line, which can take it.
+    pub fn has_unwritten(&self, board: usize) -> bool {
+        (1..WRITE_QUEUE_MAX).contains(&self.write_room(board))
+    }
+
     /// Whether less than a frame waits to be written: the time to ask a link for its next frame, so that what is urgent
     /// never waits behind much. After `false`, [`BoardEvent::Room`] says when it has become true.
     pub fn wants_bytes(&self, board: usize) -> bool {

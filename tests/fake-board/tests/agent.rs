@@ -284,8 +284,9 @@ fn an_operation_never_answers_in_the_next_session() {
     bench.pump();
     bench.host.reset(3);
     bench.run_for(DRAIN_WAIT - Duration::from_millis(1));
-    // As if the board had beaconed: the host opens a new session in the very moment when the answer is due.
+    // The host gave its session up, and opens a new one in the very moment when the answer is due.
     bench.now = bench.now + Duration::from_millis(1);
+    bench.host.abandon(bench.now);
     let beacon = bench.beacon.unwrap().to_line();
     bench.host.handle_input(bench.now, beacon.as_bytes(), &mut |_| {});
     bench.run_for(secs(3));
