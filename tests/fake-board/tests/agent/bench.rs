@@ -147,7 +147,9 @@ impl Bench {
             Event::Beacon(beacon) => self.beacon = Some(beacon),
             Event::Opened(_) => self.inbox.clear(),
             Event::Closed(reason) => self.closed.push(reason),
-            Event::Incompatible(version) => panic!("an agent of this tree speaks version {version}"),
+            Event::Incompatible(version) => {
+                panic!("an agent of this tree speaks version {version}")
+            }
             Event::Data { stream: 0, bytes } => {
                 self.inbox.extend(bytes);
                 let count = bytes.len();
