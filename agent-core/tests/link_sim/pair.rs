@@ -369,7 +369,8 @@ impl<const WINDOW: usize> End<WINDOW> {
 
     fn write(&mut self) -> bool {
         let mut is_busy = false;
-        for (id, stream) in &mut self.streams {
+        // Whoever gave up a stream, nothing more is written to it.
+        for (id, stream) in self.streams.iter_mut().filter(|(_, stream)| !stream.is_reset) {
             let rest = &stream.outgoing[stream.written..];
             if !rest.is_empty() {
                 let count = self.link.write(*id, rest);

@@ -1,0 +1,41 @@
+//! What `agent-core` must do whatever the bytes are: each target reads an input and panics when an invariant is broken.
+//!
+//! A target is an ordinary function of bytes, without clock, randomness or global state, so an input that failed once
+//! fails for ever. libFuzzer looks for such inputs (`ci/fuzz`); `tests/replay.rs` runs those that were found, and
+//! the [`seeds`], in every `cargo test`.
+
+mod agent;
+mod demultiplexer;
+mod direct;
+mod frames;
+mod links;
+mod messages;
+pub mod seeds;
+
+/// The simulation of `agent-core`'s own tests, the same file.
+#[allow(dead_code)]
+#[path = "../../../agent-core/tests/link_sim/pair.rs"]
+mod pair;
+
+/// One thing to fuzz.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Panics when the input breaks an invariant.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "demultiplexer", run: demultiplexer::run },
+    Target { name: "frames", run: frames::run },
+    Target { name: "messages", run: messages::run },
+    Target { name: "links", run: links::run },
+    Target { name: "agent", run: agent::run },
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
