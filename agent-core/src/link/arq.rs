@@ -48,6 +48,8 @@ pub(super) struct Acked {
     pub(super) lost: u32,
     /// Round trip of the last of them, if it was sent only once.
     pub(super) sample: Option<Duration>,
+    /// It acknowledges what was never sent: the two ends do not count the same frames.
+    pub(super) is_impossible: bool,
 }
 
 impl<const WINDOW: usize> Sender<WINDOW> {
@@ -118,7 +120,10 @@ impl<const WINDOW: usize> Sender<WINDOW> {
     pub(super) fn handle_ack(&mut self, now: Instant, ack: u8, sack: Option<u32>) -> Acked {
         let mut acked = Acked::default();
         let ack = near(self.base, ack);
-        if ack.wrapping_sub(self.base) > self.in_flight() {
+        let ahead = ack.wrapping_sub(self.base);
+        if ahead > self.in_flight() {
+            // What a line repeats is behind, by no more than it held.
+            acked.is_impossible = ahead < 128;
             return acked;
         }
         let mut last_order = None;
@@ -328,8 +333,9 @@ mod tests {
     fn acknowledgements_of_nothing_are_ignored() {
         let mut sender = Sender::<8>::new();
         send(&mut sender, at(0));
-        for ack in [2, 100, 255] {
-            assert_eq!(sender.handle_ack(at(1), ack, Some(u32::MAX)), Acked::default());
+        for (ack, is_impossible) in [(2, true), (100, true), (200, false), (255, false)] {
+            let acked = Acked { is_impossible, ..Acked::default() };
+            assert_eq!(sender.handle_ack(at(1), ack, Some(u32::MAX)), acked);
         }
         assert_eq!(sender.handle_ack(at(1), 0, Some(u32::MAX)), Acked::default());
     }

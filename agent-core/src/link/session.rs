@@ -198,11 +198,14 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     pub(super) fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>, stats: &mut Stats) {
         self.silent_at = now + SILENT_AFTER;
         // The acknowledgement of a ping may be as old as it likes: nothing in it tells.
-        let Acked { frames, lost, sample } = if self.has(WRAPS) && frame.kind == Kind::Ping {
-            Acked::default()
-        } else {
-            self.sender.handle_ack(now, frame.ack, frame.sack)
-        };
+        let Acked { frames, lost, sample, is_impossible } =
+            if self.has(WRAPS) && frame.kind == Kind::Ping {
+                Acked::default()
+            } else {
+                self.sender.handle_ack(now, frame.ack, frame.sack)
+            };
+        // Else both would be heard and neither get on: every question of one is answered with the same number.
+        self.is_broken |= is_impossible;
         self.fit_body(frames, lost);
         if frames > 0 {
             self.round_trip.progressed();

@@ -344,6 +344,10 @@ impl<const WINDOW: usize> End<WINDOW> {
                     self.streams.clear();
                 }
                 Event::Data { stream: id, bytes } => {
+                    if id == 0 {
+                        // Open as long as the session.
+                        self.streams.entry(id).or_default();
+                    }
                     let stream = self.streams.get_mut(&id).expect("data of a stream not opened");
                     assert!(!stream.is_finished, "data behind the end of stream {id}");
                     stream.incoming.extend_from_slice(bytes);

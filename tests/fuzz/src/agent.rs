@@ -7,13 +7,14 @@
 mod board;
 
 use crate::direct::{Owner, Told, talk};
+use crate::forge::{self, Forged};
 use agent_core::agent::plan::{Header, Test, encode_counted};
 use agent_core::agent::{Agent, Config, Role};
 use agent_core::link::{Coding, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::REGISTRY;
-use agent_core::wire::{Envelope, MESSAGE_MAX, Method};
+use agent_core::wire::{Envelope, Method};
 use arbitrary::Unstructured;
 use board::Board;
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ pub(crate) fn run(input: &[u8]) {
     let mut world = World::new(setting, &mut input);
     world.pass(Duration::from_millis(50));
     for _ in 0..STEPS_MAX {
-        if world.board.is_rebooted || world.step(&mut input).is_err() {
+        if world.board.is_rebooted || input.is_empty() || world.step(&mut input).is_err() {
             break;
         }
         world.pass(Duration::from_micros(100));
@@ -83,11 +84,20 @@ impl World {
 
     /// Does the next thing of the input.
     fn step(&mut self, input: &mut Unstructured<'_>) -> arbitrary::Result<()> {
-        match input.arbitrary::<u8>()? % 12 {
+        match input.arbitrary::<u8>()? % 13 {
             0 => {
                 self.is_forged = true;
-                let bytes = bytes(input)?;
-                self.board.hear_forged(self.now, bytes);
+                let bytes = forge::piece(input, None)?;
+                self.board.hear_forged(self.now, &bytes);
+            }
+            12 => {
+                // A host that says what no host says, in this session. It acknowledges nothing: what this end would
+                // then no longer repeat, the real host would wait for in vain.
+                self.is_forged = true;
+                let mut forged = Forged::new(input)?;
+                (forged.frame.from_board, forged.frame.ack, forged.frame.sack) = (false, 0, None);
+                forged.frame.tag = self.host.tag().unwrap_or_default();
+                self.board.hear_forged(self.now, &forged.line());
             }
             1 => {
                 let method = Method(u16::from_le_bytes(input.arbitrary()?));
@@ -224,8 +234,7 @@ impl World {
 
 /// As many bytes as the next one says.
 fn bytes<'i>(input: &mut Unstructured<'i>) -> arbitrary::Result<&'i [u8]> {
-    let count = usize::from(input.arbitrary::<u8>()?);
-    input.bytes(count.min(input.len()).min(MESSAGE_MAX))
+    forge::bytes(input, 255)
 }
 
 fn usual_plan() -> Vec<u8> {

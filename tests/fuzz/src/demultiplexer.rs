@@ -8,20 +8,28 @@
 //! 1  cuts   u8      seed of where the bytes are cut
 //! 2  place  u16 LE  where a frame stands in the bytes
 //! 4  text   u8      so many of the bytes there stand inside of the frame
-//! 5         bytes
+//! 5         pieces: bytes, frames and beacons of others; see [`forge::piece`]
 //! ```
 
 use crate::direct::{Owner, Speaker, Told, talk};
+use crate::forge;
 use agent_core::link::coding::{CLOSE, OPEN, ZERO};
 use agent_core::link::frame::{CONTENT_MAX, Frame, Kind};
 use agent_core::link::{Beacon, Coding, LINE_MAX, LineConfig, Link, Priority, coding};
 use agent_core::time::{Duration, Instant};
+use arbitrary::Unstructured;
 use serial_sim::Rng;
 
 pub(crate) fn run(input: &[u8]) {
-    let Some(([mode, cuts, p0, p1, text], bytes)) = input.split_first_chunk::<5>() else { return };
+    let Some(([mode, cuts, p0, p1, text], pieces)) = input.split_first_chunk::<5>() else { return };
     let setting = Setting::new(*mode);
-    let bytes = &bytes[..bytes.len().min(2048)];
+    let mut world = World::new(setting);
+    let mut bytes = Vec::new();
+    let mut pieces = Unstructured::new(pieces);
+    while bytes.len() < 2048 && !pieces.is_empty() {
+        let Ok(piece) = forge::piece(&mut pieces, world.host.tag()) else { break };
+        bytes.extend(piece);
+    }
     let place = usize::from(u16::from_le_bytes([*p0, *p1])) % (bytes.len() + 1);
     let (before, behind) = bytes.split_at(place);
     let (inside, after) = behind.split_at(behind.len().min(usize::from(*text)));
@@ -32,7 +40,6 @@ pub(crate) fn run(input: &[u8]) {
         .filter(|byte| ![OPEN, CLOSE, ZERO].contains(byte))
         .collect();
     let line = [before, &interleaved(&setting.frame(), &inside), after].concat();
-    let mut world = World::new(setting);
     let now = world.now;
     if setting.is_host {
         check(setting, &line, *cuts, || World::new(setting).into_host());

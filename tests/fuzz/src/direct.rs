@@ -1,5 +1,7 @@
 //! Two ends without a line between them: what one says the other hears at once, in virtual time.
 
+use agent_core::link::coding::decode_cobs;
+use agent_core::link::frame::Frame;
 use agent_core::link::{CloseReason, Event, LINE_MAX, Link};
 use agent_core::time::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -24,6 +26,8 @@ pub(crate) struct Owner<const WINDOW: usize, const STREAMS: usize> {
     pub(crate) told: Vec<Told>,
     /// What came on each stream of the session.
     pub(crate) received: BTreeMap<u8, Vec<u8>>,
+    /// Its last write to the line.
+    said: Vec<u8>,
 }
 
 /// An event other than bytes.
@@ -39,7 +43,15 @@ pub(crate) enum Told {
 impl<const WINDOW: usize, const STREAMS: usize> Owner<WINDOW, STREAMS> {
     pub(crate) fn new(link: Link<WINDOW, STREAMS, 4096>) -> Self {
         let link = Box::new(link);
-        Self { link, console: Vec::new(), told: Vec::new(), received: BTreeMap::new() }
+        let (console, told, said) = (Vec::new(), Vec::new(), Vec::new());
+        Self { link, console, told, received: BTreeMap::new(), said }
+    }
+
+    /// The tag of the session, if the last thing that it said was a binary frame.
+    pub(crate) fn tag(&self) -> Option<u8> {
+        let mut content = self.said.get(1..self.said.len().checked_sub(1)?)?.to_vec();
+        let length = decode_cobs(&mut content)?;
+        Frame::parse(&content[..length]).ok().map(|frame| frame.tag)
     }
 
     /// Takes bytes without looking at what came of them.
@@ -82,7 +94,9 @@ impl<const WINDOW: usize, const STREAMS: usize> Speaker for Owner<WINDOW, STREAM
     }
 
     fn say(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
-        self.link.poll_transmit(now, out)
+        let length = self.link.poll_transmit(now, out)?;
+        self.said = out[..length].to_vec();
+        Some(length)
     }
 
     fn due(&self) -> Option<Instant> {

@@ -7,6 +7,7 @@
 mod agent;
 mod demultiplexer;
 mod direct;
+mod forge;
 mod frames;
 mod links;
 mod messages;

@@ -205,13 +205,13 @@ impl World {
                 self.pair.pump();
             }
             Step::Finish { side, id } => {
-                if let Some(stream) = self.stream(is_host(side), id % IDS) {
+                if let Some(stream) = self.stream(is_host(side), ending(id)) {
                     stream.finishes = !stream.is_reset;
                     self.pair.pump();
                 }
             }
             Step::Reset { side, id } => {
-                let (is_host, id) = (is_host(side), id % IDS);
+                let (is_host, id) = (is_host(side), ending(id));
                 let Some(stream) = self.stream(is_host, id) else { return };
                 // Who gives a stream up writes no more to it.
                 stream.outgoing.truncate(stream.written);
@@ -223,7 +223,7 @@ impl World {
                 self.pair.pump();
             }
             Step::Close { side, id } => {
-                let id = id % IDS;
+                let id = ending(id);
                 match side {
                     Side::Host => {
                         self.pair.host.link.close_stream(id);
@@ -315,7 +315,7 @@ impl World {
     /// A stream of that id at both ends, if both are in a session and neither has used the id in its own.
     fn open(&mut self, id: u8, priority: Priority, bytes: [usize; 2], slow: Option<bool>) -> bool {
         let is_open = self.pair.host.link.is_open() && self.pair.board.link.is_open();
-        if id == 0 || !is_open {
+        if !is_open {
             return false;
         }
         for is_host in [true, false] {
@@ -427,6 +427,11 @@ impl World {
             Side::Board => &mut self.pair.up,
         }
     }
+}
+
+/// A stream that may end before its session: not stream 0.
+fn ending(id: u8) -> u8 {
+    1 + id % (IDS - 1)
 }
 
 fn is_host(side: Side) -> bool {

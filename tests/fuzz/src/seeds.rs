@@ -44,7 +44,25 @@ fn demultiplexer(blocks: &[Block]) -> Vec<Vec<u8>> {
     let lines = [said("exchange board"), said("exchange host"), said("text-safe"), said("binary")];
     let text = b"U-Boot 2023.01\r\nlogin: \x1b[0m\x00\x1e\x81\x80text\r\n\x1f\x00\x05abc\x00";
     let lines = lines.iter().map(Vec::as_slice).chain([&text[..]]);
-    lines.flat_map(|line| (0..32).map(move |mode| [&[mode, 7, 40, 0, 12], line].concat())).collect()
+    let modes = |line| (0..32).map(move |mode| pieces(&[mode, 7, 40, 0, 12], line));
+    lines.flat_map(modes).collect()
+}
+
+/// The line in pieces, and behind it what others could say: frames of every kind, a beacon, a hello and its answer.
+fn pieces(header: &[u8], line: &[u8]) -> Vec<u8> {
+    let mut seed = header.to_vec();
+    for piece in line.chunks(255) {
+        seed.extend([0, piece.len() as u8]);
+        seed.extend(piece);
+    }
+    seed.extend([5, 0, 7, 7]);
+    for kind in 0..6 {
+        for flags in [1, 2] {
+            seed.extend([4, flags, kind, 9, 0, 0, 3, 0x20, b'a', b'b']);
+        }
+    }
+    seed.extend([6, 1, 2, 3, 4, 1, 1, 8, 7, 0, 7, 7, 1, 16, 1, 2, 3, 4]);
+    seed
 }
 
 /// Bodies behind the byte that says where to cut them, whole messages, and what else is read so.
