@@ -36,6 +36,7 @@ pub(crate) enum Told {
     Beacon,
     Opened,
     Closed(CloseReason),
+    Incompatible(u8),
     Finished(u8),
     Reset(u8),
 }
@@ -69,6 +70,7 @@ impl<const WINDOW: usize, const STREAMS: usize> Owner<WINDOW, STREAMS> {
                     self.received.clear();
                     Told::Opened
                 }
+                Event::Incompatible(version) => Told::Incompatible(version),
                 Event::Closed(reason) => Told::Closed(reason),
                 Event::Data { stream, bytes } => {
                     let count = bytes.len();
