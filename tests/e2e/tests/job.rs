@@ -8,28 +8,7 @@ use e2e::program::{built, processes_with};
 use e2e::{Lab, Output, Record};
 use nix::sys::signal::Signal;
 
-const BOARD_TYPE: &str = r#"
-name: pty-board
-power: with-connection
-line: {coding: text-safe}
-partitions: {master: 1, testboot: 2, testrootfs: 3}
-boot_loader:
-  kind: u-boot
-  banner: "U-Boot "
-  autoboot: "Hit any key to stop autoboot"
-  interrupt: " "
-  prompt: "=> "
-  errors: ["Unknown command"]
-  commands:
-    master: &boot
-      - setenv bootargs "{bootargs}"
-      - boot
-    test: *boot
-kernel_args:
-  master: --role master
-  test: --role test --run {run}
-deadlines: {boot_loader: 30s, command: 30s, kernel: 30s, beacon: 30s}
-"#;
+const BOARD_TYPE: &str = include_str!("../pty-board.yaml");
 
 /// A lab with such a board, on a good line, or on a bad one.
 fn lab(seed: Option<u64>) -> Lab {
