@@ -85,6 +85,7 @@ pub(crate) enum Report {
 pub(crate) enum Answer {
     Info(Box<Gathered>),
     Clock(response::Clock),
+    Line(LineErrors),
     Stat(response::Stat),
     Removed,
     Partition(String, u64, bool),
@@ -327,6 +328,7 @@ impl Board {
                 answered_us: clock::now().as_micros(),
                 wall_us: clock::wall_us(),
             })),
+            Call::Line => Ok(Answer::Line(moment.line)),
             Call::Stat(request) => files::stat(request.path).map(Answer::Stat),
             Call::Remove(request) => files::remove(request.path).map(|()| Answer::Removed),
             Call::Partition(request) => {
@@ -494,6 +496,10 @@ fn send(agent: &mut Agent, request: u32, answer: &Answer) {
     match answer {
         Answer::Info(gathered) => agent.answer(Method::INFO, request, &gathered.as_response()),
         Answer::Clock(clock) => agent.answer(Method::CLOCK, request, clock),
+        Answer::Line(LineErrors { overruns, errors }) => {
+            let (overruns, errors, stats) = (*overruns, *errors, *agent.stats());
+            agent.answer(Method::LINE, request, &response::Line { overruns, errors, stats });
+        }
         Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
         Answer::Removed => agent.answer(Method::REMOVE, request, &done),
         Answer::Partition(device, size, mounted) => {

@@ -146,6 +146,8 @@ pub enum Call<'a> {
     Info,
     /// Answered with a [`response::Clock`](crate::wire::response::Clock).
     Clock(request::Clock),
+    /// Answered with a [`response::Line`](crate::wire::response::Line).
+    Line,
     /// Answered with a [`response::Stat`](crate::wire::response::Stat).
     Stat(request::Path<'a>),
     /// Answered with a [`response::Done`](crate::wire::response::Done).

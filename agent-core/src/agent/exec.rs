@@ -93,6 +93,11 @@ impl Exec {
         }
     }
 
+    /// How its process ended, once it has, whatever its pipes still hold.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.child.exit()
+    }
+
     /// Signals that are due, and how it ended once it is over.
     pub(super) fn advance(
         &mut self,

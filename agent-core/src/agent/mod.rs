@@ -15,6 +15,7 @@ pub mod kmsg;
 mod exec;
 mod live;
 mod ops;
+mod outcomes;
 mod queue;
 mod runner;
 mod transfer;
@@ -29,10 +30,12 @@ use crate::link::{self, Beacon, CONTROL_CREDIT, Coding, LineConfig, Link, Priori
 use crate::time::Instant;
 use crate::wire::record::Record;
 use crate::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
+use core::ops::{Deref, DerefMut};
 use heapless::Vec;
 use kmsg::KernelRecord;
 use live::Live;
 use ops::{Operations, Piece};
+use outcomes::Outcomes;
 use queue::Queue;
 use runner::Runner;
 use serde::Serialize;
@@ -58,8 +61,27 @@ const OP_FAILURE_TEXT_MAX: usize = 96;
 /// Text of a call's failure, bytes: a path and what is wrong with it.
 const CALL_FAILURE_TEXT_MAX: usize = 512;
 
-/// The board's end of the link: 10 KiB of frames either way, streams for every operation, and 4 KiB to send in each.
-pub(crate) type AgentLink = Link<16, 20, 4096>;
+/// The board's end of the link (10 KiB of frames either way, streams for every operation, and 4 KiB to send in each),
+/// with what became of the requests on it: no answer is sent that is not noted there.
+#[derive(Debug)]
+pub(crate) struct AgentLink {
+    link: Link<16, 20, 4096>,
+    outcomes: Outcomes,
+}
+
+impl Deref for AgentLink {
+    type Target = Link<16, 20, 4096>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.link
+    }
+}
+
+impl DerefMut for AgentLink {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.link
+    }
+}
 
 /// What an agent is told about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +136,10 @@ impl Agent {
         };
         let beacon = Beacon { boot_id, nonce, role, coding };
         Self {
-            link: Link::board(now, LineConfig { coding, baud }, beacon),
+            link: AgentLink {
+                link: Link::board(now, LineConfig { coding, baud }, beacon),
+                outcomes: Outcomes::new(),
+            },
             inbox: Vec::new(),
             inbox_read: 0,
             piece: Piece::new(),
@@ -343,6 +368,7 @@ impl Agent {
         };
         self.inbox_read = length;
         let request = envelope.request;
+        self.link.outcomes.begin(envelope.method, request);
         let outcome = match envelope.method {
             Method::FOLLOW => codec::decode::<request::Follow>(envelope.body).map(|follow| {
                 let streams = [follow.stream];
@@ -366,6 +392,10 @@ impl Agent {
                 send(&mut self.link, Method::TEST_STATUS, request, &self.runner.status());
                 Ok(None)
             }
+            Method::OUTCOME => codec::decode::<request::Outcome>(envelope.body).map(|asked| {
+                self.tell_outcome(request, asked.request);
+                None
+            }),
             Method::REBOOT => codec::decode::<request::Reboot>(envelope.body).map(|reboot| {
                 send(&mut self.link, Method::REBOOT, request, &response::Done {});
                 self.ops.reboot_when_sent(now, reboot.how);
@@ -439,7 +469,20 @@ impl Agent {
         self.piece.drop_it();
         self.inbox.clear();
         self.inbox_read = 0;
-        self.ops.handle_closed(&mut self.queue);
+        self.ops.handle_closed(&mut self.link, &mut self.queue);
+        self.link.outcomes.stop();
+    }
+
+    /// Says what became of a request of an earlier session.
+    fn tell_outcome(&mut self, request: u32, of: u32) {
+        let mut buffer = [0; outcomes::BODY_MAX];
+        match self.link.outcomes.find(of, &mut buffer) {
+            Some(outcome) => send(&mut self.link, Method::OUTCOME, request, &outcome),
+            None => {
+                let failure = transfer::failure(FailureKind::BUSY, "it is under way");
+                send(&mut self.link, Method::FAILED, request, &failure);
+            }
+        }
     }
 
     fn handle_kernel(&mut self, now: Instant, record: &[u8]) {
@@ -505,16 +548,16 @@ fn shortened<'a>(failure: &Failure<'a>, max: usize) -> Failure<'a> {
     Failure { text: failure.text.get(..end).unwrap_or_default(), ..*failure }
 }
 
-/// Sends a message to the dispatcher. [`ANSWER_ROOM`] sees to it that there is room; without, it is dropped whole,
-/// for half a message would make all that follow unreadable.
+/// Sends a message to the dispatcher, and notes it where it will be asked for again. [`ANSWER_ROOM`] sees to it that
+/// there is room; without, it is dropped whole, for half a message would make all that follow unreadable.
 fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: &T) {
     let mut buffer = [0; ANSWER_MAX];
-    let bytes = match envelope::encode(method, request, body, &mut buffer) {
-        Ok(bytes) => bytes,
+    let (method, bytes) = match envelope::encode(method, request, body, &mut buffer) {
+        Ok(bytes) => (method, bytes),
         Err(_) => {
             let failure = transfer::failure(FailureKind::TOO_LARGE, "the answer");
             match envelope::encode(Method::FAILED, request, &failure, &mut buffer) {
-                Ok(bytes) => bytes,
+                Ok(bytes) => (Method::FAILED, bytes),
                 Err(_) => return,
             }
         }
@@ -522,4 +565,5 @@ fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: 
     if link.room(0) >= bytes.len() {
         link.write(0, bytes);
     }
+    link.outcomes.answer(method, request, bytes.get(envelope::HEADER_LEN..).unwrap_or_default());
 }

@@ -421,9 +421,15 @@ impl Operations {
         }
     }
 
-    /// The session is over: what the dispatcher started ends, the test goes on.
-    pub(super) fn handle_closed(&mut self, queue: &mut Queue) {
+    /// The session is over: what the dispatcher started ends, the test goes on. Of a command that has ended and whose
+    /// output was still on its way, the exit status is noted.
+    pub(super) fn handle_closed(&mut self, link: &mut AgentLink, queue: &mut Queue) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Slot::Exec { request, exec } = slot {
+                if let Some(exit) = exec.exit() {
+                    link.outcomes.note(Method::EXEC, *request, &exit);
+                }
+            }
             if matches!(slot, Slot::Exec { .. } | Slot::Transfer { .. }) {
                 *slot = Slot::Free;
                 queue.push(Queued::Close { op: Op(index as u8) });
@@ -593,6 +599,7 @@ fn call<'a>(envelope: &Envelope<'a>) -> Result<Option<Call<'a>>, Failure<'static
     Ok(Some(match envelope.method {
         Method::INFO => Call::Info,
         Method::CLOCK => Call::Clock(body(envelope)?),
+        Method::LINE => Call::Line,
         Method::STAT => Call::Stat(body(envelope)?),
         Method::REMOVE => Call::Remove(body(envelope)?),
         Method::PARTITION => Call::Partition(body(envelope)?),

@@ -447,12 +447,18 @@ impl Child {
 
     /// How it ended, once its pipes have ended too or have been waited for.
     pub(super) fn ended(&self, now: Instant) -> Option<Exit> {
-        let exit = self.exit?;
+        self.exit?;
         let are_pipes_open = self.is_stdout_open || self.is_stderr_open;
         if are_pipes_open && now < self.drain_until {
             return None;
         }
-        Some(if self.is_timed_out { Exit { end: Exit::TIMED_OUT, ..exit } } else { exit })
+        self.exit()
+    }
+
+    /// How it ended, whatever its pipes still hold.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        let end = |exit: Exit| if self.is_timed_out { Exit::TIMED_OUT } else { exit.end };
+        self.exit.map(|exit| Exit { end: end(exit), ..exit })
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

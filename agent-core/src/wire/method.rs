@@ -22,6 +22,16 @@ macro_rules! registry {
             $($(#[$doc])* pub const $constant: Self = Self($id);)*
         }
 
+        impl Method {
+            /// Whether asking twice does the same as asking once; no for a method that this version does not know.
+            pub const fn is_idempotent(self) -> bool {
+                match self.0 {
+                    $($id => registry!(@ $repeat),)*
+                    _ => false,
+                }
+            }
+        }
+
         /// Every method there is, in the order of their ids.
         pub const REGISTRY: &[Row] = &[
             $(Row { method: Method($id), name: $name, idempotent: registry!(@ $repeat) },)*
@@ -102,6 +112,7 @@ mod tests {
         }
         for (index, row) in REGISTRY.iter().enumerate() {
             assert!(REGISTRY[..index].iter().all(|earlier| earlier.name != row.name), "{row:?}");
+            assert_eq!(row.method.is_idempotent(), row.idempotent, "{row:?}");
         }
     }
 }

@@ -318,6 +318,13 @@ impl FakeBoard {
         self.is_unresponsive = is_unresponsive;
     }
 
+    /// Knob: the UART of the image that runs says that it has lost so many bytes.
+    pub fn set_overruns(&mut self, overruns: u32) {
+        if let State::Up(machine, _) = &mut self.state {
+            machine.overruns = overruns;
+        }
+    }
+
     /// Knob: it dies there, once.
     pub fn die_at(&mut self, at: DieAt, how: Death) {
         self.die = Some((at, how));

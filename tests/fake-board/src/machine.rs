@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     kernel_next: u64,
     kernel_read: u64,
     pub(crate) is_quiet: bool,
+    /// Bytes that its UART has lost, as far as a test says so.
+    pub(crate) overruns: u32,
     started_at: Instant,
 }
 
@@ -89,6 +91,7 @@ enum Report {
 enum Answer {
     Info,
     Clock(request::Clock),
+    Line,
     Stat(response::Stat),
     Done(Method),
     Partition(String, u64, bool),
@@ -116,6 +119,7 @@ impl Machine {
             kernel_next: 0,
             kernel_read: 0,
             is_quiet: true,
+            overruns: 0,
             started_at: now,
         };
         for line in kernel_lines {
@@ -255,7 +259,7 @@ impl Machine {
                     memory_kib: 524_288,
                     agent_resident_kib: 600,
                     uptime_us: now.since(self.started_at).as_micros(),
-                    line_overruns: 0,
+                    line_overruns: self.overruns,
                     line_errors: 0,
                 };
                 agent.answer(Method::INFO, request, &info);
@@ -266,6 +270,10 @@ impl Machine {
                 let host_us = clock.host_us;
                 let body = response::Clock { host_us, received_us: us, answered_us: us, wall_us };
                 agent.answer(Method::CLOCK, request, &body);
+            }
+            Answer::Line => {
+                let (overruns, stats) = (self.overruns, *agent.stats());
+                agent.answer(Method::LINE, request, &response::Line { overruns, errors: 0, stats });
             }
             Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
             Answer::Done(method) => agent.answer(*method, request, &response::Done {}),
@@ -439,6 +447,7 @@ impl Rest<'_> {
         match call {
             Call::Info => Ok(Answer::Info),
             Call::Clock(clock) => Ok(Answer::Clock(clock)),
+            Call::Line => Ok(Answer::Line),
             Call::Stat(request) => {
                 let at = disk.resolve(self.root, request.path)?;
                 Ok(Answer::Stat(disk.stat(&at)?))

@@ -826,3 +826,109 @@ fn a_board_dies_where_it_is_told_to() {
         assert_eq!(bench.board.phase(), Phase::Up(Role::Master));
     }
 }
+
+// ---- the line, and requests that outlive their session
+
+/// The line is cut until both ends have noticed, and there is a new session.
+fn lose_session(bench: &mut Bench) {
+    bench.cut(true);
+    bench.run_for(secs(10));
+    bench.cut(false);
+    bench.run_for(secs(5));
+    assert!(bench.host.is_open(), "no session");
+}
+
+/// State, method and exit status of the outcome of a request.
+fn outcome(bench: &mut Bench, of: u32) -> (u8, u16, Option<(u8, u8)>) {
+    let request = bench.ask(Method::OUTCOME, &request::Outcome { request: of });
+    bench.run_for(secs(1));
+    let outcome: response::Outcome<'_> = bench.answer(request, Method::OUTCOME);
+    let exit = codec::decode::<response::Exit>(outcome.body).ok();
+    let exit = exit.filter(|_| outcome.method == Method::EXEC.0);
+    (outcome.state, outcome.method, exit.map(|exit| (exit.end, exit.code)))
+}
+
+#[test]
+fn the_agent_tells_its_end_of_the_line() {
+    let mut bench = Bench::up(generic());
+    bench.board.set_overruns(3);
+    let request = bench.ask(Method::LINE, &request::Line {});
+    bench.run_for(secs(1));
+    let line: response::Line = bench.answer(request, Method::LINE);
+    assert_eq!((line.overruns, line.errors, line.stats.sessions), (3, 0, 1));
+    assert!(line.stats.frames_in > 0 && line.stats.bytes_out > 0, "{}", line.stats);
+}
+
+#[test]
+fn an_exit_whose_answer_was_lost_is_told_in_the_next_session() {
+    let mut bench = Bench::up(generic());
+    bench.board.script().command("slow", Program::new().then(Does::Wait(secs(1))).exit(5));
+    let request = bench.exec("slow", [0, 3, 0], 0);
+    bench.run_for(Duration::from_millis(500));
+    lose_session(&mut bench);
+    assert!(!bench.is_answered(request));
+    let exited = Some((response::Exit::EXITED, 5));
+    let answered = (response::Outcome::ANSWERED, Method::EXEC.0, exited);
+    assert_eq!(outcome(&mut bench, request), answered);
+    // As often as it is asked, and in any later session.
+    lose_session(&mut bench);
+    assert_eq!(outcome(&mut bench, request), answered);
+}
+
+#[test]
+fn an_exit_whose_output_was_lost_is_told_in_the_next_session() {
+    let mut bench = Bench::up(generic());
+    bench.board.script().command("flood", Program::new().out(pattern(20_000)).exit(4));
+    bench.stalled.insert(3);
+    let request = bench.exec("flood", [0, 3, 0], 0);
+    bench.run_for(secs(2));
+    assert!(!bench.is_answered(request));
+    lose_session(&mut bench);
+    let (state, _, exit) = outcome(&mut bench, request);
+    assert_eq!((state, exit), (response::Outcome::ANSWERED, Some((response::Exit::EXITED, 4))));
+}
+
+#[test]
+fn a_command_that_was_stopped_and_one_that_never_came_are_told_apart() {
+    let mut bench = Bench::up(generic());
+    let stopped = bench.exec("sleep 3600", [0, 3, 0], 0);
+    bench.run_for(secs(1));
+    bench.cut(true);
+    let unheard = bench.exec("true", [0, 0, 0], 0);
+    bench.run_for(secs(10));
+    bench.cut(false);
+    bench.run_for(secs(5));
+    assert_eq!(outcome(&mut bench, stopped), (response::Outcome::STOPPED, 0, None));
+    assert_eq!(outcome(&mut bench, unheard), (response::Outcome::UNKNOWN, 0, None));
+}
+
+#[test]
+fn failures_are_remembered_and_what_may_be_repeated_is_not() {
+    let mut bench = Bench::up(generic());
+    let failed = bench.ask(Method::SIGNAL, &request::Signal { request: 999, signal: 2 });
+    let repeated = bench.ask(Method::SYNC, &request::Sync {});
+    bench.run_for(secs(1));
+    lose_session(&mut bench);
+    let failed_as = Method::FAILED.0;
+    assert_eq!(outcome(&mut bench, failed), (response::Outcome::ANSWERED, failed_as, None));
+    assert_eq!(outcome(&mut bench, repeated), (response::Outcome::UNKNOWN, 0, None));
+}
+
+#[test]
+fn sixteen_requests_are_remembered_and_one_under_way_is_no_outcome() {
+    let mut bench = Bench::up(generic());
+    let running = bench.exec("sleep 3600", [0, 3, 0], 0);
+    let first = bench.exec("true", [0, 0, 0], 0);
+    bench.run_for(secs(1));
+    for _ in 0..15 {
+        bench.exec("true", [0, 0, 0], 0);
+        bench.run_for(Duration::from_millis(200));
+    }
+    let asked = bench.ask(Method::OUTCOME, &request::Outcome { request: running });
+    bench.run_for(secs(1));
+    assert_eq!(bench.failure_kind(asked), FailureKind::BUSY);
+    assert_eq!(outcome(&mut bench, first).0, response::Outcome::UNKNOWN);
+    assert_eq!(outcome(&mut bench, first + 1).0, response::Outcome::ANSWERED);
+    lose_session(&mut bench);
+    assert_eq!(outcome(&mut bench, running).0, response::Outcome::STOPPED);
+}
