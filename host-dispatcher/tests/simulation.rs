@@ -1,18 +1,22 @@
 //! Whole jobs in virtual time: the real scripts, board, link and agent, over a simulated line, with a board that is
 //! made up only where there would be hardware. A failure prints its seed as a command to paste.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use agent_core::time::{Duration, Instant};
+use agent_core::wire::response::{Exit, Info};
+use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
-use host_dispatcher::board::{Board, BoardAction, BoardSpec};
+use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot};
 use host_dispatcher::config::lab::Lab;
+use host_dispatcher::job::event::{Event, LogRecord};
 use host_dispatcher::job::spec::Job;
 use host_dispatcher::job::verdict::{ErrorClass, Verdict};
 use host_dispatcher::report::lines::Lines;
 use host_dispatcher::report::summary::Summary;
+use host_dispatcher::script::ask::both;
 use host_dispatcher::script::job::{self, JobRun};
 use host_dispatcher::script::observer::{Observer, Recorder};
 use host_dispatcher::script::{Bench, Script};
@@ -125,6 +129,110 @@ fn whatever_the_line_does_the_results_are_right() {
     }
 }
 
+#[test]
+fn an_exit_status_arrives_though_its_session_is_lost_and_the_command_runs_once() {
+    let mut world = World::new(7, Options::clean(BAUD));
+    let program = Program::new().then(Step::Wait(Duration::from_secs(2))).exit(5);
+    world.fake.script().command("once", program);
+    world.fake.start_trace();
+    let is_cut = world.is_cut.clone();
+    world.hands_on(async |bench| {
+        let asked = bench.start(Method::EXEC, &exec("once"), &[], LONG);
+        bench.sleep(Duration::from_secs(1)).await;
+        let answer = both(asked.answer(), cut(bench, &is_cut)).await.0.unwrap();
+        let exit: Exit = answer.read().unwrap();
+        assert_eq!((exit.end, exit.code, answer.is_late()), (Exit::EXITED, 5, true));
+        assert_eq!(bench.sessions(), 2);
+    });
+    assert_eq!(spawned(&mut world), 1);
+}
+
+#[test]
+fn a_command_that_the_agent_stopped_and_one_that_it_never_got_are_told_apart() {
+    let mut world = World::new(8, Options::clean(BAUD));
+    let program = Program::new().then(Step::Wait(Duration::from_secs(3600))).exit(0);
+    world.fake.script().command("long", program);
+    world.fake.start_trace();
+    let is_cut = world.is_cut.clone();
+    world.hands_on(async |bench| {
+        let stopped = bench.start(Method::EXEC, &exec("long"), &[], LONG);
+        bench.sleep(Duration::from_secs(1)).await;
+        is_cut.set(true);
+        let unheard = bench.start(Method::EXEC, &exec("unheard"), &[], LONG);
+        let answers = both(stopped.answer(), unheard.answer());
+        let ((stopped, unheard), ()) = both(answers, cut(bench, &is_cut)).await;
+        let (stopped, unheard) = (stopped.unwrap_err().message, unheard.unwrap_err().message);
+        assert!(stopped.contains("was stopped (exec)"), "{stopped}");
+        assert!(unheard.contains("nothing was done (exec)"), "{unheard}");
+    });
+    assert_eq!(spawned(&mut world), 1);
+}
+
+#[test]
+fn what_may_be_repeated_is_asked_again_in_the_next_session() {
+    let mut world = World::new(9, Options::clean(BAUD));
+    let is_cut = world.is_cut.clone();
+    world.hands_on(async |bench| {
+        is_cut.set(true);
+        let asked = bench.ask(Method::INFO, &request::Info {}, LONG);
+        let (answer, ()) = both(asked, cut(bench, &is_cut)).await;
+        assert_eq!(answer.unwrap().read::<Info<'_>>().unwrap().role, Info::MASTER);
+        // Not beyond its own deadline.
+        is_cut.set(true);
+        let (before, short) = (bench.now(), Duration::from_secs(9));
+        let fault = bench.ask(Method::INFO, &request::Info {}, short).await.unwrap_err();
+        assert!(fault.message.contains("the session with the agent ended"), "{fault}");
+        assert!(bench.now().since(before) < short + Duration::from_secs(1));
+        is_cut.set(false);
+    });
+}
+
+#[test]
+fn after_a_restart_of_the_board_nothing_is_asked_again() {
+    let mut world = World::new(10, Options::clean(BAUD));
+    let dies = Program::new().then(Step::Wait(Duration::from_secs(1))).then(Step::Reset);
+    world.fake.script().command("dies", dies);
+    world.fake.start_trace();
+    world.hands_on(async |bench| {
+        let asked = bench.start(Method::EXEC, &exec("dies"), &[], LONG);
+        let fault = asked.answer().await.unwrap_err();
+        assert!(fault.message.contains("ended before it answered"), "{fault}");
+        assert_eq!(bench.sessions(), 1, "nobody waited for another boot");
+    });
+    assert_eq!(spawned(&mut world), 1);
+}
+
+/// A request's deadline that is no part of the test.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Longer than a session lives in silence.
+async fn cut(bench: &Bench, is_cut: &Cell<bool>) {
+    is_cut.set(true);
+    bench.sleep(Duration::from_secs(10)).await;
+    is_cut.set(false);
+}
+
+fn exec(name: &str) -> request::Exec<'static> {
+    let argv = format!("{name}\0").into_bytes().leak();
+    request::Exec { argv, env: b"", cwd: "", stdin: 0, stdout: 0, stderr: 0, timeout_ms: 0 }
+}
+
+fn spawned(world: &mut World) -> usize {
+    let trace = world.fake.take_trace();
+    trace.iter().filter(|effect| effect.starts_with("Spawn")).count()
+}
+
+/// Nobody is told anything.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn board_event(&mut self, _wall: Timestamp, _event: &BoardEvent) {}
+
+    fn event(&mut self, _wall: Timestamp, _event: Event) {}
+
+    fn log(&mut self, _record: &LogRecord) {}
+}
+
 /// A board, its line and a lab host.
 struct World {
     seed: u64,
@@ -137,6 +245,8 @@ struct World {
     /// What the line does once there is a session: a boot loader has no check values.
     faults: Options,
     are_faults_on: bool,
+    /// Nothing comes through, either way.
+    is_cut: Rc<Cell<bool>>,
 }
 
 /// What a run left.
@@ -156,7 +266,19 @@ impl World {
             up: Line::new(Options::clean(BAUD), rng.fork()),
             faults,
             are_faults_on: false,
+            is_cut: Rc::default(),
         }
+    }
+
+    /// Runs a script in a session with the master agent.
+    fn hands_on(&mut self, script: impl AsyncFn(&Bench)) {
+        let spec = BoardSpec::from_lab(&Lab::embedded().boards.remove(0)).unwrap();
+        let board = Board::new(spec, self.seed);
+        let bench = Bench::new(board, Box::new(Nobody), self.now, wall(self.now));
+        self.drive(&bench, async {
+            bench.reach(Goal::Up(Slot::Master)).await.unwrap();
+            script(&bench).await;
+        });
     }
 
     fn run(&mut self, text: &str) -> Ran {
@@ -264,14 +386,15 @@ impl World {
             // Nobody writes text towards a board.
             self.down.set_options(now, Options { text: Options::clean(BAUD).text, ..options });
         }
+        let is_cut = self.is_cut.get();
         let down = self.down.receive(now);
-        if !down.is_empty() {
+        if !down.is_empty() && !is_cut {
             self.fake.handle_line(self.now, &down);
         }
         self.fake.handle_timeout(self.now);
         let up = self.up.receive(now);
         bench.board(|board, now| {
-            if !up.is_empty() {
+            if !up.is_empty() && !is_cut {
                 board.handle_bytes(now, &up);
             }
             board.handle_timeout(now);

@@ -82,10 +82,12 @@ enum Use {
 }
 
 impl Client {
-    /// No requests.
-    pub fn new() -> Self {
+    /// No requests. Their ids begin at a number that `seed` gives and go on over sessions, so that an agent that is
+    /// asked in a later one knows which was meant.
+    pub fn new(seed: u64) -> Self {
         Self {
-            last_id: 0,
+            // The upper half of Fibonacci hashing: seeds that are close give ids that are not.
+            last_id: (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32,
             waiting: VecDeque::new(),
             open: Vec::new(),
             streams: [Stream { use_: Use::Free, freed: 0, rests_until: Instant::ZERO }; STREAMS],
@@ -356,12 +358,6 @@ impl Client {
             stream.use_ = Use::Free;
             stream.freed = *uses;
         }
-    }
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -20,10 +20,34 @@ pub(super) struct Boot {
     pub(super) is_ending: bool,
     /// An agent of this boot has had a session.
     pub(super) had_session: bool,
+    /// The agent's start that the last beacon told of.
+    beacon: Option<AgentStart>,
+    /// ... and that the last session was opened with.
+    agent: Option<AgentStart>,
     /// The session is open as far as the owner was told.
     is_told_open: bool,
     /// The power operation under way has come to its last step, after which the board may speak.
     pub(super) is_on: bool,
+}
+
+/// One start of an agent: what it remembers of requests is of this start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentStart {
+    /// The kernel's boot id.
+    pub boot_id: [u8; 16],
+    /// The agent's random number.
+    pub nonce: u32,
+}
+
+/// Whether an agent that had a session has one again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comeback {
+    /// It has.
+    Back,
+    /// It may: for all that is known its boot runs on.
+    Awaited,
+    /// It is gone: the board was restarted, switched off or given up, or another agent runs.
+    Gone,
 }
 
 /// An event of the link, owned, so that the link is free again.
@@ -41,6 +65,25 @@ impl Board {
     /// Whether what the board says is that of a boot which a power operation is about to end.
     pub(super) fn is_deaf(&self) -> bool {
         self.power.is_some() && !self.boot.is_on
+    }
+
+    /// The agent of the last session; `None` before the first.
+    pub fn agent_start(&self) -> Option<AgentStart> {
+        self.boot.agent
+    }
+
+    /// Whether that agent has a session again, or may have one.
+    pub fn comeback(&self, agent: AgentStart) -> Comeback {
+        let is_wanted = matches!(self.goal, Some(Goal::Up(_) | Goal::AnyUp));
+        let is_running =
+            self.boot.id == Some(agent.boot_id) && !self.boot.is_ending && self.panic.is_none();
+        match self.phase {
+            Phase::Up(_) if self.boot.agent == Some(agent) => Comeback::Back,
+            Phase::Booting(_) | Phase::Unknown if is_wanted && is_running && !self.is_deaf() => {
+                Comeback::Awaited
+            }
+            _ => Comeback::Gone,
+        }
     }
 
     /// Hands the text that came to the console, the boot loader's driver and the owner.
@@ -254,6 +297,7 @@ impl Board {
             return;
         }
         self.boot.is_ending = false;
+        self.boot.beacon = Some(AgentStart { boot_id: beacon.boot_id, nonce: beacon.nonce });
         self.learn_boot(now, beacon.boot_id);
         let slot = slot_of(beacon.role);
         match self.phase {
@@ -273,6 +317,7 @@ impl Board {
         self.learn_boot(now, peer.boot_id);
         let slot = slot_of(peer.role);
         (self.boot.had_session, self.boot.is_told_open) = (true, true);
+        self.boot.agent = self.boot.beacon.filter(|beacon| beacon.boot_id == peer.boot_id);
         self.enter(now, Phase::Up(slot), "the agent opened a session");
         self.events.push(BoardEvent::SessionOpened { slot, peer });
     }

@@ -33,6 +33,7 @@ pub use client::{Direction, RequestId};
 pub use console::ConsoleSource;
 pub use engine::Breakage;
 pub use event::{BoardAction, BoardEvent, Dropped, PowerState};
+pub use evidence::{AgentStart, Comeback};
 pub use phase::{Action, Cause, Goal, Phase, Slot};
 pub use power::PowerOperation;
 pub use spec::BoardSpec;
@@ -79,7 +80,7 @@ pub struct Board {
 
 impl Board {
     /// A board of which nothing is known, without a goal: nothing is done before [`Self::set_goal`]. `seed` makes
-    /// the link's nonces and should differ every time.
+    /// the link's nonces and the first request's id, and should differ every time.
     pub fn new(spec: BoardSpec, seed: u64) -> Self {
         let is_off = spec.power.kind == spec::PowerKind::WithConnection;
         let mut link = Box::new(HostLink::host(spec.line, (seed ^ seed >> 32) as u32));
@@ -97,7 +98,7 @@ impl Board {
             console: Console::new(&spec),
             driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
             link,
-            client: Client::new(),
+            client: Client::new(seed),
             actions: VecDeque::new(),
             events: Events::default(),
             text: Vec::new(),

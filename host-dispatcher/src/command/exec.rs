@@ -109,6 +109,11 @@ impl Exec<'_> {
             Either::First(answer) => answer?,
             Either::Second(_) => return Err(Fault::infrastructure("the command was given up")),
         };
+        if answer.is_late() && (stdout.was_cut() || stderr.was_cut()) {
+            bench.warn(
+                "the session with the agent was lost while the command ran: the end of its output is missing",
+            );
+        }
         answer.read()
     }
 

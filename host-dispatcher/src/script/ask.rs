@@ -1,24 +1,37 @@
 //! Asking an agent: a request and its answer, and the streams that go with it.
+//!
+//! A request may outlive its session. What may be repeated ([`Method::is_idempotent`]) and has no streams is asked again
+//! when the same start of the agent has a new session; of what may not, that agent is asked what became of it. All of it
+//! within the request's own deadline, and only while that agent may come back: never after a restart of the board.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::task::Poll;
 
 use agent_core::link::Priority;
-use agent_core::time::Duration;
-use agent_core::wire::{FailureKind, Method, codec};
+use agent_core::time::{Duration, Instant};
+use agent_core::wire::response::Outcome;
+use agent_core::wire::{Failure, FailureKind, Method, codec, request};
 use serde::{Deserialize, Serialize};
 
 use super::{Bench, Fault, Incoming, Reply};
 use crate::board::client::{Direction, RequestId};
+use crate::board::{AgentStart, Comeback};
 use crate::job::verdict::ErrorClass;
 
 /// An answer's body.
 #[derive(Clone, Debug)]
 pub struct Answer {
     body: Vec<u8>,
+    is_late: bool,
 }
 
 impl Answer {
+    /// Whether it was heard of only in a session after the request's own: the request's streams have ended before it.
+    pub fn is_late(&self) -> bool {
+        self.is_late
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -35,6 +48,9 @@ pub struct Asked {
     bench: Bench,
     id: RequestId,
     method: Method,
+    /// The agent that was asked.
+    agent: Option<AgentStart>,
+    deadline: Instant,
 }
 
 /// A stream of a request; given back when it is dropped.
@@ -46,7 +62,7 @@ pub struct Stream {
 }
 
 impl Bench {
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer; in the agent's next session again if the method allows it.
     ///
     /// # Errors
     /// The agent's failure, the end of the session, or the deadline.
@@ -56,7 +72,20 @@ impl Bench {
         body: &T,
         deadline: Duration,
     ) -> Result<Answer, Fault> {
-        self.start(method, body, &[], deadline).answer().await
+        let mut asked = self.start(method, body, &[], deadline);
+        for _ in 0..REPEATS_MAX {
+            let reply = asked.reply().await;
+            if !matches!(reply, Reply::Lost)
+                || !method.is_idempotent()
+                || !asked.is_agent_back().await
+            {
+                return asked.outcome(reply).await;
+            }
+            let left = asked.deadline.since(self.now());
+            asked = self.start(method, body, &[], left);
+        }
+        let reply = asked.reply().await;
+        asked.outcome(reply).await
     }
 
     /// Asks; the answer is waited for later.
@@ -68,9 +97,11 @@ impl Bench {
         deadline: Duration,
     ) -> Asked {
         let streams: Vec<u8> = streams.iter().map(|stream| stream.id).collect();
-        let id = self.board(|board, now| board.request(now, method, body, &streams, deadline));
+        let (id, agent) = self.board(|board, now| {
+            (board.request(now, method, body, &streams, deadline), board.agent_start())
+        });
         self.inner.wanted.borrow_mut().insert(id);
-        Asked { bench: self.clone(), id, method }
+        Asked { bench: self.clone(), id, method, agent, deadline: self.now() + deadline }
     }
 
     /// A stream for a request, as soon as one is free.
@@ -98,39 +129,80 @@ impl Asked {
         self.id
     }
 
-    /// Waits for the answer.
+    /// Waits for the answer; for that of a request which must not be repeated also in the agent's next session.
     ///
     /// # Errors
     /// As for [`Bench::ask`].
     pub async fn answer(&self) -> Result<Answer, Fault> {
-        let reply = self.bench.until(|| self.poll_reply()).await;
-        self.outcome(reply)
+        let reply = self.reply().await;
+        self.outcome(reply).await
     }
 
-    /// The answer, if it has come.
-    ///
-    /// # Errors
-    /// As for [`Bench::ask`].
-    pub fn try_answer(&self) -> Option<Result<Answer, Fault>> {
-        self.poll_reply().map(|reply| self.outcome(reply))
+    async fn reply(&self) -> Reply {
+        self.bench.until(|| self.bench.inner.replies.borrow_mut().remove(&self.id)).await
     }
 
-    fn poll_reply(&self) -> Option<Reply> {
-        self.bench.inner.replies.borrow_mut().remove(&self.id)
-    }
-
-    fn outcome(&self, reply: Reply) -> Result<Answer, Fault> {
+    async fn outcome(&self, reply: Reply) -> Result<Answer, Fault> {
         let name = self.method.row().map_or("request", |row| row.name);
         match reply {
-            Reply::Answer(body) => Ok(Answer { body }),
+            Reply::Answer(body) => Ok(Answer { body, is_late: false }),
             Reply::Failed { kind, os_error, text } => Err(failed(kind, os_error, &text)),
-            Reply::Lost => Err(Fault::infrastructure(format!(
-                "the session with the agent ended before it answered ({name})"
-            ))),
+            Reply::Lost => {
+                let lost = || {
+                    Fault::infrastructure(format!(
+                        "the session with the agent ended before it answered ({name})"
+                    ))
+                };
+                if self.method.is_idempotent() || !self.is_agent_back().await {
+                    return Err(lost());
+                }
+                self.ask_outcome().await.unwrap_or_else(|| Err(lost()))
+            }
             Reply::Expired => Err(Fault {
                 class: ErrorClass::Timeout,
                 message: format!("the agent did not answer in time ({name})"),
             }),
+        }
+    }
+
+    /// Waits until the agent that was asked has a session again; `false` when it will have none, or not in time.
+    async fn is_agent_back(&self) -> bool {
+        let Some(agent) = self.agent else { return false };
+        let comeback =
+            self.bench.until(|| match self.bench.board(|board, _| board.comeback(agent)) {
+                Comeback::Back => Some(true),
+                Comeback::Awaited => None,
+                Comeback::Gone => Some(false),
+            });
+        let left = self.deadline.since(self.bench.now());
+        self.bench.within(left, comeback).await.unwrap_or(false)
+    }
+
+    /// Asks the agent what became of the request; `None` when it cannot say.
+    async fn ask_outcome(&self) -> Option<Result<Answer, Fault>> {
+        let name = self.method.row().map_or("request", |row| row.name);
+        let body = request::Outcome { request: self.id.0 };
+        let left = self.deadline.since(self.bench.now());
+        // Not by itself: a future that holds itself would have no size.
+        let asked: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(self.bench.ask(Method::OUTCOME, &body, left.min(OUTCOME_DEADLINE)));
+        let answer = asked.await.ok()?;
+        let outcome: Outcome<'_> = answer.read().ok()?;
+        match (outcome.state, Method(outcome.method)) {
+            (Outcome::ANSWERED, Method::FAILED) => {
+                let Failure { kind, os_error, text } = codec::decode(outcome.body).ok()?;
+                Some(Err(failed(kind, os_error, text)))
+            }
+            (Outcome::ANSWERED, method) if method == self.method => {
+                Some(Ok(Answer { body: outcome.body.to_vec(), is_late: true }))
+            }
+            (Outcome::STOPPED, _) => Some(Err(Fault::infrastructure(format!(
+                "the session with the agent was lost, and what it was doing was stopped ({name})"
+            )))),
+            (Outcome::UNKNOWN, _) => Some(Err(Fault::infrastructure(format!(
+                "the session with the agent was lost before the request reached it: nothing was done ({name})"
+            )))),
+            _ => None,
         }
     }
 }
@@ -193,6 +265,11 @@ impl Stream {
             .await;
     }
 
+    /// Whether its session ended before it did: some of what the agent sent is missing.
+    pub fn was_cut(&self) -> bool {
+        self.bench.inner.incoming.borrow().get(&self.id).is_none_or(|stream| !stream.is_finished)
+    }
+
     /// Nothing more will come: its request has failed.
     pub fn end(&self) {
         if let Some(incoming) = self.bench.inner.incoming.borrow_mut().get_mut(&self.id) {
@@ -237,6 +314,12 @@ pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Outp
     })
     .await
 }
+
+/// An agent that has a session again is asked the same so often.
+const REPEATS_MAX: u32 = 2;
+
+/// What became of a request an agent says at once.
+const OUTCOME_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A failure of the agent as a fault: what does not fit is the job's, the rest the lab's.
 fn failed(kind: FailureKind, os_error: i32, text: &str) -> Fault {
