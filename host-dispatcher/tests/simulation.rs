@@ -49,6 +49,26 @@ fn a_job_passes_and_its_record_is_whole() {
     assert!(run.text("timeline.ndjson").contains("\"source\":\"stderr\""));
     assert!(run.text("console.raw").contains("Hit any key"));
     assert_eq!(run.summary.tally.pass, 3);
+    assert_eq!(run.summary.warnings, [""; 0]);
+    let record: serde_json::Value = serde_json::from_str(&run.text("run.json")).unwrap();
+    let link = &record["link"];
+    let roles = [&link["agents"][0]["role"], &link["agents"][1]["role"]];
+    assert_eq!((&link["verdict"], roles), (&"good".into(), [&"master".into(), &"test".into()]));
+    assert!(link["frames_in"].as_u64() > link["agents"][0]["frames_out"].as_u64(), "{link:#}");
+}
+
+#[test]
+fn a_noisy_line_is_a_warning_and_on_record() {
+    let mut world = World::new(11, Options::noisy(BAUD, 1000));
+    let text: String = (0..600).map(|line| format!("line {line} of the output\n")).collect();
+    world.fake.script().suite("first", Program::new().out(&text).exit(0));
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary);
+    let warnings = &run.summary.warnings;
+    assert!(warnings.iter().any(|text| text.starts_with("the line: noisy")), "{warnings:?}");
+    let record: serde_json::Value = serde_json::from_str(&run.text("run.json")).unwrap();
+    assert_eq!(record["link"]["verdict"], "noisy", "{:#}", record["link"]);
+    assert!(record["link"]["damaged_frames"].as_u64() > Some(2), "{:#}", record["link"]);
 }
 
 #[test]
@@ -302,7 +322,7 @@ impl World {
         };
         self.drive(&bench, job::run(&bench, &job_run));
         let mut recorder = recorder.borrow_mut();
-        recorder.finish(wall(self.now), 0.0, &bench.line_statistics()).unwrap();
+        recorder.finish(wall(self.now), 0.0, bench.line_report().to_json()).unwrap();
         let mut summary = Summary::default();
         recorder.with_run_dir(&mut |dir| summary = dir.summary().clone());
         Ran { summary, folder }

@@ -93,10 +93,15 @@ impl Board {
             }
         }
         self.read_client(now);
+        self.link.set_answering(self.is_answering());
+    }
+
+    /// Whether beacons are answered.
+    pub(super) fn is_answering(&self) -> bool {
         let is_wanted = !matches!(self.goal, None | Some(Goal::Off));
         let is_known = !self.boot.is_ending && !self.is_deaf() && self.panic.is_none();
         let is_broken = matches!(self.phase, Phase::Broken(_) | Phase::Off);
-        self.link.set_answering(is_wanted && is_known && !is_broken);
+        is_wanted && is_known && !is_broken
     }
 
     fn carry_out(&mut self, now: Instant, action: Action, goal: Goal) {
@@ -186,7 +191,12 @@ impl Board {
 
     /// A step failed: the board is started again if that can be done, else it is broken. Not while a power operation
     /// is under way.
-    pub(super) fn fail(&mut self, now: Instant, cause: Cause, text: String) {
+    pub(super) fn fail(&mut self, now: Instant, cause: Cause, mut text: String) {
+        if is_of_line(cause)
+            && let Some(suspicion) = self.sense.suspicion(now, self.link.stats())
+        {
+            text = format!("{text}; {suspicion}");
+        }
         let can_switch = self.spec.power.kind != PowerKind::None;
         let has_tries = self.journey.tries < self.spec.tries && !self.journey.is_reached;
         let Some(goal) = self.goal.filter(|_| can_switch && has_tries && cause != Cause::Panic)
@@ -308,6 +318,19 @@ impl Board {
         };
         self.fail(now, cause, text);
     }
+}
+
+/// Whether something may have gone wrong because nobody can read the line.
+fn is_of_line(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::NoPower
+            | Cause::Silent
+            | Cause::BootLoader
+            | Cause::NoKernel
+            | Cause::NoAgent
+            | Cause::AgentLost
+    )
 }
 
 /// From asking an agent for a restart to its answer: it syncs its file systems first.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::client::RequestId;
 use super::console::ConsoleSource;
+use super::line_sense::Suspicion;
 use super::phase::{Cause, Phase, Slot};
 use super::power::PowerOperation;
 use agent_core::link::{CloseReason, Peer};
@@ -107,6 +108,11 @@ pub enum BoardEvent {
     Panic {
         /// The line that says so.
         text: String,
+    },
+    /// The bytes that come look as if something were wrong with the line.
+    Suspicion {
+        /// What.
+        found: Suspicion,
     },
     /// The board was restarted, and nobody here had asked for it.
     Rebooted {

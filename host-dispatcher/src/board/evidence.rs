@@ -94,6 +94,9 @@ impl Board {
         {
             run.handle_text(now);
         }
+        if !self.link.is_open() && !self.is_deaf() {
+            self.sense.handle_text(&text);
+        }
         let mut start = 0;
         for (index, byte) in text.iter().enumerate() {
             let Some(note) = self.console.push(*byte) else { continue };
@@ -240,6 +243,7 @@ impl Board {
             self.boot.ended_id = Some(id);
         }
         self.boot.had_session = false;
+        self.sense.begin_anew(self.link.stats(), false);
     }
 
     /// There is no session any more: whoever waits for its answers is told.
@@ -297,6 +301,9 @@ impl Board {
             return;
         }
         self.boot.is_ending = false;
+        if self.is_answering() {
+            self.sense.handle_beacon(now);
+        }
         self.boot.beacon = Some(AgentStart { boot_id: beacon.boot_id, nonce: beacon.nonce });
         self.learn_boot(now, beacon.boot_id);
         let slot = slot_of(beacon.role);
@@ -315,6 +322,7 @@ impl Board {
             return self.link.mute(now);
         }
         self.learn_boot(now, peer.boot_id);
+        self.sense.begin_anew(self.link.stats(), true);
         let slot = slot_of(peer.role);
         (self.boot.had_session, self.boot.is_told_open) = (true, true);
         self.boot.agent = self.boot.beacon.filter(|beacon| beacon.boot_id == peer.boot_id);
@@ -352,6 +360,14 @@ impl Board {
             }
         }
         self.boot.id = Some(id);
+    }
+
+    /// Says once what the bytes of a line without a session look like.
+    pub(super) fn tell_suspicion(&mut self, now: Instant) {
+        let is_awaited = self.goal.is_some() && !self.link.is_open() && !self.is_deaf();
+        if is_awaited && let Some(found) = self.sense.poll(now, self.link.stats()) {
+            self.events.push(BoardEvent::Suspicion { found });
+        }
     }
 
     /// Takes what became of requests.

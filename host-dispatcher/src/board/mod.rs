@@ -12,6 +12,7 @@
 //!
 //! * [`phase`], [`power`]: tables · `engine`, `switching`: carry their steps out, count tries · `evidence`: what the
 //!   line shows
+//! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
 //! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
 pub mod boot_loader;
@@ -21,6 +22,8 @@ mod engine;
 pub mod event;
 mod evidence;
 pub mod expect;
+pub mod line_quality;
+mod line_sense;
 pub mod phase;
 pub mod power;
 pub mod spec;
@@ -34,6 +37,7 @@ pub use console::ConsoleSource;
 pub use engine::Breakage;
 pub use event::{BoardAction, BoardEvent, Dropped, PowerState};
 pub use evidence::{AgentStart, Comeback};
+pub use line_sense::Suspicion;
 pub use phase::{Action, Cause, Goal, Phase, Slot};
 pub use power::PowerOperation;
 pub use spec::BoardSpec;
@@ -50,6 +54,7 @@ use client::Client;
 use console::Console;
 use engine::Journey;
 use event::Events;
+use line_sense::LineSense;
 use power::PowerRun;
 use switching::Connection;
 
@@ -70,6 +75,7 @@ pub struct Board {
     panic: Option<(Instant, Option<String>)>,
     boot: evidence::Boot,
     console: Console,
+    sense: LineSense,
     driver: Option<Driver>,
     link: Box<HostLink>,
     client: Client,
@@ -96,6 +102,7 @@ impl Board {
             panic: None,
             boot: evidence::Boot::default(),
             console: Console::new(&spec),
+            sense: LineSense::default(),
             driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
             link,
             client: Client::new(seed),
@@ -123,12 +130,14 @@ impl Board {
 
     /// Bytes came from the line.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        self.sense.handle_bytes(bytes);
         for piece in bytes.chunks(PIECE_BYTES) {
             let text = &mut self.text;
             self.link.handle_input(now, piece, &mut |bytes| text.extend_from_slice(bytes));
             self.read_text(now);
             self.read_link(now);
         }
+        self.tell_suspicion(now);
         self.steer(now);
     }
 

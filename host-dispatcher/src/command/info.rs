@@ -7,9 +7,11 @@ use agent_core::wire::{Method, request};
 use serde::Serialize;
 
 use super::hands_on::{fail, with_agent};
+use crate::board::line_quality::{End, counted};
 use crate::cli::Global;
 use crate::report::text::printable;
 use crate::script::files::SHORT_DEADLINE;
+use crate::script::line::LineReport;
 
 /// A board, as its agent describes it; `board.json` of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -75,8 +77,8 @@ pub fn info(global: &Global, board: &str) -> u8 {
     let described = with_agent(global, board, async |bench, lab| {
         let answer = bench.ask(Method::INFO, &request::Info {}, SHORT_DEADLINE).await?;
         let info: Info<'_> = answer.read()?;
-        let line = bench.line_statistics();
-        Ok((describe(board, &lab.board_type.name, &info), line))
+        bench.note_line().await;
+        Ok((describe(board, &lab.board_type.name, &info), bench.line_report()))
     });
     let (description, line) = match described {
         Ok(described) => described,
@@ -85,7 +87,7 @@ pub fn info(global: &Global, board: &str) -> u8 {
     let mut out = std::io::stdout();
     let written = if global.json {
         let mut value = serde_json::json!(description);
-        value["line"] = line;
+        value["line"] = line.to_json().clone();
         writeln!(out, "{value}")
     } else {
         write_table(&mut out, &description, &line)
@@ -96,12 +98,8 @@ pub fn info(global: &Global, board: &str) -> u8 {
 fn write_table(
     out: &mut impl Write,
     description: &Description,
-    line: &serde_json::Value,
+    line: &LineReport,
 ) -> std::io::Result<()> {
-    let counters = line.as_object().map_or(String::new(), |counters| {
-        let words = counters.iter().filter(|(_, value)| value.as_u64() != Some(0));
-        words.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
-    });
     let rows = [
         ("board", format!("{} ({})", description.board, description.board_type)),
         ("model", description.model.clone()),
@@ -118,17 +116,47 @@ fn write_table(
                 description.role, description.agent_version, description.agent_resident_kib
             ),
         ),
-        (
-            "UART",
-            format!("{} overruns, {} errors", description.line_overruns, description.line_errors),
-        ),
-        ("line", counters),
     ];
-    for (name, value) in rows {
+    let line = line_rows(line, description);
+    for (name, value) in rows.into_iter().chain(line) {
         let value = if value.is_empty() { "-".to_owned() } else { printable(&value) };
         writeln!(out, "{name:<11} {value}")?;
     }
     Ok(())
+}
+
+/// The line: the verdict, and what each end has counted.
+fn line_rows(line: &LineReport, description: &Description) -> [(&'static str, String); 4] {
+    let round_trip = line.round_trip.map_or_else(String::new, |round_trip| {
+        format!(" (round trip {:.1} ms)", round_trip.as_micros() as f64 / 1e3)
+    });
+    let board = line.board.unwrap_or_default();
+    let to_board = match line.board {
+        Some(board) => way(&board, line.host.resent),
+        None => format!(
+            "{} sent, {} again; the agent does not tell what arrived",
+            counted(line.host.frames_out, "frame"),
+            line.host.resent
+        ),
+    };
+    let uart = format!(
+        "board: {}, {} of framing or parity; host: {}",
+        counted(u64::from(description.line_overruns), "overrun"),
+        counted(u64::from(description.line_errors), "error"),
+        counted(line.host.overruns, "overrun"),
+    );
+    [
+        ("line", format!("{}{round_trip}", line.verdict)),
+        ("  to board", to_board),
+        ("  to host", way(&line.host, board.resent)),
+        ("  UARTs", uart),
+    ]
+}
+
+/// What arrived at an end, and how often its peer had to send again.
+fn way(end: &End, resent: u64) -> String {
+    let damaged = if end.damaged == 0 { "none".to_owned() } else { end.damaged.to_string() };
+    format!("{} arrived, {damaged} damaged, {resent} sent again", counted(end.arrived(), "frame"))
 }
 
 /// Words that each end with a NUL.

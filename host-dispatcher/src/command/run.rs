@@ -59,7 +59,7 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
     };
     let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {
         job::run(bench, &job_run).await;
-        bench.line_statistics()
+        bench.line_report().to_json().clone()
     });
     let mut recorder = recorder.borrow_mut();
     let wall = clock::wall();

@@ -14,6 +14,7 @@ use mio::{Interest, Registry, Token};
 use super::process::Child;
 use super::serial::SerialPort;
 use super::sys;
+use crate::board::line_quality::UartErrors;
 use crate::config::connection::Connection;
 use crate::config::template::{NoValue, Values};
 
@@ -172,6 +173,14 @@ impl Line {
             Self::Tcp(stream) => stream.deregister(registry),
             Self::Serial(port) => SourceFd(&port.file().as_raw_fd()).deregister(registry),
         };
+    }
+
+    /// What this host's UART has lost or misread since the line was opened, where there is one.
+    pub(super) fn uart_errors(&self) -> Option<UartErrors> {
+        match self {
+            Self::Serial(port) => Some(port.errors()),
+            Self::Unix(_) | Self::Tcp(_) => None,
+        }
     }
 
     /// Bytes to write now so that no more than about two frames wait in the kernel, where it shows them: what waits

@@ -92,6 +92,9 @@ pub fn drive<T>(
         if now >= tick_at {
             tick_at = now + TICK;
             bench.observer(|observer| observer.tick());
+            if let Some(errors) = reactor.uart_errors(BOARD) {
+                bench.set_uart(errors);
+            }
         }
     }
 }

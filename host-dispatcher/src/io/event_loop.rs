@@ -19,6 +19,7 @@ use super::process::Child;
 use super::signals::Signals;
 use super::terminal::{Input, InputRead};
 use super::waker::{WorkerWaker, Workers};
+use crate::board::line_quality::UartErrors;
 
 /// The loop and everything that it waits for.
 pub struct Reactor {
@@ -132,6 +133,12 @@ impl Reactor {
     /// Whether the line can be used.
     pub fn is_connected(&self, board: usize) -> bool {
         self.ports.get(&board).is_some_and(Port::is_open)
+    }
+
+    /// What this host's UART at a board's line has lost or misread since it was opened; `None` where the line is no
+    /// serial device, or not open.
+    pub fn uart_errors(&self, board: usize) -> Option<UartErrors> {
+        self.ports.get(&board).and_then(Port::uart_errors)
     }
 
     /// Whether a board has neither a line nor a process that is still to end.

@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use super::connection::{self, Endpoint, Line, Opened};
 use super::event::BoardEvent;
 use super::process::Child;
+use crate::board::line_quality::UartErrors;
 
 /// One board's line.
 #[derive(Debug)]
@@ -105,6 +106,14 @@ impl Port {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
+    }
+
+    /// What this host's UART has lost or misread, where there is one.
+    pub(super) fn uart_errors(&self) -> Option<UartErrors> {
+        match &self.state {
+            State::Open { line, .. } => line.uart_errors(),
+            _ => None,
+        }
     }
 
     /// No line, and no process of one.

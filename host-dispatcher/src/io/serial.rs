@@ -13,11 +13,14 @@ use nix::libc::{self, speed_t, termios2};
 
 use super::lock::{self, UucpLock};
 use super::sys;
+use crate::board::line_quality::UartErrors;
 
 /// An open line. Reads and writes do not block.
 #[derive(Debug)]
 pub(super) struct SerialPort {
     file: File,
+    /// What its driver had counted when it was opened.
+    counted: UartErrors,
     /// Dropped after the device is closed.
     _lock: Option<UucpLock>,
 }
@@ -59,7 +62,8 @@ impl SerialPort {
         })?;
         // Neither keeps root out, nor is it there with every driver: flock is the lock.
         let _ = sys::set_exclusive(&file, true);
-        let port = Self { file, _lock: lock_path.and_then(UucpLock::take) };
+        let counted = sys::uart_errors(&file).unwrap_or_default();
+        let port = Self { file, counted, _lock: lock_path.and_then(UucpLock::take) };
         sys::set_line_settings(&port.file, &raw_8n1(settings, baud))
             .map_err(|error| format!("failed to set {name} to {baud} baud: {error}"))?;
         let set = sys::line_settings(&port.file)
@@ -70,6 +74,15 @@ impl SerialPort {
         }
         let _ = sys::set_low_latency(&port.file);
         Ok(port)
+    }
+
+    /// What its UART has lost or misread since it was opened; zeros where the driver does not count.
+    pub(super) fn errors(&self) -> UartErrors {
+        let now = sys::uart_errors(&self.file).unwrap_or_default();
+        UartErrors {
+            overruns: now.overruns.wrapping_sub(self.counted.overruns),
+            errors: now.errors.wrapping_sub(self.counted.errors),
+        }
     }
 
     /// The open device, to read from and write to.
@@ -186,6 +199,7 @@ mod tests {
                 libc::CLOCAL
             );
             assert_eq!(settings.c_iflag | settings.c_oflag | settings.c_lflag, 0);
+            assert_eq!(port.errors(), UartErrors::default());
         }
     }
 

@@ -11,6 +11,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
+use crate::board::line_quality::UartErrors;
+
 /// A line's settings as the kernel keeps them, with rates as numbers.
 pub(super) fn line_settings(line: impl AsFd) -> io::Result<termios2> {
     // SAFETY: termios2 is plain numbers, for which zero is a value.
@@ -57,6 +59,18 @@ pub(super) fn bytes_queued(line: impl AsFd) -> Option<usize> {
     usize::try_from(bytes).ok()
 }
 
+/// What the driver of a UART has counted since boot; `None` where it does not count, as with a pseudo-terminal.
+pub(super) fn uart_errors(line: impl AsFd) -> Option<UartErrors> {
+    let mut count = SerialCounters::default();
+    // SAFETY: the descriptor is open while `line` is borrowed; SerialCounters is the kernel's serial_icounter_struct.
+    unsafe { request::tiocgicount(line.as_fd().as_raw_fd(), &raw mut count) }.ok()?;
+    let sum = |a: libc::c_int, b: libc::c_int| (a as u32).wrapping_add(b as u32);
+    Some(UartErrors {
+        overruns: sum(count.overrun, count.buf_overrun),
+        errors: sum(count.frame, count.parity),
+    })
+}
+
 /// Columns and rows of a terminal, or `None` if it is none or does not know.
 pub(super) fn window_size(terminal: impl AsFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
@@ -101,6 +115,24 @@ pub(super) struct SerialStruct {
     iomap_base: libc::c_ulong,
 }
 
+/// linux/serial.h, `struct serial_icounter_struct`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct SerialCounters {
+    cts: libc::c_int,
+    dsr: libc::c_int,
+    rng: libc::c_int,
+    dcd: libc::c_int,
+    rx: libc::c_int,
+    tx: libc::c_int,
+    frame: libc::c_int,
+    overrun: libc::c_int,
+    parity: libc::c_int,
+    brk: libc::c_int,
+    buf_overrun: libc::c_int,
+    reserved: [libc::c_int; 9],
+}
+
 /// linux/tty_flags.h.
 const ASYNC_LOW_LATENCY: libc::c_int = 1 << 13;
 
@@ -113,6 +145,7 @@ mod request {
     nix::ioctl_read_bad!(tcgets2, libc::TCGETS2, libc::termios2);
     nix::ioctl_write_ptr_bad!(tcsets2, libc::TCSETS2, libc::termios2);
     nix::ioctl_read_bad!(tiocgserial, libc::TIOCGSERIAL, super::SerialStruct);
+    nix::ioctl_read_bad!(tiocgicount, libc::TIOCGICOUNT, super::SerialCounters);
     nix::ioctl_write_ptr_bad!(tiocsserial, libc::TIOCSSERIAL, super::SerialStruct);
     nix::ioctl_read_bad!(tiocoutq, libc::TIOCOUTQ, libc::c_int);
     nix::ioctl_read_bad!(tiocgwinsz, libc::TIOCGWINSZ, libc::winsize);

@@ -65,6 +65,11 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
             }
         }
     }
+    bench.note_line().await;
+    let line = bench.line_report();
+    if line.verdict.is_bad() {
+        bench.warn(&format!("the line: {}", line.verdict));
+    }
     bench.close_tests(&job.job.tests, &live);
     let elided = live.borrow().elided_records();
     if elided > 0 {
@@ -142,6 +147,8 @@ impl JobRun<'_> {
             }
             let plan = plan::encode(self.run, &self.job.tests).map_err(Fault::job)?;
             bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
+            // Its counters go with it.
+            bench.note_line().await;
             Ok(())
         };
         let tests = &self.job.tests;

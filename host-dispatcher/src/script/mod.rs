@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod files;
 pub mod inject;
 pub mod job;
+pub mod line;
 pub mod live;
 pub mod observer;
 
@@ -79,6 +80,8 @@ struct Inner {
     incoming: RefCell<HashMap<u8, Incoming>>,
     trouble: RefCell<Option<String>>,
     sessions: Cell<u64>,
+    uart: Cell<line::Uart>,
+    told: RefCell<Vec<line::Told>>,
     stdin: RefCell<VecDeque<Vec<u8>>>,
     stdin_ended: Cell<bool>,
     interrupts: Cell<u32>,
@@ -136,6 +139,8 @@ impl Bench {
                 incoming: RefCell::default(),
                 trouble: RefCell::default(),
                 sessions: Cell::new(0),
+                uart: Cell::default(),
+                told: RefCell::default(),
                 stdin: RefCell::default(),
                 stdin_ended: Cell::new(false),
                 interrupts: Cell::new(0),
@@ -304,22 +309,6 @@ impl Bench {
             let _ = self.ask(Method::SYNC, &request::Sync {}, Duration::from_secs(30)).await;
         }
         let _ = self.within(Duration::from_secs(10), self.reach(Goal::Off)).await;
-    }
-
-    /// The link's counters, those that are not 0, and its round trip.
-    pub fn line_statistics(&self) -> serde_json::Value {
-        let mut counters = serde_json::Map::new();
-        self.board(|board, _| {
-            board.stats().each(|name, value| {
-                if value != 0 {
-                    counters.insert(name.to_owned(), value.into());
-                }
-            });
-            if let Some(round_trip) = board.round_trip() {
-                counters.insert("round_trip_us".to_owned(), round_trip.as_micros().into());
-            }
-        });
-        counters.into()
     }
 
     /// Brings the board to a goal and waits until it is there.

@@ -242,6 +242,7 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
             Event::Power { operation: *operation, state }
         }
         BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
+        BoardEvent::Suspicion { found } => Event::Warning { text: found.to_string() },
         BoardEvent::Rebooted { evidence } => {
             Event::Warning { text: format!("the board was restarted: {evidence}") }
         }

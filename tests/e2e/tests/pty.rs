@@ -280,6 +280,14 @@ fn info_tells_who_is_there() {
     assert!(info["memory_kib"].as_u64().unwrap() > 0, "{info:#}");
     let table = bench.lab.pumice(&["info", "here"]).exits_with(0).out();
     assert!(table.starts_with("board       here (generic)\n"), "{table}");
+    // Both ends of the line.
+    let line = &info["line"];
+    assert_eq!(
+        (&line["verdict"], &line["agents"][0]["role"]),
+        (&"too_little".into(), &"master".into())
+    );
+    assert!(line["agents"][0]["frames_in"].as_u64() > Some(0), "{line:#}");
+    assert!(table.contains("\nline        nothing wrong in the few frames so far"), "{table}");
 }
 
 #[test]

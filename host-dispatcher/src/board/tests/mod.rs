@@ -1,7 +1,9 @@
 //! A [`Board`] against a scripted one: real texts of U-Boot and Linux, the real board end of the link, virtual time.
 //!
-//! The language is here; the tests that speak it are in [`life`], those of the boot loader's driver in [`dialogue`].
+//! The language is here; the tests that speak it are in [`life`], those of the boot loader's driver in
+//! [`dialogue`], those of lines that are set up wrongly in [`bad_line`].
 
+mod bad_line;
 mod dialogue;
 mod life;
 
@@ -91,6 +93,9 @@ struct World {
     agent: Option<Box<Link<16, 32, 4096>>>,
     incoming: Vec<u8>,
     boots: u8,
+    /// What the line makes of each byte towards the board, and of each from it.
+    down: fn(u8) -> u8,
+    up: fn(u8) -> u8,
     is_dead: bool,
     is_deaf: bool,
     power_result: Result<(), String>,
@@ -126,6 +131,8 @@ impl World {
             agent: None,
             incoming: Vec::new(),
             boots: 0,
+            down: |byte| byte,
+            up: |byte| byte,
             is_dead: false,
             is_deaf: false,
             power_result: Ok(()),
@@ -243,7 +250,8 @@ impl World {
                 self.agent.as_mut().and_then(|agent| agent.poll_transmit(self.now, &mut frame));
             if let Some(length) = length {
                 is_idle = false;
-                self.board.handle_bytes(self.now, &frame[..length]);
+                let bytes = frame[..length].iter().copied().map(self.up).collect::<Vec<u8>>();
+                self.board.handle_bytes(self.now, &bytes);
             }
             if is_idle {
                 return;
@@ -282,7 +290,8 @@ impl World {
 
     fn receive(&mut self, bytes: &[u8]) {
         if let Some(agent) = &mut self.agent {
-            agent.handle_input(self.now, bytes, &mut |_| {});
+            let bytes: Vec<u8> = bytes.iter().copied().map(self.down).collect();
+            agent.handle_input(self.now, &bytes, &mut |_| {});
             return self.serve();
         }
         for byte in bytes {
