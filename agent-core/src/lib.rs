@@ -18,3 +18,4 @@ pub mod agent;
 pub mod link;
 pub mod time;
 pub mod wire;
+pub mod xorshift;

@@ -13,6 +13,7 @@ pub mod effect;
 pub mod kmsg;
 
 mod exec;
+mod line_test;
 mod live;
 mod ops;
 mod outcomes;
@@ -403,6 +404,15 @@ impl Agent {
             }),
             Method::SIGNAL => codec::decode::<request::Signal>(envelope.body).map(|signal| {
                 self.ops.signal(request, signal, &mut self.link, &mut self.queue);
+                None
+            }),
+            Method::LINE_TEST => codec::decode::<request::LineTest>(envelope.body).map(|test| {
+                let kept_free = usize::from(self.runner.needs_operation());
+                let (live, link) = (self.live.stream(), &mut self.link);
+                if let Err(failure) = self.ops.begin_line_test(request, test, kept_free, live, link)
+                {
+                    send(&mut self.link, Method::FAILED, request, &failure);
+                }
                 None
             }),
             _ => {

@@ -2,6 +2,7 @@
 
 use super::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use super::exec::Exec;
+use super::line_test::LineTest;
 use super::queue::{Queue, Queued};
 use super::transfer::{self, Front, Stage, StepParser, Transfer, begin_step};
 use super::{AgentLink, OP_FAILURE_TEXT_MAX, OPS_MAX, send, shortened};
@@ -35,6 +36,10 @@ enum Slot {
         request: u32,
         transfer: Transfer,
         stage: Stage,
+    },
+    LineTest {
+        request: u32,
+        test: LineTest,
     },
 }
 
@@ -153,6 +158,29 @@ impl Operations {
         };
         self.slots[index] = slot;
         Ok(Some(Op(index as u8)))
+    }
+
+    /// Begins a line test, which needs nothing of the interpreter. `kept_free` and `live` as for [`Self::begin`].
+    pub(super) fn begin_line_test(
+        &mut self,
+        request: u32,
+        body: request::LineTest,
+        kept_free: usize,
+        live: Option<u8>,
+        link: &mut AgentLink,
+    ) -> Result<(), Failure<'static>> {
+        let test = LineTest::new(body).ok_or_else(bad_message)?;
+        let index = self.vacant(kept_free)?;
+        let streams = [body.to_board, body.from_board];
+        let named = match streams {
+            [0, _] => &streams[1..],
+            [_, 0] => &streams[..1],
+            _ => &streams,
+        };
+        self.claim(named, live, Priority::Bulk, link)?;
+        test.begin(link);
+        self.slots[index] = Slot::LineTest { request, test };
+        Ok(())
     }
 
     /// Opens streams that a request names: none of them 0, in use or named twice.
@@ -297,6 +325,12 @@ impl Operations {
                         queue.push(read);
                     }
                 }
+                Slot::LineTest { request, test } => {
+                    if let Some(result) = test.advance(link) {
+                        send(link, Method::LINE_TEST, *request, &result);
+                        self.free(op);
+                    }
+                }
                 Slot::Transfer { .. } | Slot::Reserved | Slot::Free => {}
             }
         }
@@ -364,6 +398,11 @@ impl Operations {
                     return Work::Effect { op, start, end, kind: PieceKind::Bin };
                 }
             },
+            Slot::LineTest { test, .. } => {
+                test.handle_bytes(stream, rest, link);
+                piece.drop_it();
+                Ok(())
+            }
             _ => {
                 piece.drop_it();
                 Ok(())
@@ -387,6 +426,7 @@ impl Operations {
                 Stage::Moving => self.commit(op, link, queue),
                 Stage::Ended | Stage::Reading | Stage::Committing => {}
             },
+            Slot::LineTest { test, .. } => test.handle_finished(stream, link),
             _ => {}
         }
     }
@@ -417,6 +457,7 @@ impl Operations {
                 exec.handle_reset(stream);
                 link.close_stream(stream);
             }
+            Slot::LineTest { test, .. } => test.handle_reset(stream, link),
             _ => self.fail(op, &transfer::failure(FailureKind::CANCELED, ""), link, queue),
         }
     }
@@ -433,6 +474,8 @@ impl Operations {
             if matches!(slot, Slot::Exec { .. } | Slot::Transfer { .. }) {
                 *slot = Slot::Free;
                 queue.push(Queued::Close { op: Op(index as u8) });
+            } else if matches!(slot, Slot::LineTest { .. }) {
+                *slot = Slot::Free;
             }
         }
     }
@@ -497,7 +540,7 @@ impl Operations {
                     link.reset(stream);
                 }
             }
-            Slot::Reserved | Slot::Free => return,
+            Slot::LineTest { .. } | Slot::Reserved | Slot::Free => return,
         }
         *slot = Slot::Free;
         queue.push(Queued::Close { op });
@@ -517,6 +560,7 @@ impl Slot {
         match self {
             Self::Exec { exec, .. } => exec.has(stream),
             Self::Transfer { transfer, .. } => transfer.stream() == Some(stream),
+            Self::LineTest { test, .. } => test.has(stream),
             Self::Reserved | Self::Free => false,
         }
     }

@@ -5,6 +5,8 @@
 use super::beacon::Beacon;
 use super::crc::crc32c;
 use crate::wire::codec;
+use crate::xorshift::Xorshift32;
+use core::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 /// Version of the link that this code speaks; rises with every change that an older peer must know of.
@@ -121,7 +123,7 @@ pub(super) fn session_tag(boot_id: &[u8; 16], nonce: u32, host_nonce: u32) -> u8
 /// The random numbers of both ends, and a generator for the host's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nonces {
-    state: u32,
+    random: Xorshift32,
     own: u32,
     peer: u32,
     last_tag: u8,
@@ -129,8 +131,8 @@ pub(super) struct Nonces {
 
 impl Nonces {
     pub(super) fn new(seed: u32) -> Self {
-        // Xorshift (Marsaglia, 2003) must not start from 0.
-        Self { state: seed | 1, own: 0, peer: 0, last_tag: 0 }
+        let random = Xorshift32::new(NonZeroU32::MIN | seed);
+        Self { random, own: 0, peer: 0, last_tag: 0 }
     }
 
     pub(super) fn own(&self) -> u32 {
@@ -149,10 +151,7 @@ impl Nonces {
     /// must not be left to chance.
     pub(super) fn renew(&mut self, beacon: &Beacon) {
         loop {
-            self.state ^= self.state << 13;
-            self.state ^= self.state >> 17;
-            self.state ^= self.state << 5;
-            self.own = self.state;
+            self.own = self.random.next();
             if session_tag(&beacon.boot_id, beacon.nonce, self.own) != self.last_tag {
                 return;
             }

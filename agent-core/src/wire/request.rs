@@ -33,7 +33,7 @@ pub struct Follow {
 pub struct Line {}
 
 /// Sends test bytes and expects some. Both directions carry the same series: byte `n` is the low byte of the `n`-th
-/// state of xorshift32 (Marsaglia, 2003, with shifts 13, 17, 5), the first being the state behind `seed`.
+/// state of [`Xorshift32`](crate::xorshift::Xorshift32), the first being the state behind `seed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineTest {
     /// Stream of the dispatcher's bytes, as many as it likes; 0 for none.

@@ -2,6 +2,8 @@
 
 #[path = "agent/bench.rs"]
 mod bench;
+#[path = "agent/line_test.rs"]
+mod line_test;
 
 use agent_core::agent::{DRAIN_WAIT, KILL_GRACE, OPS_MAX, Role, START_WAIT};
 use agent_core::link::CloseReason;
