@@ -104,6 +104,18 @@ Exit status: 0 all passed, 1 a test failed, 2 usage, configuration or job error,
         /// The board's name
         board: String,
     },
+    /// Test a board's line: pushes and pulls random bytes, and counts what arrives, how fast and how well
+    #[command(after_help = "Examples:
+  pumice line-test bbb-01
+  pumice line-test bbb-01 --seconds 60 --json | jq .to_board
+
+What runs first on a new cable. Goodput is payload as the receiver got it. Ctrl-C ends the test and shows
+what was measured so far.
+
+Exit status: 0 every byte arrived as it was sent, however often the line had to be asked again;
+1 wrong bytes arrived; 2 usage or configuration, 3 no agent, the session was lost, or the agent is too old;
+4 the agent did not answer in time; 130 interrupted.")]
+    LineTest(LineTestArgs),
     /// Switch a board's power
     #[command(after_help = "Example:
   pumice power bbb-01 cycle")]
@@ -185,6 +197,16 @@ pub struct ExecArgs {
     pub command: Vec<OsString>,
 }
 
+/// `pumice line-test`.
+#[derive(Args, Clone, Debug)]
+pub struct LineTestArgs {
+    /// The board's name
+    pub board: String,
+    /// How long bytes are sent, half of it in each direction: 2 to 3600
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=3600))]
+    pub seconds: u32,
+}
+
 /// `pumice board-types …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum BoardTypesAction {
@@ -231,6 +253,7 @@ Hands on a board, through its agent:
   push, pull   Copy a file to the board, from the board
   deploy       Write an image to a partition, and verify it
   info         Show agent, kernel, memory, partitions, addresses
+  line-test    Measure the line: goodput, errors, round trip
   reboot       Reboot
 
 Hands on a board, without an agent:
@@ -348,6 +371,8 @@ mod tests {
             "power b up",
             "exec b --timeout never -- ls",
             "deploy b i --partition master",
+            "line-test b --seconds 1",
+            "line-test b --seconds 3601",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }

@@ -2,6 +2,7 @@
 //! made up only where there would be hardware. A failure prints its seed as a command to paste.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,8 +19,9 @@ use host_dispatcher::report::lines::Lines;
 use host_dispatcher::report::summary::Summary;
 use host_dispatcher::script::ask::both;
 use host_dispatcher::script::job::{self, JobRun};
-use host_dispatcher::script::observer::{Observer, Recorder};
-use host_dispatcher::script::{Bench, Script};
+use host_dispatcher::script::line_test::{LineTest, Measured};
+use host_dispatcher::script::observer::{Narrator, Observer, Recorder};
+use host_dispatcher::script::{Bench, Fault, Script};
 use host_dispatcher::store::run_dir::RunDir;
 use jiff::Timestamp;
 use serial_sim::{Line, Options, Rng};
@@ -253,6 +255,58 @@ impl Observer for Nobody {
     fn log(&mut self, _record: &LogRecord) {}
 }
 
+#[test]
+fn a_clean_line_is_measured_as_what_it_is() {
+    let (measured, outcome) = World::new(7, Options::clean(BAUD)).line_test(10, None);
+    outcome.unwrap();
+    let (to_board, from_board) = (measured.to_board.unwrap(), measured.from_board.unwrap());
+    let line = f64::from(BAUD) / 10.0;
+    assert!(to_board.goodput() >= 0.95 * line && to_board.goodput() <= line, "{to_board:?}");
+    // Text-safe: seven bits of eight.
+    assert!(from_board.goodput() >= 0.8 * line && from_board.goodput() <= line, "{from_board:?}");
+    assert_eq!(measured.wrong_bytes(), 0);
+    let host = measured.host;
+    assert_eq!((host.damaged_frames, host.console_bytes, host.sessions), (0, 0, 0), "{host}");
+    let (idle, loaded) = (measured.idle.unwrap(), measured.loaded.unwrap());
+    assert!(idle.min_us <= idle.median_us && idle.median_us <= idle.max_us, "{idle:?}");
+    assert!(idle.median_us < loaded.median_us, "a loaded line answers later: {loaded:?}");
+    assert!(measured.clock_uncertainty_us().unwrap() <= idle.median_us);
+}
+
+#[test]
+fn a_bad_line_is_measured_without_a_wrong_byte() {
+    for (seed, faults) in [
+        (8, Options::noisy(BAUD, 4000)),
+        (9, Options::console(BAUD, 50_000)),
+        (10, Options::lossy(BAUD, 4000)),
+    ] {
+        let is_console = seed == 9;
+        let (measured, outcome) = World::new(seed, faults).line_test(10, None);
+        outcome.unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        let (to_board, from_board) = (measured.to_board.unwrap(), measured.from_board.unwrap());
+        assert!(to_board.bytes > 20_000 && from_board.bytes > 10_000, "seed {seed}: {measured:?}");
+        assert_eq!(measured.wrong_bytes(), 0, "seed {seed}");
+        let host = measured.host;
+        assert_eq!(host.console_bytes > 1000, is_console, "seed {seed}: {host}");
+        assert_eq!(host.damaged_frames > 0, !is_console, "seed {seed}: {host}");
+        assert_eq!(host.retransmits > 0, !is_console, "seed {seed}: {host}");
+    }
+}
+
+#[test]
+fn an_interrupted_line_test_keeps_what_it_has_and_frees_the_agent() {
+    for (interrupt_ms, has_push, has_pull) in [(2000, true, false), (7000, true, true)] {
+        let mut world = World::new(11, Options::clean(BAUD));
+        let at = Duration::from_millis(interrupt_ms);
+        let (measured, outcome) = world.line_test(10, Some(at));
+        assert_eq!(outcome.unwrap_err().class, ErrorClass::Canceled);
+        let has = (measured.to_board.is_some(), measured.from_board.is_some());
+        assert_eq!(has, (has_push, has_pull), "{measured:?}");
+        assert!(measured.to_board.unwrap().goodput() > 8000.0, "{measured:?}");
+        assert_eq!(measured.wrong_bytes(), 0);
+    }
+}
+
 /// A board, its line and a lab host.
 struct World {
     seed: u64,
@@ -326,6 +380,35 @@ impl World {
         let mut summary = Summary::default();
         recorder.with_run_dir(&mut |dir| summary = dir.summary().clone());
         Ran { summary, folder }
+    }
+
+    /// A test of the line of a board that was just brought up, interrupted so long after that.
+    fn line_test(
+        &mut self,
+        seconds: u64,
+        interrupt: Option<Duration>,
+    ) -> (Measured, Result<(), Fault>) {
+        let spec = BoardSpec::from_lab(&Lab::embedded().boards[0]).unwrap();
+        let observer =
+            Box::new(Narrator::new(Box::new(Lines::new(std::io::sink(), std::io::sink())), false));
+        let bench = Bench::new(Board::new(spec, self.seed), observer, self.now, wall(self.now));
+        let (mut measured, mut outcome) = (Measured::default(), Ok(()));
+        let test = LineTest { period: Duration::from_secs(seconds), seed: NonZeroU32::MIN };
+        let script = async {
+            bench.reach(Goal::Up(Slot::Master)).await.unwrap();
+            let person = async {
+                if let Some(after) = interrupt {
+                    bench.sleep(after).await;
+                    bench.interrupt();
+                }
+            };
+            outcome = both(Box::pin(bench.line_test(&test, &mut measured)), person).await.0;
+            // Slots and streams are free: the next test begins at once.
+            let test = LineTest { period: Duration::from_secs(2), ..test };
+            bench.line_test(&test, &mut Measured::default()).await.unwrap();
+        };
+        self.drive(&bench, script);
+        (measured, outcome)
     }
 
     /// The loop of `io::drive`, with a clock that jumps.

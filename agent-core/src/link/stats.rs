@@ -17,6 +17,12 @@ macro_rules! stats {
             pub fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
                 $(visit($label, self.$name);)*
             }
+
+            /// What was counted since `earlier`, which was read from the same end.
+            #[must_use]
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
+            }
         }
     };
 }

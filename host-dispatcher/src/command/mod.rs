@@ -9,6 +9,7 @@ pub mod deploy;
 pub mod exec;
 pub mod files;
 pub mod info;
+pub mod line_test;
 pub mod power;
 pub mod run;
 
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli) -> u8 {
             return deploy::deploy(global, board, image, partition);
         }
         Command::Info { board } => return info::info(global, board),
+        Command::LineTest(args) => return line_test::line_test(global, args),
         Command::Power { board, operation } => return power::power(global, board, *operation),
         Command::Reboot { board } => return power::reboot(global, board),
         Command::Console { board } => return console::console(global, board),

@@ -142,6 +142,17 @@ impl Asked {
         self.bench.until(|| self.bench.inner.replies.borrow_mut().remove(&self.id)).await
     }
 
+    /// Waits for the answer; `None` from an agent that does not know the method.
+    ///
+    /// # Errors
+    /// As for [`Bench::ask`].
+    pub async fn answer_if_known(&self) -> Result<Option<Answer>, Fault> {
+        match self.reply().await {
+            Reply::Failed { kind: FailureKind::UNSUPPORTED, .. } => Ok(None),
+            reply => self.outcome(reply).await.map(Some),
+        }
+    }
+
     async fn outcome(&self, reply: Reply) -> Result<Answer, Fault> {
         let name = self.method.row().map_or("request", |row| row.name);
         match reply {

@@ -13,6 +13,7 @@ pub mod files;
 pub mod inject;
 pub mod job;
 pub mod line;
+pub mod line_test;
 pub mod live;
 pub mod observer;
 

@@ -291,6 +291,49 @@ fn info_tells_who_is_there() {
 }
 
 #[test]
+fn line_test_measures_a_line() {
+    let bench = Bench::on(Line::with_terminals(), &[]);
+    let table = bench.lab.pumice(&["line-test", "here", "--seconds", "2"]).exits_with(0).out();
+    assert!(table.starts_with("board            here (generic)\n"), "{table}");
+    for row in ["goodput ", "wrong ", "round trip ", "... under load ", "clock ", "verdict "] {
+        assert!(table.lines().any(|line| line.starts_with(row)), "{row}: {table}");
+    }
+    assert!(table.contains("?baud=115200, 115200 baud\n"), "{table}");
+
+    let noise = Noise { seed: 1, flip_one_in: 3000, ..Noise::default() };
+    let text = Noise { seed: 2, flip_one_in: 3000, text_every_bytes: 700, ..Noise::default() };
+    let bench = Bench::on(Line::with_socket(noise, text), &[]);
+    let words = ["line-test", "here", "--seconds", "2", "--json"];
+    let output = bench.lab.pumice(&words).exits_with(0).out();
+    let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(report["is_complete"], true, "{report:#}");
+    assert_eq!(report["line_rate_baud"], serde_json::Value::Null, "{report:#}");
+    for direction in ["to_board", "from_board"] {
+        let direction = &report[direction];
+        assert!(direction["goodput_bytes_per_second"].as_f64().unwrap() > 0.0, "{report:#}");
+        assert!(direction["bytes"].as_u64().unwrap() > 0, "{report:#}");
+        assert_eq!(direction["wrong_bytes"], 0, "{report:#}");
+    }
+    assert!(report["from_board"]["damaged_frames"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(report["to_board"]["retransmits"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(report["console_bytes"].as_u64().unwrap() > 0, "{report:#}");
+    assert_eq!(report["round_trip_idle"]["count"], 20, "{report:#}");
+    assert!(report["verdict"].as_str().unwrap().starts_with("noisy"), "{report:#}");
+}
+
+#[test]
+fn ctrl_c_ends_a_line_test_with_what_it_has() {
+    let bench = Bench::new();
+    let test = bench.lab.start(&["line-test", "here", "--seconds", "3600"]);
+    wait_until(|| bench.line.bytes_to_board() > 100_000);
+    test.signal(Signal::SIGINT);
+    let output = test.wait().exits_with(130);
+    assert!(output.out().contains("(not complete)"), "{output:?}");
+    assert_eq!(errors(&output), ["pumice: Canceled: canceled by the user"]);
+    bench.lab.pumice(&["line-test", "here", "--seconds", "2"]).exits_with(0);
+}
+
+#[test]
 fn every_way_to_a_line_carries_commands() {
     let bench = Bench::on(Line::with_terminals(), &[]);
     assert!(bench.line.connection().starts_with("serial:/dev/pts/"));
