@@ -7,7 +7,7 @@ use crate::block::Writer;
 use crate::children::{self, Child, Output, STDERR, STDOUT};
 use crate::files::{self, Put};
 use crate::info::Gathered;
-use crate::kernel_log::KernelLog;
+use crate::kernel_log::{self, KernelLog};
 use crate::listing::Listing;
 use crate::mounts;
 use crate::options::Options;
@@ -86,6 +86,7 @@ pub(crate) enum Answer {
     Info(Box<Gathered>),
     Clock(response::Clock),
     Line(LineErrors),
+    ClockMark(response::ClockMark),
     Stat(response::Stat),
     Removed,
     Partition(String, u64, bool),
@@ -329,6 +330,7 @@ impl Board {
                 wall_us: clock::wall_us(),
             })),
             Call::Line => Ok(Answer::Line(moment.line)),
+            Call::ClockMark => kernel_log::mark(&mut self.buffer).map(Answer::ClockMark),
             Call::Stat(request) => files::stat(request.path).map(Answer::Stat),
             Call::Remove(request) => files::remove(request.path).map(|()| Answer::Removed),
             Call::Partition(request) => {
@@ -500,6 +502,7 @@ fn send(agent: &mut Agent, request: u32, answer: &Answer) {
             let (overruns, errors, stats) = (*overruns, *errors, *agent.stats());
             agent.answer(Method::LINE, request, &response::Line { overruns, errors, stats });
         }
+        Answer::ClockMark(mark) => agent.answer(Method::CLOCK_MARK, request, mark),
         Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
         Answer::Removed => agent.answer(Method::REMOVE, request, &done),
         Answer::Partition(device, size, mounted) => {

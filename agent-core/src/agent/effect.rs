@@ -148,6 +148,9 @@ pub enum Call<'a> {
     Clock(request::Clock),
     /// Answered with a [`response::Line`](crate::wire::response::Line).
     Line,
+    /// Write a line to the kernel's log and read back its time; answered with a
+    /// [`response::ClockMark`](crate::wire::response::ClockMark).
+    ClockMark,
     /// Answered with a [`response::Stat`](crate::wire::response::Stat).
     Stat(request::Path<'a>),
     /// Answered with a [`response::Done`](crate::wire::response::Done).

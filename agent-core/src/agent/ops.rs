@@ -644,6 +644,7 @@ fn call<'a>(envelope: &Envelope<'a>) -> Result<Option<Call<'a>>, Failure<'static
         Method::INFO => Call::Info,
         Method::CLOCK => Call::Clock(body(envelope)?),
         Method::LINE => Call::Line,
+        Method::CLOCK_MARK => Call::ClockMark,
         Method::STAT => Call::Stat(body(envelope)?),
         Method::REMOVE => Call::Remove(body(envelope)?),
         Method::PARTITION => Call::Partition(body(envelope)?),

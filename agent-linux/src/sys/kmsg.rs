@@ -3,7 +3,7 @@
 use super::file;
 use nix::libc;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Longest record in bytes that the kernel gives out: PRINTK_MESSAGE_MAX (CONSOLE_EXT_LOG_MAX before 6.4), which is
@@ -31,6 +31,19 @@ impl Kmsg {
     /// Opens it; reading begins with the first record that there still is.
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Self { file: file::open("/dev/kmsg", file::READ_ANYTHING)? })
+    }
+
+    /// Opens it for writing, too; reading begins with what is written from now on.
+    pub(crate) fn open_at_end() -> io::Result<Self> {
+        let how = file::READ_WRITE | file::READ_ANYTHING;
+        let mut file = file::open("/dev/kmsg", how)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file })
+    }
+
+    /// Writes one record: `<priority>text`. The kernel stamps it before this returns.
+    pub(crate) fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        self.file.write_all(record)
     }
 
     /// For polling.

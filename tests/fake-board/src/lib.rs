@@ -45,6 +45,8 @@ pub struct Options {
     pub autoboot: Duration,
     /// From the kernel's start to the agent's.
     pub boot_time: Duration,
+    /// The kernel log's clock minus the agent's, µs.
+    pub kernel_offset_us: i64,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             ],
             autoboot: Duration::from_secs(2),
             boot_time: Duration::from_secs(3),
+            kernel_offset_us: 0,
         }
     }
 }
@@ -435,7 +438,14 @@ impl FakeBoard {
             effects_left: &mut self.effects_left,
             text: &mut self.text,
         };
-        let machine = Machine::new(now, config, run, &KERNEL_LINES, &mut world);
+        let machine = Machine::new(
+            now,
+            config,
+            run,
+            &KERNEL_LINES,
+            self.options.kernel_offset_us,
+            &mut world,
+        );
         self.state = State::Up(Box::new(machine), role);
         self.settle(now);
     }

@@ -28,6 +28,8 @@ pub(crate) struct Machine {
     kernel: VecDeque<(u64, String)>,
     kernel_next: u64,
     kernel_read: u64,
+    /// The kernel log's clock minus the agent's, µs.
+    kernel_offset_us: i64,
     pub(crate) is_quiet: bool,
     /// Bytes that its UART has lost, as far as a test says so.
     pub(crate) overruns: u32,
@@ -92,6 +94,7 @@ enum Answer {
     Info,
     Clock(request::Clock),
     Line,
+    ClockMark,
     Stat(response::Stat),
     Done(Method),
     Partition(String, u64, bool),
@@ -105,6 +108,7 @@ impl Machine {
         config: Config,
         run: Option<&str>,
         kernel_lines: &[&str],
+        kernel_offset_us: i64,
         world: &mut World<'_>,
     ) -> Self {
         let role = config.role;
@@ -118,6 +122,7 @@ impl Machine {
             kernel: VecDeque::new(),
             kernel_next: 0,
             kernel_read: 0,
+            kernel_offset_us,
             is_quiet: true,
             overruns: 0,
             started_at: now,
@@ -146,7 +151,8 @@ impl Machine {
         line: &str,
         text: &mut Vec<u8>,
     ) {
-        let (us, sequence) = (now.as_micros(), self.kernel_next);
+        let us = self.kernel_us(now);
+        let sequence = self.kernel_next;
         self.kernel_next += 1;
         if self.kernel.len() == KERNEL_LOG_MAX {
             self.kernel.pop_front();
@@ -156,6 +162,11 @@ impl Machine {
             let line = format!("[{:5}.{:06}] {line}\r\n", us / 1_000_000, us % 1_000_000);
             text.extend(line.bytes());
         }
+    }
+
+    /// What the kernel log's clock shows.
+    fn kernel_us(&self, now: Instant) -> u64 {
+        now.as_micros().saturating_add_signed(self.kernel_offset_us)
     }
 
     /// Does everything there is to do now.
@@ -213,7 +224,7 @@ impl Machine {
         }
     }
 
-    fn deliver(&mut self, now: Instant, report: Report, world: &World<'_>) -> Option<Fate> {
+    fn deliver(&mut self, now: Instant, report: Report, world: &mut World<'_>) -> Option<Fate> {
         let agent = &mut self.agent;
         let event = match &report {
             Report::Nothing => return None,
@@ -236,7 +247,7 @@ impl Machine {
         None
     }
 
-    fn answer(&mut self, now: Instant, request: u32, answer: &Answer, world: &World<'_>) {
+    fn answer(&mut self, now: Instant, request: u32, answer: &Answer, world: &mut World<'_>) {
         let agent = &mut self.agent;
         match answer {
             Answer::Info => {
@@ -274,6 +285,18 @@ impl Machine {
             Answer::Line => {
                 let (overruns, stats) = (self.overruns, *agent.stats());
                 agent.answer(Method::LINE, request, &response::Line { overruns, errors: 0, stats });
+            }
+            Answer::ClockMark => {
+                self.log_kernel(
+                    now,
+                    MARK_PRIORITY,
+                    &format!("pumice: clock mark {request}"),
+                    world.text,
+                );
+                let us = now.as_micros();
+                let kernel_us = self.kernel_us(now);
+                let body = response::ClockMark { before_us: us, after_us: us, kernel_us };
+                self.agent.answer(Method::CLOCK_MARK, request, &body);
             }
             Answer::Stat(stat) => agent.answer(Method::STAT, request, stat),
             Answer::Done(method) => agent.answer(*method, request, &response::Done {}),
@@ -448,6 +471,7 @@ impl Rest<'_> {
             Call::Info => Ok(Answer::Info),
             Call::Clock(clock) => Ok(Answer::Clock(clock)),
             Call::Line => Ok(Answer::Line),
+            Call::ClockMark => Ok(Answer::ClockMark),
             Call::Stat(request) => {
                 let at = disk.resolve(self.root, request.path)?;
                 Ok(Answer::Stat(disk.stat(&at)?))
@@ -647,6 +671,9 @@ const AGENT_FILE: &[u8] = b"\x7fELF fake agent";
 
 /// More than any test puts: the space of the fake file system.
 const PUT_MAX: u64 = 64 << 20;
+
+/// Debug, from a program: `<7>` written to /dev/kmsg becomes a record of the facility "user".
+const MARK_PRIORITY: u8 = 1 << 3 | 7;
 
 const KERNEL: &str = "Linux 6.1.0-fake #1 SMP armv7l";
 

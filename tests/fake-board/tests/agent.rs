@@ -328,15 +328,18 @@ fn a_directory_is_listed() {
 
 #[test]
 fn calls_are_answered() {
-    let mut bench = Bench::up(generic());
+    let mut bench = Bench::up(Options { kernel_offset_us: -2_500, ..generic() });
     let info = bench.ask(Method::INFO, &request::Info {});
     let clock = bench.ask(Method::CLOCK, &request::Clock { host_us: 77 });
+    let mark = bench.ask(Method::CLOCK_MARK, &request::ClockMark {});
     let stat = bench.ask(Method::STAT, &request::Path { path: "/nothing" });
     let partition = bench.ask(Method::PARTITION, &request::Partition { label: "testrootfs" });
     bench.run_for(secs(1));
     let info: response::Info<'_> = bench.answer(info, Method::INFO);
     assert_eq!((info.role, info.boot_id.len()), (response::Info::MASTER, 32));
     assert_eq!(bench.answer::<response::Clock>(clock, Method::CLOCK).host_us, 77);
+    let mark: response::ClockMark = bench.answer(mark, Method::CLOCK_MARK);
+    assert_eq!((mark.after_us, mark.kernel_us), (mark.before_us, mark.before_us - 2_500));
     assert_eq!(bench.failure_kind(stat), FailureKind::NOT_FOUND);
     let partition: response::Partition<'_> = bench.answer(partition, Method::PARTITION);
     assert_eq!((partition.size, partition.mounted), (16 << 20, false));
