@@ -6,6 +6,7 @@
 //! | [`command`] | what the words do | the shell below, standard streams |
 //! | [`config`] | lab and board type files | nothing (`load` functions read files) |
 //! | [`job`] | job files, events, verdicts, plans | nothing (`load` reads files) |
+//! | [`clock`] | how a board's clock stands to the host's | nothing |
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images made into steps | files, threads |
@@ -15,6 +16,7 @@
 
 pub mod board;
 pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod image;

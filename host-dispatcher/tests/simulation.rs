@@ -12,7 +12,7 @@ use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot};
 use host_dispatcher::config::lab::Lab;
-use host_dispatcher::job::event::{Event, LogRecord};
+use host_dispatcher::job::event::{Event, LogRecord, Source};
 use host_dispatcher::job::spec::Job;
 use host_dispatcher::job::verdict::{ErrorClass, Verdict};
 use host_dispatcher::report::lines::Lines;
@@ -30,7 +30,7 @@ use serial_sim::{Line, Options, Rng};
 const JOB: &str = "
 name: simulated
 tests:
-  - {name: first, run: first}
+  - {name: first, run: first, timeout: 20m}
   - {name: second, run: second, timeout: 5s}
   - {name: third, run: third}
 ";
@@ -307,11 +307,63 @@ fn an_interrupted_line_test_keeps_what_it_has_and_frees_the_agent() {
     }
 }
 
+#[test]
+fn every_line_of_a_log_has_its_time_within_what_it_says() {
+    for (seed, kernel_offset_us) in [(20, 3_000), (21, -3_000)] {
+        let options =
+            fake_board::Options { seed, kernel_offset_us, ..fake_board::Options::default() };
+        let mut world = World::with_board(options, Options::clean(BAUD));
+        // Its clock is one of a board that has been up for a day and a bit.
+        world.clock = BoardClock { start_us: 86_412_345_678, ppm: 80.0 };
+        let clock = world.clock;
+        let mut first = Program::new();
+        for minute in 0..10 {
+            first = first.out(format!("minute {minute}\n")).wait_ms(60_000);
+            first = first.then(Step::Kernel(format!("kernel, minute {minute}")));
+        }
+        world.fake.script().suite("first", first.exit(0));
+        // More than the line has room for: exchanges are slow, and the timeline is completed from the files.
+        let text: String = (0..4_000).map(|line| format!("line {line} of the output\n")).collect();
+        world.fake.script().suite("third", Program::new().out(&text).exit(0));
+        let run = world.run(JOB);
+        assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary.errors);
+
+        let (mut kernel, mut others, mut largest_us) = (0, 0, 0);
+        for line in run.text("timeline.ndjson").lines() {
+            let record: LogRecord = serde_json::from_str(line).unwrap();
+            let Some(board_us) = record.board_time_us else { continue };
+            let agent_us = if record.source == Source::Kernel {
+                kernel += 1;
+                board_us.checked_add_signed(-kernel_offset_us).unwrap()
+            } else {
+                others += 1;
+                board_us
+            };
+            let truth = wall(Instant::from_micros(clock.host_us(agent_us)));
+            let error = record.host_time.duration_since(truth).as_micros().unsigned_abs();
+            let said = u128::from(record.uncertainty_us.unwrap());
+            // A microsecond is what the truth itself is rounded by.
+            assert!(error <= said + 1, "seed {seed}: {error} µs off: {line}");
+            largest_us = largest_us.max(said);
+        }
+        assert!(kernel > 15 && others > 4_000, "{kernel} and {others}");
+        assert!(largest_us < 20_000, "{largest_us}");
+
+        let [master, test] = &run.summary.clocks[..] else { panic!("{:?}", run.summary.clocks) };
+        assert_eq!((master.slot, test.slot), (Slot::Master, Slot::Test));
+        assert_eq!(test.kernel_offset_us, Some(kernel_offset_us), "{test:?}");
+        assert!(test.drift_ppm.is_some_and(|ppm| (ppm - 80.0).abs() < 2.0), "{test:?}");
+        assert!(test.samples > 5 && test.uncertainty_us < 10_000, "{test:?}");
+        assert_eq!(master.drift_ppm, None, "a short session tells none: {master:?}");
+    }
+}
+
 /// A board, its line and a lab host.
 struct World {
     seed: u64,
     now: Instant,
     fake: FakeBoard,
+    clock: BoardClock,
     /// Towards the board.
     down: Line,
     /// From the board.
@@ -323,6 +375,29 @@ struct World {
     is_cut: Rc<Cell<bool>>,
 }
 
+/// The board's clock, by the host's.
+#[derive(Clone, Copy)]
+struct BoardClock {
+    /// What it shows when the host's shows 0.
+    start_us: u64,
+    /// How much faster it runs.
+    ppm: f64,
+}
+
+impl BoardClock {
+    const LIKE_THE_HOSTS: Self = Self { start_us: 0, ppm: 0.0 };
+
+    fn at(self, now: Instant) -> Instant {
+        let us = now.as_micros() as f64 * (1.0 + self.ppm / 1e6);
+        Instant::from_micros(self.start_us + us as u64)
+    }
+
+    /// The host's time at one of the board, µs.
+    fn host_us(self, board_us: u64) -> u64 {
+        ((board_us - self.start_us) as f64 / (1.0 + self.ppm / 1e6)) as u64
+    }
+}
+
 /// What a run left.
 struct Ran {
     summary: Summary,
@@ -331,11 +406,18 @@ struct Ran {
 
 impl World {
     fn new(seed: u64, faults: Options) -> Self {
+        let options = fake_board::Options { seed, ..fake_board::Options::default() };
+        Self::with_board(options, faults)
+    }
+
+    fn with_board(board: fake_board::Options, faults: Options) -> Self {
+        let seed = board.seed;
         let mut rng = Rng::new(seed);
         Self {
             seed,
             now: Instant::from_micros(1_000_000),
-            fake: FakeBoard::new(fake_board::Options { seed, ..fake_board::Options::default() }),
+            fake: FakeBoard::new(board),
+            clock: BoardClock::LIKE_THE_HOSTS,
             down: Line::new(Options::clean(BAUD), rng.fork()),
             up: Line::new(Options::clean(BAUD), rng.fork()),
             faults,
@@ -431,7 +513,13 @@ impl World {
             let line = [&self.up, &self.down];
             let line = line.map(|line| line.next_arrival().into_iter().chain(line.next_drained()));
             let line = line.into_iter().flatten().map(Instant::from_micros).min();
-            let deadlines = [board, bench.wake_at(), self.fake.poll_timeout(), line];
+            // A microsecond later: where clocks differ, the board must find it due.
+            let fake = self.fake.poll_timeout();
+            let fake = fake.map(|at| match self.clock.ppm {
+                0.0 => at,
+                _ => Instant::from_micros(self.clock.host_us(at.as_micros()) + 1),
+            });
+            let deadlines = [board, bench.wake_at(), fake, line];
             let next = deadlines.into_iter().flatten().min().expect("nothing will happen again");
             // A deadline that has passed and moves nothing must not stop the clock.
             self.now = next.max(self.now + Duration::from_micros(50));
@@ -447,11 +535,11 @@ impl World {
             any = true;
             match action {
                 BoardAction::Connect => {
-                    self.fake.power_on(self.now);
+                    self.fake.power_on(self.clock.at(self.now));
                     bench.board(|board, now| board.handle_connected(now));
                 }
                 BoardAction::Disconnect => {
-                    self.fake.power_off(self.now);
+                    self.fake.power_off(self.clock.at(self.now));
                     self.up.clear();
                     self.down.clear();
                     bench.board(|board, now| board.handle_disconnected(now, "closed"));
@@ -471,7 +559,7 @@ impl World {
             any = true;
         }
         while self.up.queued_writes(now) < 2 {
-            let Some(bytes) = self.fake.poll_transmit(self.now) else { break };
+            let Some(bytes) = self.fake.poll_transmit(self.clock.at(self.now)) else { break };
             self.up.send(now, &bytes);
             any = true;
         }
@@ -492,9 +580,9 @@ impl World {
         let is_cut = self.is_cut.get();
         let down = self.down.receive(now);
         if !down.is_empty() && !is_cut {
-            self.fake.handle_line(self.now, &down);
+            self.fake.handle_line(self.clock.at(self.now), &down);
         }
-        self.fake.handle_timeout(self.now);
+        self.fake.handle_timeout(self.clock.at(self.now));
         let up = self.up.receive(now);
         bench.board(|board, now| {
             if !up.is_empty() && !is_cut {

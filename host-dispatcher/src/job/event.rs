@@ -85,6 +85,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// How well the clock of a boot is known, at the end of its session.
+    Clock(BoardClock),
     /// A suite began to run on the board.
     TestStarted {
         /// The suite's name.
@@ -133,6 +135,23 @@ pub enum Event {
         /// From the first event to this one.
         seconds: f64,
     },
+}
+
+/// How well the clock of one boot of the board is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoardClock {
+    /// Which image ran.
+    pub slot: Slot,
+    /// How far a time at the newest comparison may be off, µs.
+    pub uncertainty_us: u64,
+    /// How much faster than the host's clock the board's runs, ppm; `null` until it is known.
+    #[serde(default)]
+    pub drift_ppm: Option<f64>,
+    /// Comparisons that told something.
+    pub samples: u64,
+    /// The time of the kernel's log minus that of the agent's clock, µs; `null` when no marker told it.
+    #[serde(default)]
+    pub kernel_offset_us: Option<i64>,
 }
 
 /// How far an operation got.
@@ -280,6 +299,7 @@ impl Event {
             Self::ActionEnded { .. } => "action_ended",
             Self::SessionOpened { .. } => "session_opened",
             Self::SessionClosed { .. } => "session_closed",
+            Self::Clock(_) => "clock",
             Self::TestStarted { .. } => "test_started",
             Self::TestEnded { .. } => "test_ended",
             Self::Note { .. } => "note",
@@ -435,6 +455,13 @@ mod tests {
                 link: serde_json::json!({"window_frames": 16}),
             },
             Event::SessionClosed { reason: text() },
+            Event::Clock(BoardClock {
+                slot: Slot::Test,
+                uncertainty_us: 1200,
+                drift_ppm: Some(-12.5),
+                samples: 20,
+                kernel_offset_us: None,
+            }),
             Event::TestStarted { suite: text() },
             Event::TestEnded {
                 suite: text(),

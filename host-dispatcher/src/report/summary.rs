@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::event::{Event, Rusage, Stamped, SuiteEnd};
+use crate::job::event::{BoardClock, Event, Rusage, Stamped, SuiteEnd};
 use crate::job::verdict::{CaseResult, ErrorClass, Tally, Verdict};
 
 /// What a run came to so far; `run.json` in a run directory.
@@ -44,7 +44,10 @@ pub struct Summary {
     pub tally: Tally,
     /// The suites, in the order they began.
     pub suites: Vec<SuiteSummary>,
-    /// Errors, warnings and suites beyond what is kept here.
+    /// How well the clocks of the board's boots are known, in the order of these.
+    #[serde(default)]
+    pub clocks: Vec<BoardClock>,
+    /// Errors, warnings, clocks and suites beyond what is kept here.
     pub dropped: u64,
 }
 
@@ -122,7 +125,8 @@ impl Summary {
                 let (message, console_tail) = (message.clone(), console_tail.clone());
                 self.errors.push(RunError { class: *class, message, console_tail });
             }
-            Event::Warning { .. } | Event::Error { .. } => self.dropped += 1,
+            Event::Clock(clock) if self.clocks.len() < LISTED_MAX => self.clocks.push(*clock),
+            Event::Warning { .. } | Event::Error { .. } | Event::Clock(_) => self.dropped += 1,
             Event::RunEnded { verdict, exit_status, seconds } => {
                 self.verdict = Some(*verdict);
                 self.exit_status = Some(*exit_status);

@@ -39,7 +39,9 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
             OperationState::Done => format!("power {operation}"),
             OperationState::Failed => paint(color, RED, &format!("power {operation} failed")),
         },
-        Event::ActionStarted { .. } | Event::ActionProgress { .. } => return None,
+        Event::ActionStarted { .. } | Event::ActionProgress { .. } | Event::Clock(_) => {
+            return None;
+        }
         Event::ActionEnded { action, seconds, outcome } => match outcome {
             ActionOutcome::Done => format!("{}: done in {}", printable(action), period(*seconds)),
             ActionOutcome::Skipped { why } => {

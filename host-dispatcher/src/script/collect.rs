@@ -174,7 +174,7 @@ impl Bench {
                     suite,
                     text,
                 };
-                live.borrow().log(self, line);
+                live.borrow_mut().log(self, line);
             }
         }
     }

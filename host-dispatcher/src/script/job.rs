@@ -107,10 +107,14 @@ async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
 
 impl JobRun<'_> {
     async fn run_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
-        if let Err(fault) = self.prepare(bench, live).await {
+        let prepared = self.prepare(bench, live).await;
+        bench.tell_clock(live, Slot::Master);
+        if let Err(fault) = prepared {
             return bench.record_fault(&fault);
         }
-        match bench.action("test", self.test(bench, live)).await {
+        let tested = bench.action("test", self.test(bench, live)).await;
+        bench.tell_clock(live, Slot::Test);
+        match tested {
             Ok(()) => {
                 let collected = bench.action("collect", self.collect_from_test(bench, live)).await;
                 let Err(fault) = collected else { return };
@@ -152,9 +156,10 @@ impl JobRun<'_> {
             Ok(())
         };
         let tests = &self.job.tests;
-        match race(work, bench.take_live(&follow, live, tests)).await {
+        let take = race(bench.take_live(&follow, live, tests), bench.keep_time(live));
+        match race(work, take).await {
             Either::First(outcome) => outcome,
-            Either::Second(()) => {
+            Either::Second(_) => {
                 Err(Fault::infrastructure("the session with the master agent ended"))
             }
         }
@@ -167,7 +172,7 @@ impl JobRun<'_> {
         rootfs.into_iter().chain(boot).collect()
     }
 
-    /// Brings the board into an image and compares the clocks.
+    /// Brings the board into an image and compares the clocks for the first time.
     async fn boot(&self, bench: &Bench, slot: Slot, live: &RefCell<Live>) -> Result<(), Fault> {
         if slot == Slot::Test {
             let from = match (self.job.boot_with, &self.boot_image) {
@@ -183,10 +188,11 @@ impl JobRun<'_> {
             bench.board(|board, _| board.set_boot_script(slot, script));
             live.borrow_mut().begin_tests();
         }
+        live.borrow_mut().end_boot();
         bench.reach(Goal::Up(slot)).await?;
         bench.clear_trouble();
-        let correlation = bench.correlate().await?;
-        live.borrow_mut().begin_boot(correlation);
+        let clock = bench.clock().await?;
+        live.borrow_mut().begin_boot(clock);
         if slot == Slot::Master {
             self.keep_board(bench).await?;
         }
@@ -225,10 +231,8 @@ impl JobRun<'_> {
                 .within(RETURN_WAIT, race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench)));
             match back.await {
                 Some(Either::First(Ok(()))) => {
-                    let correlation = bench.correlate().await;
-                    if let Ok(correlation) = correlation {
-                        live.borrow_mut().set_correlation(correlation);
-                    }
+                    // If not now, then later: the clock of this boot is known.
+                    let _ = bench.compare_again(live).await;
                 }
                 Some(Either::First(Err(fault)) | Either::Second(fault)) => return Err(fault),
                 None => {
@@ -243,7 +247,8 @@ impl JobRun<'_> {
     async fn watch(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
         let kernel_from = live.borrow().next_kernel();
         let follow = bench.follow(kernel_from).await?;
-        let take = bench.take_live(&follow, live, &self.job.tests);
+        let tests = &self.job.tests;
+        let take = race(bench.take_live(&follow, live, tests), bench.keep_time(live));
         let over = async {
             loop {
                 let ended = bench.until(|| live.borrow().is_over().then_some(()));
@@ -266,8 +271,13 @@ impl JobRun<'_> {
             }
         };
         match race(over, take).await {
+            Either::First(Ok(())) => {
+                // So that what comes home with the files lies between two comparisons. The tests are over all the same.
+                let _ = bench.compare_again(live).await;
+                Ok(())
+            }
             Either::First(outcome) => outcome,
-            Either::Second(()) => {
+            Either::Second(_) => {
                 Err(Fault::infrastructure("the session with the test agent ended"))
             }
         }

@@ -5,36 +5,27 @@ use std::collections::{HashMap, HashSet};
 use agent_core::link::Priority;
 use agent_core::time::Duration;
 use agent_core::wire::record::Record;
-use agent_core::wire::response::{Clock, Exit};
+use agent_core::wire::response::Exit;
 use agent_core::wire::{Method, codec, request};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::ask::Stream;
 use super::files::SHORT_DEADLINE;
 use super::{Bench, Fault};
 use crate::board::Direction;
+use crate::clock::{Clock, HostTime};
 use crate::job::event::{Event, LogRecord, Rusage, Source, SuiteEnd};
 use crate::job::spec::Test;
-
-/// Clock exchanges after a session opened; the one with the shortest round trip counts.
-const CLOCK_SAMPLES: usize = 5;
 
 /// Credit of the live log beyond the first.
 const LIVE_WINDOW: usize = 16 * 1024;
 
-/// How the board's clock relates to the host's.
-#[derive(Clone, Copy, Debug)]
-pub struct Correlation {
-    /// The host's wall clock when the board's clock stood at 0.
-    zero: Timestamp,
-    /// How far that may be off: half of the round trip.
-    uncertainty_us: u64,
-}
-
 /// What the live log told so far.
 #[derive(Debug, Default)]
 pub struct Live {
-    correlation: Option<Correlation>,
+    clock: Option<Clock>,
+    /// The last line of each source: its own time, and the host's that it became.
+    last: HashMap<Source, (u64, Timestamp)>,
     /// Kernel lines that are on the timeline, by time and text.
     kernel: HashSet<(u64, String)>,
     next_kernel: u64,
@@ -56,42 +47,7 @@ struct Coverage {
     contiguous: u64,
 }
 
-impl Correlation {
-    /// The host's wall clock at a time of the board.
-    pub fn host_time(&self, board_us: u64) -> Timestamp {
-        let since = SignedDuration::from_micros(i64::try_from(board_us).unwrap_or(i64::MAX));
-        self.zero.checked_add(since).unwrap_or(self.zero)
-    }
-}
-
 impl Bench {
-    /// Compares the clocks.
-    ///
-    /// # Errors
-    /// The agent's.
-    pub async fn correlate(&self) -> Result<Correlation, Fault> {
-        let mut best: Option<(u64, Correlation)> = None;
-        for _ in 0..CLOCK_SAMPLES {
-            let (sent, wall) = (self.now(), self.wall());
-            let body = request::Clock { host_us: sent.as_micros() };
-            let answer = self.ask(Method::CLOCK, &body, SHORT_DEADLINE).await?;
-            let clock: Clock = answer.read()?;
-            let on_board = clock.answered_us.saturating_sub(clock.received_us);
-            let round_trip = self.now().since(sent).as_micros().saturating_sub(on_board);
-            if best.is_none_or(|(shortest, _)| round_trip < shortest) {
-                let to_zero = i64::try_from(round_trip / 2).unwrap_or(0)
-                    - i64::try_from(clock.received_us).unwrap_or(0);
-                let zero = wall.checked_add(SignedDuration::from_micros(to_zero)).unwrap_or(wall);
-                best = Some((
-                    round_trip,
-                    Correlation { zero, uncertainty_us: round_trip.div_ceil(2) },
-                ));
-            }
-        }
-        best.map(|(_, correlation)| correlation)
-            .ok_or_else(|| Fault::infrastructure("the clocks could not be compared"))
-    }
-
     /// Asks for the live log, the kernel's from this sequence number on.
     ///
     /// # Errors
@@ -136,17 +92,28 @@ impl Bench {
 }
 
 impl Live {
-    /// From now on the clocks are related so. A new boot has a new relation, and a kernel log of its own.
-    pub fn begin_boot(&mut self, correlation: Correlation) {
-        self.correlation = Some(correlation);
+    /// A boot began: it has a clock and a kernel log of its own.
+    pub fn begin_boot(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+        self.last.clear();
         self.next_kernel = 0;
         // Every boot says the same things at the same times.
         self.kernel.clear();
     }
 
-    /// The relation of the clocks was measured again.
-    pub fn set_correlation(&mut self, correlation: Correlation) {
-        self.correlation = Some(correlation);
+    /// The board starts again: what comes home meanwhile has no clock.
+    pub fn end_boot(&mut self) {
+        self.clock = None;
+    }
+
+    /// The clock of the boot, once it was compared.
+    pub fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+
+    /// The clock of the boot was compared again.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
     }
 
     /// The first kernel record of this boot that has not come.
@@ -242,13 +209,12 @@ impl Live {
     }
 
     /// Puts a line on the timeline.
-    pub fn log(&self, bench: &Bench, line: Line<'_>) {
-        let correlation = self.correlation;
+    pub fn log(&mut self, bench: &Bench, line: Line<'_>) {
+        let time = self.host_time(line.source, line.board_us);
         let record = LogRecord {
-            host_time: correlation
-                .map_or_else(|| bench.wall(), |clock| clock.host_time(line.board_us)),
+            host_time: time.map_or_else(|| bench.wall(), |time| time.wall),
             board_time_us: Some(line.board_us),
-            uncertainty_us: correlation.map(|clock| clock.uncertainty_us),
+            uncertainty_us: time.map(|time| time.uncertainty_us),
             source: line.source,
             level: line.level,
             sequence: line.sequence,
@@ -256,6 +222,28 @@ impl Live {
             text: line.text,
         };
         bench.observer(|observer| observer.log(&record));
+    }
+
+    /// When a line was written, by the host's clock.
+    ///
+    /// A clock that is compared again shows a little more or less than before. A line must not come before one that the
+    /// same source wrote earlier, so it is put at the same time then, and what that adds is said.
+    fn host_time(&mut self, source: Source, board_us: u64) -> Option<HostTime> {
+        let clock = self.clock.as_ref()?;
+        let mut time = match source {
+            Source::Kernel => clock.host_time_of_kernel(board_us)?,
+            _ => clock.host_time(board_us)?,
+        };
+        if let Some((earlier_us, earlier)) = self.last.get(&source)
+            && *earlier_us <= board_us
+            && *earlier > time.wall
+        {
+            let shift = earlier.duration_since(time.wall).as_micros();
+            time.uncertainty_us += u64::try_from(shift).unwrap_or(0);
+            time.wall = *earlier;
+        }
+        self.last.insert(source, (board_us, time.wall));
+        Some(time)
     }
 
     /// A line of the kernel, once.

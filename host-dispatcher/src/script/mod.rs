@@ -16,6 +16,7 @@ pub mod line;
 pub mod line_test;
 pub mod live;
 pub mod observer;
+pub mod timing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
