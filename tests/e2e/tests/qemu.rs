@@ -98,6 +98,12 @@ fn a_whole_job_and_everything_that_it_leaves() {
     assert_eq!(run["errors"], Value::Array(Vec::new()));
     assert!(run["link"]["frames_in"].as_u64().unwrap() > 100, "{run:#}");
     assert_eq!(run["link"].get("overruns"), None, "{run:#}");
+    for (index, slot) in ["master", "test"].iter().enumerate() {
+        let clock = &run["clocks"][index];
+        assert_eq!(clock["slot"], *slot, "{run:#}");
+        assert!(clock["samples"].as_u64().unwrap() >= 1, "{clock:#}");
+        assert!(clock["kernel_offset_us"].is_i64(), "the marker came back: {clock:#}");
+    }
     let report = record.junit();
     assert_eq!(
         (
