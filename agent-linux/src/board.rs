@@ -17,7 +17,7 @@ use crate::run_files::{Capture, RunFiles};
 use crate::sys::clock;
 use crate::sys::disk;
 use crate::sys::kmsg::{Found, RECORD_MAX};
-use crate::sys::power::{self, ConsoleLevel};
+use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
@@ -39,6 +39,7 @@ pub(crate) struct Board {
     environment: Vec<u8>,
     kernel_log: KernelLog,
     console_level: ConsoleLevel,
+    sysrq: Sysrq,
     /// Killed children that have not ended yet.
     killed: Vec<i32>,
     /// Whether this machine may be restarted.
@@ -77,6 +78,8 @@ pub(crate) enum Report {
     InputTaken(Op, usize),
     /// [`Event::RunFileFailed`].
     RunFileFailed(i32),
+    /// [`Event::BaudSet`], or [`Event::BaudFailed`] with `errno`.
+    Baud(Result<(), i32>),
     /// The agent ends, in place of a restart on what is no board.
     End,
 }
@@ -131,6 +134,7 @@ impl Board {
             } else {
                 ConsoleLevel::untouchable()
             },
+            sysrq: Sysrq::default(),
             killed: Vec::new(),
             is_board,
         }
@@ -144,6 +148,7 @@ impl Board {
     /// Leaves the machine as it was found.
     pub(crate) fn restore(&mut self) {
         self.console_level.quiet(false);
+        self.sysrq.guard(false);
     }
 
     /// Does one effect.
@@ -227,6 +232,14 @@ impl Board {
                 self.kernel_log.seek(sequence);
                 Report::Nothing
             }
+            // The line is the poll loop's, which has done it.
+            Effect::SetBaud { .. } => Report::Nothing,
+            Effect::GuardLine(is_guarded) => {
+                if self.is_board {
+                    self.sysrq.guard(is_guarded);
+                }
+                Report::Nothing
+            }
             Effect::Reboot { how } => {
                 let _ = self.run_files.sync();
                 if !self.is_board {
@@ -257,6 +270,8 @@ impl Board {
             Report::Failed(op, problem) => Event::Failed { op: *op, failure: problem.failure() },
             Report::Spawned(op) => Event::Spawned { op: *op },
             Report::InputTaken(op, bytes) => Event::InputTaken { op: *op, bytes: *bytes },
+            Report::Baud(Ok(())) => Event::BaudSet,
+            Report::Baud(Err(os_error)) => Event::BaudFailed { os_error: *os_error },
             Report::RunFileFailed(os_error) => Event::RunFileFailed { os_error: *os_error },
         };
         agent.handle_event(now, event);

@@ -1,8 +1,9 @@
 //! The serial line as the poll loop sees it: frames go out whole, the terminal stays raw, and a line that hung up is
 //! opened again.
 
-use crate::sys::file;
+use crate::sys::poll::{Interests, Ready};
 use crate::sys::tty::{LineErrors, Tty, TtyError};
+use crate::sys::{clock, file};
 use agent_core::agent::LINE_MAX;
 use agent_core::time::{Duration, Instant};
 use embedded_io::{Read as _, Write as _, WriteReady as _};
@@ -58,6 +59,22 @@ impl Line {
     /// Bits a second.
     pub(crate) fn baud(&self) -> u32 {
         self.baud.unwrap_or_else(|| self.tty.as_ref().map_or(115_200, Tty::baud))
+    }
+
+    /// Sets another rate, once what was written has left; from here on it is the line's own. A line that is not open
+    /// is opened with it. The rate is as it was after an error.
+    pub(crate) fn set_baud(&mut self, now: Instant, baud: u32) -> io::Result<()> {
+        let until = now + DRAIN_MAX;
+        // What the kernel had no room for, too.
+        while self.room(now).is_none() && self.tty.is_some() && clock::now() < until {
+            let mut ready: Vec<Ready<()>> = Vec::new();
+            Interests::new().wait(Some(DRAIN_PAUSE), &mut ready);
+        }
+        if let Some(tty) = &mut self.tty {
+            tty.set_baud(baud, until)?;
+        }
+        self.baud = Some(baud);
+        Ok(())
     }
 
     /// Whether it leads to a program on this machine: then this is somebody's workstation, and no board.
@@ -205,6 +222,12 @@ const CHECK_AFTER: Duration = Duration::from_millis(100);
 
 /// The same within [`SETTLE_TIME`]: a terminal that echoes writes the dispatcher's frames into the console's text.
 const CHECK_SETTLING_AFTER: Duration = Duration::from_millis(10);
+
+/// Two frames of the longest kind take 1.5 s at 9600 baud.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// In µs: how often a line that drains is looked at.
+const DRAIN_PAUSE: u64 = 2_000;
 
 /// How long a line that hung up is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(250);

@@ -1,6 +1,6 @@
 //! The poll loop: one input at a time into the core, then all its effects, then its frames, then wait.
 
-use crate::board::{Board, Moment, Source};
+use crate::board::{Board, Moment, Report, Source};
 use crate::info;
 use crate::line::{CONSOLE, Line, console};
 use crate::options::Options;
@@ -89,6 +89,9 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         goes_on &= shell.settle();
     }
     let _ = shell.board.run_files().sync();
+    if shell.line.baud() != config.baud {
+        let _ = shell.line.set_baud(clock::now(), config.baud);
+    }
     shell.board.restore();
     Ok(())
 }
@@ -152,7 +155,10 @@ impl Shell {
             let now = clock::now();
             let Some(effect) = self.agent.poll_effect(now) else { break };
             let is_long = matches!(effect, Effect::Read { .. } | Effect::Zero { .. });
-            let report = self.board.perform(now, moment, effect);
+            let report = match effect {
+                Effect::SetBaud { baud } => Report::Baud(self.set_baud(now, baud)),
+                effect => self.board.perform(now, moment, effect),
+            };
             let now = clock::now();
             if !self.board.deliver(now, report, &mut self.agent) {
                 return false;
@@ -167,6 +173,12 @@ impl Shell {
         }
         self.transmit();
         true
+    }
+
+    /// Waits until two frames have left, so that they arrive whole: nothing else on this line is worth doing meanwhile.
+    fn set_baud(&mut self, now: Instant, baud: u32) -> Result<(), i32> {
+        let set = self.line.set_baud(now, baud);
+        set.map_err(|error| error.raw_os_error().unwrap_or(0))
     }
 
     fn transmit(&mut self) {

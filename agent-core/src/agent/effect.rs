@@ -132,6 +132,15 @@ pub enum Effect<'a> {
         /// First sequence number wanted.
         sequence: u64,
     },
+    /// Set the line's speed, now: let out what waits, throw away what came and was not read, and take the new speed for
+    /// the line's own. Answered with [`Event::BaudSet`] or, the line being as it was, [`Event::BaudFailed`].
+    SetBaud {
+        /// Bits a second.
+        baud: u32,
+    },
+    /// The two ends' speeds may differ from now on (`true`), or are the base speed again (`false`). A zero at a slow
+    /// speed is a BREAK at a fast one, and the byte behind it a command to the kernel (SysRq): it must not be obeyed.
+    GuardLine(bool),
     /// Restart or stop the board: sync, then do it; nothing is answered.
     Reboot {
         /// [`request::Reboot::RESTART`] or [`request::Reboot::POWER_OFF`].
@@ -307,6 +316,13 @@ pub enum Event<'a> {
     },
     /// /dev/kmsg lost records before this point (EPIPE).
     KernelGap,
+    /// The line has the speed that was asked for.
+    BaudSet,
+    /// It has not.
+    BaudFailed {
+        /// `errno`.
+        os_error: i32,
+    },
     /// A file of the run could not be written.
     RunFileFailed {
         /// `errno`.

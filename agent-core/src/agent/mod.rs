@@ -12,6 +12,7 @@
 pub mod effect;
 pub mod kmsg;
 
+mod baud;
 mod exec;
 mod line_test;
 mod live;
@@ -22,6 +23,7 @@ mod runner;
 mod transfer;
 
 pub use crate::wire::plan;
+pub use baud::ACKNOWLEDGED_WITHIN;
 pub use effect::{Call, Command, Effect, Event, Op, Pipe, RunFile, Target};
 pub use runner::{DRAIN_WAIT, KILL_GRACE, START_WAIT};
 pub use transfer::{HASH_READ, WRITE_WINDOW};
@@ -31,6 +33,7 @@ use crate::link::{self, Beacon, CONTROL_CREDIT, Coding, LineConfig, Link, Priori
 use crate::time::Instant;
 use crate::wire::record::Record;
 use crate::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
+use baud::Speed;
 use core::ops::{Deref, DerefMut};
 use heapless::Vec;
 use kmsg::KernelRecord;
@@ -122,6 +125,7 @@ pub struct Agent {
     queue: Queue,
     live: Live,
     runner: Runner,
+    speed: Speed,
     /// The session that the operations belong to, by the link's count.
     session: Option<u64>,
     overflows_told: u32,
@@ -148,6 +152,7 @@ impl Agent {
             queue: Queue::new(),
             live: Live::new(),
             runner: Runner::new(),
+            speed: Speed::new(baud),
             session: None,
             overflows_told: 0,
         }
@@ -178,6 +183,11 @@ impl Agent {
             Event::Kernel { record } => self.handle_kernel(now, record),
             Event::KernelGap => self.note(now, "the kernel's log lost records"),
             Event::RunFileFailed { .. } => self.note(now, "a file of the run could not be written"),
+            Event::BaudSet => self.speed.handle_set(now, &self.link),
+            Event::BaudFailed { .. } => {
+                self.speed.handle_failed(&mut self.link);
+                self.note(now, "the line does not do the speed that was asked for");
+            }
             Event::Output { op, pipe, bytes } if self.runner.running(op).is_some() => {
                 let record = self.runner.handle_output(now, pipe, bytes, &mut self.queue);
                 if let Some(record) = record {
@@ -197,7 +207,9 @@ impl Agent {
 
     /// The time of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.link.handle_timeout(now);
+        if !self.speed.is_trying() {
+            self.link.handle_timeout(now);
+        }
         self.ops.handle_timeout(now, &mut self.link, &mut self.queue);
     }
 
@@ -205,6 +217,7 @@ impl Agent {
     pub fn poll_effect(&mut self, now: Instant) -> Option<Effect<'_>> {
         let next = self.next(now)?;
         match next {
+            Next::Ready(effect) => Some(effect),
             Next::Queued(queued) => {
                 Some(self.queue.effect(queued, |index| self.runner.suite(index)))
             }
@@ -226,15 +239,17 @@ impl Agent {
 
     /// Writes the next frame into `out` (at least [`LINE_MAX`] bytes) and returns its length.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        if self.speed.is_silent(&self.link) {
+            return None;
+        }
         self.link.poll_transmit(now, out)
     }
 
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.link.poll_timeout(), self.ops.poll_timeout(), self.runner.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let link = if self.speed.is_trying() { None } else { self.link.poll_timeout() };
+        let (ops, runner) = (self.ops.poll_timeout(), self.runner.poll_timeout());
+        [link, ops, runner, self.speed.poll_timeout()].into_iter().flatten().min()
     }
 
     /// How many bytes of a child's output may be reported now; with 0 they stay in the pipe.
@@ -279,7 +294,17 @@ impl Agent {
     /// Finds the next effect, without borrowing.
     fn next(&mut self, now: Instant) -> Option<Next> {
         loop {
+            self.speed.advance(now, &mut self.link);
+            if let Some(effect) = self.speed.poll_effect() {
+                return Some(Next::Ready(effect));
+            }
             if let Some(queued) = self.queue.pop() {
+                let is_reboot = matches!(queued, queue::Queued::Reboot { .. });
+                if is_reboot && self.speed.rest(&mut self.link) {
+                    // The kernel's last words belong to the base speed, as everything does until the next session.
+                    self.queue.push(queued);
+                    continue;
+                }
                 return Some(Next::Queued(queued));
             }
             self.advance_plan(now);
@@ -402,6 +427,13 @@ impl Agent {
                 self.ops.reboot_when_sent(now, reboot.how);
                 None
             }),
+            Method::BAUD => codec::decode::<request::Baud>(envelope.body).map(|wanted| {
+                match self.speed.request(now, wanted) {
+                    Ok(()) => send(&mut self.link, Method::BAUD, request, &response::Done {}),
+                    Err(failure) => send(&mut self.link, Method::FAILED, request, &failure),
+                }
+                None
+            }),
             Method::SIGNAL => codec::decode::<request::Signal>(envelope.body).map(|signal| {
                 self.ops.signal(request, signal, &mut self.link, &mut self.queue);
                 None
@@ -475,6 +507,7 @@ impl Agent {
     /// What the dispatcher started ends; the test plan goes on.
     fn end_session(&mut self) {
         self.session = None;
+        self.speed.rest(&mut self.link);
         self.live.unfollow();
         self.piece.drop_it();
         self.inbox.clear();
@@ -538,6 +571,7 @@ const TEST_OUTPUT_MAX: usize = 4096;
 /// An effect, by position.
 #[derive(Clone, Copy, Debug)]
 enum Next {
+    Ready(Effect<'static>),
     Queued(queue::Queued),
     Piece { op: Op, start: usize, end: usize, kind: ops::PieceKind },
     Request { start: usize, end: usize, op: Option<Op> },

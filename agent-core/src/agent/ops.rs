@@ -235,7 +235,11 @@ impl Operations {
             | Event::Output { op, .. }
             | Event::InputTaken { op, .. }
             | Event::Exited { op, .. } => op,
-            Event::Kernel { .. } | Event::KernelGap | Event::RunFileFailed { .. } => return,
+            Event::Kernel { .. }
+            | Event::KernelGap
+            | Event::BaudSet
+            | Event::BaudFailed { .. }
+            | Event::RunFileFailed { .. } => return,
         };
         let Some(slot) = self.slots.get_mut(usize::from(op.0)) else { return };
         match (slot, event) {

@@ -170,6 +170,11 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         }
     }
 
+    /// Sequence number of the next new frame, in full: how many there were.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
     /// Oldest sequence number not acknowledged, in full.
     pub(super) fn base(&self) -> u32 {
         self.base

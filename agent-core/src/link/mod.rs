@@ -103,6 +103,22 @@ pub struct Peer {
     pub capabilities: u32,
 }
 
+/// How many DATA frames were sent in a session, and how many of them, from the first on, are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Sent.
+    pub sent: u32,
+    /// Acknowledged.
+    pub acknowledged: u32,
+}
+
+impl Progress {
+    /// Whether the first `sent` frames are acknowledged, which were all at an earlier time.
+    pub fn has_acknowledged(&self, sent: u32) -> bool {
+        self.acknowledged.wrapping_sub(sent) <= self.sent.wrapping_sub(sent)
+    }
+}
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -319,6 +335,17 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     /// Asks whether anybody is there, with the next transmission: any frame that comes then is the answer.
     pub fn ping(&mut self) {
         self.session.ping();
+    }
+
+    /// How far the DATA frames of this session have come.
+    pub fn progress(&self) -> Progress {
+        self.session.progress()
+    }
+
+    /// Whether the peer waits for an acknowledgement: [`Self::poll_transmit`] will give a frame with it, at the latest
+    /// after 10 ms.
+    pub fn owes_acknowledgement(&self) -> bool {
+        self.session.owes_acknowledgement()
     }
 
     /// The line has another speed from now on.

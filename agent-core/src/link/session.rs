@@ -15,7 +15,7 @@ use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind, Numbers, wraps_of};
 use super::rtt::RoundTrip;
 use super::stats::Stats;
 use super::stream::{BULK_FLOOR, End, Priority, Stream};
-use super::{Event, LineConfig, PING_AFTER, SILENT_AFTER, WRAPS};
+use super::{Event, LineConfig, PING_AFTER, Progress, SILENT_AFTER, WRAPS};
 use crate::time::{Duration, Instant};
 use heapless::Vec;
 
@@ -161,6 +161,16 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     pub(super) fn numbers(&self) -> Numbers {
         let tag = if self.is_open && self.has(WRAPS) { self.tag } else { 0 };
         Numbers { tag, next: self.receiver.next(), base: self.sender.base() }
+    }
+
+    /// How far what was sent has come.
+    pub(super) fn progress(&self) -> Progress {
+        Progress { sent: self.sender.next(), acknowledged: self.sender.base() }
+    }
+
+    /// Whether the peer waits for an acknowledgement.
+    pub(super) fn owes_acknowledgement(&self) -> bool {
+        self.is_open && self.ack_at.is_some()
     }
 
     /// Whether both ends have this capability.

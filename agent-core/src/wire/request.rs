@@ -220,6 +220,13 @@ pub struct Baud {
     pub confirm_ms: u32,
 }
 
+impl Baud {
+    /// Rates that an agent tries.
+    pub const RATES: core::ops::RangeInclusive<u32> = 1_200..=4_000_000;
+    /// How long it tries them: a dispatcher needs some round trips, and a session does not outlive a long silence.
+    pub const CONFIRM_MS: core::ops::RangeInclusive<u32> = 500..=30_000;
+}
+
 /// Asks how far the test plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestStatus {}

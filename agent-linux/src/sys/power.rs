@@ -1,4 +1,4 @@
-//! Restarting and stopping the board, and how loud its kernel is on the console.
+//! Restarting and stopping the board, how loud its kernel is on the console, and whether it obeys what comes there.
 
 use super::file;
 use nix::sys::reboot::{RebootMode, reboot};
@@ -41,5 +41,32 @@ impl ConsoleLevel {
         }
     }
 }
+
+/// The commands that the kernel takes from its console behind a BREAK: `/proc/sys/kernel/sysrq`.
+#[derive(Debug, Default)]
+pub(crate) struct Sysrq {
+    /// What was found, while none is taken.
+    found: Option<String>,
+}
+
+impl Sysrq {
+    /// Takes none (`true`), or those that were taken before.
+    pub(crate) fn guard(&mut self, is_guarded: bool) {
+        // A kernel without it obeys nothing anyway.
+        if !is_guarded {
+            if let Some(found) = self.found.take() {
+                let _ = file::write(SYSRQ, &found);
+            }
+        } else if self.found.is_none() {
+            let found = file::read_text(SYSRQ);
+            let found = found.trim_ascii_end();
+            if !found.is_empty() && file::write(SYSRQ, "0").is_ok() {
+                self.found = Some(found.to_owned());
+            }
+        }
+    }
+}
+
+const SYSRQ: &str = "/proc/sys/kernel/sysrq";
 
 const PRINTK: &str = "/proc/sys/kernel/printk";

@@ -1,6 +1,7 @@
 //! The serial line's terminal: raw, not blocking, and seen through `embedded-io`'s traits.
 
-use super::file;
+use super::{clock, file};
+use agent_core::time::Instant;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -45,7 +46,7 @@ impl Tty {
         #[allow(unsafe_code)]
         let _ = unsafe { set_exclusive(file.as_raw_fd()) };
         let mut tty = Self { file, baud, applied: Mode::default(), queue_limit };
-        tty.make_raw()?;
+        tty.make_raw(SetArg::TCSANOW)?;
         Ok(tty)
     }
 
@@ -54,17 +55,40 @@ impl Tty {
         if Mode::of(&tcgetattr(&self.file)?) == self.applied {
             return Ok(false);
         }
-        self.make_raw()?;
+        self.make_raw(SetArg::TCSANOW)?;
         Ok(true)
+    }
+
+    /// Sets another rate once everything that was written has left, and throws away what came and was not read. Waits
+    /// until `until` at most. After an error the rate is as it was.
+    pub(crate) fn set_baud(&mut self, baud: u32, until: Instant) -> io::Result<()> {
+        let code = code_of(baud).ok_or(io::ErrorKind::InvalidInput)?;
+        if self.rate().is_none() {
+            // One that has no name could not be set again.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        while self.queued() > 0 {
+            if clock::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let _ = poll(&mut [], PollTimeout::from(DRAIN_PAUSE));
+        }
+        let before = self.baud.replace(baud);
+        // The kernel's queue is empty; what is left in the UART it waits for itself, for a bounded time.
+        let done = self.make_raw(SetArg::TCSAFLUSH);
+        let is_set = self.applied.control & libc::CBAUD == code as libc::tcflag_t;
+        if done.is_ok() && is_set {
+            return Ok(());
+        }
+        self.baud = before;
+        self.make_raw(SetArg::TCSANOW)?;
+        // Drivers keep the rate that they had when the clock cannot be divided so.
+        done.and(Err(io::ErrorKind::Unsupported.into()))
     }
 
     /// Bits a second, as the terminal has it; a rate that is not in the table counts as 115200.
     pub(crate) fn baud(&self) -> u32 {
-        let rate = self.applied.control & libc::CBAUD;
-        RATES
-            .iter()
-            .find(|(_, code)| *code as libc::tcflag_t == rate)
-            .map_or(115_200, |(rate, _)| *rate)
+        self.rate().unwrap_or(115_200)
     }
 
     /// What the UART lost; zeros where the driver does not count (a pseudo-terminal).
@@ -80,7 +104,21 @@ impl Tty {
         }
     }
 
-    fn make_raw(&mut self) -> io::Result<()> {
+    fn rate(&self) -> Option<u32> {
+        let is_it = |code: BaudRate| code as libc::tcflag_t == self.applied.control & libc::CBAUD;
+        RATES.iter().find(|(_, code)| is_it(*code)).map(|(rate, _)| *rate)
+    }
+
+    /// Bytes that wait in the kernel to leave, as far as it tells.
+    fn queued(&self) -> usize {
+        let mut queued = 0;
+        // SAFETY: the kernel stores one int.
+        #[allow(unsafe_code)]
+        let known = unsafe { get_queued(self.file.as_raw_fd(), &raw mut queued) }.is_ok();
+        if known { usize::try_from(queued).unwrap_or(0) } else { 0 }
+    }
+
+    fn make_raw(&mut self, when: SetArg) -> io::Result<()> {
         let mut termios = tcgetattr(&self.file)?;
         cfmakeraw(&mut termios);
         // A BREAK is the magic-SysRq key of a console, no byte for us. Any byte may appear, so XON and XOFF are data.
@@ -94,13 +132,11 @@ impl Tty {
         );
         termios.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
         if let Some(baud) = self.baud {
-            let Some((_, code)) = RATES.iter().find(|(rate, _)| *rate == baud) else {
-                return Err(io::Error::from(io::ErrorKind::InvalidInput));
-            };
-            cfsetspeed(&mut termios, *code)?;
+            let code = code_of(baud).ok_or(io::ErrorKind::InvalidInput)?;
+            cfsetspeed(&mut termios, code)?;
         }
-        // Now, not after draining: what waits may never leave.
-        tcsetattr(&self.file, SetArg::TCSANOW, &termios)?;
+        // A repair is done now and not after draining: what waits may never leave.
+        tcsetattr(&self.file, when, &termios)?;
         self.applied = Mode::of(&tcgetattr(&self.file)?);
         Ok(())
     }
@@ -148,11 +184,7 @@ impl WriteReady for Tty {
     /// Whether the kernel's queue is short: what lies there can no longer be overtaken by something more urgent.
     /// A pseudo-terminal's queue is always empty; it ends by not taking a write.
     fn write_ready(&mut self) -> Result<bool, TtyError> {
-        let mut queued = 0;
-        // SAFETY: the kernel stores one int.
-        #[allow(unsafe_code)]
-        let known = unsafe { get_queued(self.file.as_raw_fd(), &raw mut queued) }.is_ok();
-        Ok(!known || usize::try_from(queued).unwrap_or(0) <= self.queue_limit)
+        Ok(self.queued() <= self.queue_limit)
     }
 }
 
@@ -200,8 +232,18 @@ mod ioctls {
 }
 use ioctls::{get_counters, get_queued, set_exclusive};
 
-/// Rates that `--baud` takes.
-const RATES: [(u32, BaudRate); 17] = [
+/// In ms: how often a queue that drains is looked at. Two frames take 115 ms at 115200 baud.
+const DRAIN_PAUSE: u8 = 2;
+
+fn code_of(baud: u32) -> Option<BaudRate> {
+    RATES.iter().find(|(rate, _)| *rate == baud).map(|(_, code)| *code)
+}
+
+/// Rates that `--baud` and the dispatcher may name.
+const RATES: [(u32, BaudRate); 20] = [
+    (1_200, BaudRate::B1200),
+    (2_400, BaudRate::B2400),
+    (4_800, BaudRate::B4800),
     (9_600, BaudRate::B9600),
     (19_200, BaudRate::B19200),
     (38_400, BaudRate::B38400),
@@ -303,6 +345,22 @@ mod tests {
         termios.local_flags.insert(nix::sys::termios::LocalFlags::ICANON);
         tcsetattr(&tty.file, SetArg::TCSANOW, &termios).unwrap();
         assert!(tty.repair().unwrap() && !tty.repair().unwrap());
+    }
+
+    #[test]
+    fn another_rate_is_set_and_kept_and_an_impossible_one_changes_nothing() {
+        let (_master, path) = pty();
+        let soon = clock::now() + agent_core::time::Duration::from_secs(5);
+        let mut tty = Tty::open(&path, Some(115_200), 1000).unwrap();
+        tty.set_baud(921_600, soon).unwrap();
+        assert_eq!((tty.baud(), tty.repair().unwrap()), (921_600, false));
+        let mut termios = tcgetattr(&tty.file).unwrap();
+        cfsetspeed(&mut termios, BaudRate::B9600).unwrap();
+        tcsetattr(&tty.file, SetArg::TCSANOW, &termios).unwrap();
+        assert!(tty.repair().unwrap());
+        assert_eq!(tty.baud(), 921_600);
+        assert!(tty.set_baud(12_345, soon).is_err());
+        assert_eq!((tty.baud(), tty.repair().unwrap()), (921_600, false));
     }
 
     #[test]

@@ -126,6 +126,7 @@ pub struct FakeBoard {
     die: Option<(DieAt, Death)>,
     effects_left: Option<u32>,
     failing_command: Option<(String, String)>,
+    baud_max: u32,
     trace: Option<Vec<String>>,
 }
 
@@ -153,6 +154,7 @@ impl FakeBoard {
             die: None,
             effects_left: None,
             failing_command: None,
+            baud_max: u32::MAX,
             trace: None,
         }
     }
@@ -337,6 +339,24 @@ impl FakeBoard {
         };
     }
 
+    /// Bits per second at which it sends and reads now.
+    pub fn baud(&self) -> u32 {
+        match &self.state {
+            State::Up(machine, _) => machine.baud,
+            _ => self.options.baud,
+        }
+    }
+
+    /// Whether its kernel takes no commands from the console.
+    pub fn is_guarded(&self) -> bool {
+        matches!(&self.state, State::Up(machine, _) if machine.is_guarded)
+    }
+
+    /// Knob: its UART does no higher rate.
+    pub fn set_baud_max(&mut self, baud_max: u32) {
+        self.baud_max = baud_max;
+    }
+
     /// Knob: a boot loader command that begins so prints that and fails.
     pub fn fail_boot_command(&mut self, start: &str, output: &str) {
         self.failing_command = Some((start.to_owned(), output.to_owned()));
@@ -437,6 +457,7 @@ impl FakeBoard {
             trace: self.trace.as_mut(),
             effects_left: &mut self.effects_left,
             text: &mut self.text,
+            baud_max: self.baud_max,
         };
         let machine = Machine::new(
             now,
@@ -458,6 +479,7 @@ impl FakeBoard {
             trace: self.trace.as_mut(),
             effects_left: &mut self.effects_left,
             text: &mut self.text,
+            baud_max: self.baud_max,
         };
         if let Some(fate) = machine.settle(now, &mut world) {
             self.meet(now, fate);

@@ -33,6 +33,9 @@ pub(crate) struct Machine {
     pub(crate) is_quiet: bool,
     /// Bytes that its UART has lost, as far as a test says so.
     pub(crate) overruns: u32,
+    /// Bits per second of its UART.
+    pub(crate) baud: u32,
+    pub(crate) is_guarded: bool,
     started_at: Instant,
 }
 
@@ -76,6 +79,8 @@ pub(crate) struct World<'w> {
     pub(crate) effects_left: &'w mut Option<u32>,
     /// Text that the kernel prints on the line.
     pub(crate) text: &'w mut Vec<u8>,
+    /// The highest rate that the UART does.
+    pub(crate) baud_max: u32,
 }
 
 /// An answer to an effect, free of the agent's bytes.
@@ -87,6 +92,7 @@ enum Report {
     Failed(Op, Failure<'static>),
     Spawned(Op),
     Answer(u32, Outcome<Answer>),
+    Baud(Result<(), i32>),
     Fate(Fate),
 }
 
@@ -125,6 +131,8 @@ impl Machine {
             kernel_offset_us,
             is_quiet: true,
             overruns: 0,
+            baud: config.baud,
+            is_guarded: false,
             started_at: now,
         };
         for line in kernel_lines {
@@ -216,6 +224,8 @@ impl Machine {
                 slots: &mut self.slots,
                 kernel_read: &mut self.kernel_read,
                 is_quiet: &mut self.is_quiet,
+                baud: &mut self.baud,
+                is_guarded: &mut self.is_guarded,
             };
             let report = rest.perform(effect, world);
             if let Some(fate) = self.deliver(now, report, world) {
@@ -242,6 +252,8 @@ impl Machine {
             Report::Committed(op) => Event::Committed { op: *op },
             Report::Failed(op, failure) => Event::Failed { op: *op, failure: *failure },
             Report::Spawned(op) => Event::Spawned { op: *op },
+            Report::Baud(Ok(())) => Event::BaudSet,
+            Report::Baud(Err(os_error)) => Event::BaudFailed { os_error: *os_error },
         };
         agent.handle_event(now, event);
         None
@@ -376,6 +388,8 @@ struct Rest<'m> {
     slots: &'m mut [Slot; OPS_MAX],
     kernel_read: &'m mut u64,
     is_quiet: &'m mut bool,
+    baud: &'m mut u32,
+    is_guarded: &'m mut bool,
 }
 
 impl Rest<'_> {
@@ -456,6 +470,15 @@ impl Rest<'_> {
             }
             Effect::SeekKernel { sequence } => {
                 *self.kernel_read = sequence;
+                Report::Nothing
+            }
+            Effect::SetBaud { baud } if baud > world.baud_max => Report::Baud(Err(EINVAL)),
+            Effect::SetBaud { baud } => {
+                *self.baud = baud;
+                Report::Baud(Ok(()))
+            }
+            Effect::GuardLine(is_guarded) => {
+                *self.is_guarded = is_guarded;
                 Report::Nothing
             }
             Effect::Reboot { how } => Report::Fate(match how {
@@ -665,6 +688,9 @@ impl Fate {
         matches!(self, Self::Restart | Self::PowerOff)
     }
 }
+
+/// What a kernel says to a rate that its UART does not do.
+const EINVAL: i32 = 22;
 
 /// The agent's program file as far as a fake board has one.
 const AGENT_FILE: &[u8] = b"\x7fELF fake agent";

@@ -1,5 +1,7 @@
 //! The agent's services, asked over a real link by a host, on a board in memory.
 
+#[path = "agent/baud.rs"]
+mod baud;
 #[path = "agent/bench.rs"]
 mod bench;
 #[path = "agent/line_test.rs"]
