@@ -544,6 +544,7 @@ impl World {
                     self.down.clear();
                     bench.board(|board, now| board.handle_disconnected(now, "closed"));
                 }
+                BoardAction::SetBaud(_) => {}
                 BoardAction::Power(_) => unreachable!("the power of an emulator is its line"),
             }
         }

@@ -93,6 +93,7 @@ impl Board {
             }
         }
         self.read_client(now);
+        self.advance_speed(now);
         self.link.set_answering(self.is_answering());
     }
 

@@ -104,6 +104,13 @@ pub enum BoardEvent {
         /// How far it is.
         state: PowerState,
     },
+    /// The line's speed in this session is settled.
+    Baud {
+        /// Bits a second.
+        baud: u32,
+        /// Why it is not the one that was wanted, for people.
+        problem: Option<String>,
+    },
     /// The kernel panicked.
     Panic {
         /// The line that says so.
@@ -141,6 +148,9 @@ pub enum BoardAction {
     Disconnect,
     /// Run the power command.
     Power(PowerOperation),
+    /// Set the speed of the open line to so many bits a second, once what was given to it has left. Where there is none
+    /// (an emulator, a socket) nothing is to be done. Only a failure is reported, with `handle_baud_failed`.
+    SetBaud(u32),
 }
 
 /// The word for the end of a session.

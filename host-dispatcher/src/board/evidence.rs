@@ -6,7 +6,7 @@ use super::client::Client;
 use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
 use super::phase::{Cause, Goal, Phase, Slot};
-use agent_core::link::{Beacon, Event, Peer, VERSION, VERSION_MIN};
+use agent_core::link::{Beacon, CloseReason, Event, Peer, VERSION, VERSION_MIN};
 use agent_core::time::{Duration, Instant};
 
 /// What is known of the boots of a board.
@@ -54,7 +54,7 @@ pub enum Comeback {
 enum Heard {
     Beacon(Beacon),
     Opened(Peer),
-    Closed(&'static str),
+    Closed(CloseReason),
     Incompatible(u8),
     Data(u8, Vec<u8>),
     Finished(u8),
@@ -273,7 +273,12 @@ impl Board {
             match heard {
                 Heard::Beacon(beacon) => self.handle_beacon(now, &beacon),
                 Heard::Opened(peer) => self.handle_opened(now, peer),
-                Heard::Closed(why) => self.lose_session(now, why),
+                Heard::Closed(reason) => {
+                    if reason == CloseReason::Silent {
+                        self.handle_silence();
+                    }
+                    self.lose_session(now, close_reason(reason));
+                }
                 Heard::Incompatible(theirs) => self.handle_incompatible(now, theirs),
                 Heard::Data(0, bytes) => {
                     if self.client.handle_messages(now, &mut self.link, &bytes).is_err() {
@@ -328,6 +333,7 @@ impl Board {
         self.boot.agent = self.boot.beacon.filter(|beacon| beacon.boot_id == peer.boot_id);
         self.enter(now, Phase::Up(slot), "the agent opened a session");
         self.events.push(BoardEvent::SessionOpened { slot, peer });
+        self.begin_speed(now);
     }
 
     /// There is an agent, and no way to talk with it: another start would not change that.
@@ -373,7 +379,7 @@ impl Board {
     /// Takes what became of requests.
     pub(super) fn read_client(&mut self, now: Instant) {
         while let Some(event) = Client::poll_event(&mut self.client) {
-            if !self.is_about_restart(now, &event) {
+            if !self.is_about_restart(now, &event) && !self.is_about_speed(now, &event) {
                 self.events.push(event);
             }
         }
@@ -401,7 +407,7 @@ impl From<Event<'_>> for Heard {
         match event {
             Event::Beacon(beacon) => Self::Beacon(beacon),
             Event::Opened(peer) => Self::Opened(peer),
-            Event::Closed(reason) => Self::Closed(close_reason(reason)),
+            Event::Closed(reason) => Self::Closed(reason),
             Event::Incompatible(version) => Self::Incompatible(version),
             Event::Data { stream, bytes } => Self::Data(stream, bytes.to_vec()),
             Event::Finished { stream } => Self::Finished(stream),

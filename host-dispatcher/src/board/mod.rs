@@ -13,8 +13,10 @@
 //! * [`phase`], [`power`]: tables · `engine`, `switching`: carry their steps out, count tries · `evidence`: what the
 //!   line shows
 //! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
+//! * `baud`: the line's speed in a session
 //! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
+mod baud;
 pub mod boot_loader;
 pub mod client;
 pub mod console;
@@ -49,6 +51,7 @@ use serde::Serialize;
 use agent_core::link::{HostLink, LINE_MAX, Priority, Stats};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::Method;
+use baud::Speed;
 use boot_loader::Driver;
 use client::Client;
 use console::Console;
@@ -78,6 +81,7 @@ pub struct Board {
     sense: LineSense,
     driver: Option<Driver>,
     link: Box<HostLink>,
+    speed: Speed,
     client: Client,
     actions: VecDeque<BoardAction>,
     events: Events,
@@ -105,6 +109,7 @@ impl Board {
             sense: LineSense::default(),
             driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
             link,
+            speed: Speed::new(spec.line.baud, spec.session_baud),
             client: Client::new(seed),
             actions: VecDeque::new(),
             events: Events::default(),
@@ -131,6 +136,7 @@ impl Board {
     /// Bytes came from the line.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
         self.sense.handle_bytes(bytes);
+        self.speed.handle_traffic(now);
         for piece in bytes.chunks(PIECE_BYTES) {
             let text = &mut self.text;
             self.link.handle_input(now, piece, &mut |bytes| text.extend_from_slice(bytes));
@@ -151,7 +157,9 @@ impl Board {
 
     /// The time of [`Self::poll_timeout`] has come (or some other; that does no harm).
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.link.handle_timeout(now);
+        if !self.speed.is_trying() {
+            self.link.handle_timeout(now);
+        }
         self.read_link(now);
         if let Some(run) = &mut self.power {
             run.handle_timeout(now);
@@ -298,10 +306,14 @@ impl Board {
                 Some(bytes)
             }
             Phase::Unknown | Phase::Booting(_) | Phase::Up(_) => {
+                if !self.may_transmit() {
+                    return None;
+                }
                 let mut frame = [0; LINE_MAX];
                 self.client.pump(&mut self.link);
                 let length = self.link.poll_transmit(now, &mut frame);
                 self.read_link(now);
+                self.speed.handle_traffic(now);
                 Some(frame[..length?].to_vec())
             }
             Phase::Off | Phase::Broken(_) => None,
@@ -324,7 +336,8 @@ impl Board {
             self.driver.as_ref().filter(|_| self.is_driving() && self.connection.is_open());
         [
             self.phase_deadline(),
-            self.link.poll_timeout(),
+            self.link_timeout(),
+            self.speed.poll_timeout(),
             self.client.poll_timeout(),
             self.connection.retry_at(),
             self.panic.as_ref().map(|(at, _)| *at),

@@ -6,6 +6,7 @@ use agent_core::time::Duration;
 use super::phase::Slot;
 use crate::config::board_type;
 use crate::config::boot_loader::BootFrom;
+use crate::config::connection::Connection;
 use crate::config::lab;
 use crate::config::power::Power;
 use crate::config::template::NoValue;
@@ -17,6 +18,8 @@ pub struct BoardSpec {
     pub name: String,
     /// What is expected of the line.
     pub line: LineConfig,
+    /// The line's speed in sessions, where that is another than `line.baud`; in bits a second.
+    pub session_baud: Option<u32>,
     /// How the power is switched.
     pub power: PowerSpec,
     /// The boot loader, if there is one that is to be driven.
@@ -113,7 +116,8 @@ impl BoardSpec {
         };
         Ok(Self {
             name: board.name.clone(),
-            line: line_config(&board_type.line),
+            line: line_config(&board_type.line, &board.connection),
+            session_baud: board.connection.session_baud(),
             power: PowerSpec::from(&board.power),
             boot_loader,
             kernel_banner: board_type.kernel_banner.clone(),
@@ -151,12 +155,12 @@ impl From<&board_type::Deadlines> for Deadlines {
     }
 }
 
-fn line_config(line: &board_type::Line) -> LineConfig {
+fn line_config(line: &board_type::Line, connection: &Connection) -> LineConfig {
     let coding = match line.coding {
         board_type::Coding::TextSafe => Coding::TextSafe,
         board_type::Coding::Binary => Coding::Binary,
     };
-    LineConfig { coding, baud: line.baud }
+    LineConfig { coding, baud: connection.baud().unwrap_or(line.baud) }
 }
 
 fn duration(duration: std::time::Duration) -> Duration {

@@ -147,6 +147,7 @@ impl Board {
     /// The connection is closed, or was not opened.
     pub(super) fn lose_connection(&mut self, now: Instant, why: &str) {
         self.connection.why = why.to_owned();
+        self.forget_speed();
         self.connection.state = if self.spec.power.kind == PowerKind::WithConnection {
             ConnectionState::Closed
         } else {

@@ -146,7 +146,7 @@ fn line_rows(line: &LineReport, description: &Description) -> [(&'static str, St
         counted(line.host.overruns, "overrun"),
     );
     [
-        ("line", format!("{}{round_trip}", line.verdict)),
+        ("line", format!("{} at {} baud{round_trip}", line.verdict, line.baud)),
         ("  to board", to_board),
         ("  to host", way(&line.host, board.resent)),
         ("  UARTs", uart),

@@ -237,7 +237,7 @@ fn check_disk(
     has_disk: bool,
 ) -> Result<(), FileError> {
     let Some(connection) = connection else { return Ok(()) };
-    let Connection::Exec { argv } = &connection.value else { return Ok(()) };
+    let Connection::Exec { argv, .. } = &connection.value else { return Ok(()) };
     if !has_disk && argv.iter().any(|word| word.uses(Placeholder::Disk)) {
         return Err(FileError::at(
             file,

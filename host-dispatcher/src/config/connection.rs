@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use agent_core::wire::request::Baud;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -20,6 +21,8 @@ pub enum Connection {
     Exec {
         /// Its words, at least one.
         argv: Vec<Template>,
+        /// The line's rate in sessions: for emulators, which take any.
+        session_baud: Option<u32>,
     },
     /// A Unix stream socket.
     Unix {
@@ -39,6 +42,8 @@ pub enum Connection {
         path: PathBuf,
         /// Its rate; in a [`Board`](super::lab::Board) always some (else the board type's).
         baud: Option<u32>,
+        /// The rate that a session changes to, if that is another.
+        session_baud: Option<u32>,
     },
 }
 
@@ -61,10 +66,26 @@ impl Connection {
     /// A place for which there is no value.
     pub fn argv(&self, values: &Values) -> Result<Option<Vec<String>>, NoValue> {
         match self {
-            Self::Exec { argv } => {
+            Self::Exec { argv, .. } => {
                 argv.iter().map(|word| word.expand(values)).collect::<Result<_, _>>().map(Some)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The rate that is said here.
+    pub fn baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial { baud, .. } => *baud,
+            _ => None,
+        }
+    }
+
+    /// The rate that sessions shall have.
+    pub fn session_baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial { session_baud, .. } | Self::Exec { session_baud, .. } => *session_baud,
+            _ => None,
         }
     }
 
@@ -86,8 +107,11 @@ impl FromStr for Connection {
         if let Some(rest) = text.strip_prefix("serial:") {
             let (path, query) =
                 rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-            let baud = query.map(baud_of).transpose()?;
-            return Ok(Self::Serial { path: some_path(path)?, baud });
+            let (baud, session_baud) = query.map_or(Ok((None, None)), rates_of)?;
+            return Ok(Self::Serial { path: some_path(path)?, baud, session_baud });
+        }
+        if text.contains("session_baud=") && !text.starts_with("exec:") {
+            return Err(E::NoSessionBaud);
         }
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix { path: some_path(path.strip_prefix("//").unwrap_or(path))? });
@@ -118,16 +142,23 @@ impl FromStr for Connection {
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exec { argv } => {
+            Self::Exec { argv, .. } => {
                 write!(f, "exec:{}", argv.first().map_or("", |word| word.source()))
             }
             Self::Unix { path } => write!(f, "unix:{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Self::Serial { path, baud: Some(baud) } => {
-                write!(f, "serial:{}?baud={baud}", path.display())
+            Self::Serial { path, baud, session_baud } => {
+                write!(f, "serial:{}", path.display())?;
+                if let Some(baud) = baud {
+                    write!(f, "?baud={baud}")?;
+                }
+                if let Some(session_baud) = session_baud {
+                    let mark = if baud.is_some() { '&' } else { '?' };
+                    write!(f, "{mark}session_baud={session_baud}")?;
+                }
+                Ok(())
             }
-            Self::Serial { path, baud: None } => write!(f, "serial:{}", path.display()),
         }
     }
 }
@@ -148,12 +179,16 @@ impl<'de> Deserialize<'de> for Connection {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Connection, M::Error> {
-                let ExecForm { exec } =
+                let ExecForm { exec, session_baud } =
                     ExecForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 if exec.is_empty() || exec.len() > ARGV_WORDS_MAX {
                     return Err(de::Error::custom(ConnectionError::ExecForm));
                 }
-                Ok(Connection::Exec { argv: exec.into_iter().map(|word| word.template).collect() })
+                if let Some(baud) = session_baud.filter(|baud| !Baud::RATES.contains(baud)) {
+                    return Err(de::Error::custom(ConnectionError::SessionBaud(baud.to_string())));
+                }
+                let argv = exec.into_iter().map(|word| word.template).collect();
+                Ok(Connection::Exec { argv, session_baud })
             }
         }
 
@@ -165,6 +200,7 @@ impl<'de> Deserialize<'de> for Connection {
 #[serde(deny_unknown_fields)]
 struct ExecForm {
     exec: Vec<TextIn<OnHost>>,
+    session_baud: Option<u32>,
 }
 
 impl PowerOperation {
@@ -195,11 +231,29 @@ fn some_path(text: &str) -> Result<PathBuf, ConnectionError> {
     }
 }
 
-fn baud_of(query: &str) -> Result<u32, ConnectionError> {
-    let number =
-        query.strip_prefix("baud=").ok_or_else(|| ConnectionError::SerialOption(shorten(query)))?;
-    let baud = number.parse().map_err(|_| ConnectionError::Baud(shorten(number)))?;
-    if BAUDS.contains(&baud) { Ok(baud) } else { Err(ConnectionError::Baud(shorten(number))) }
+/// `baud` and `session_baud` of what stands behind the `?`.
+fn rates_of(query: &str) -> Result<(Option<u32>, Option<u32>), ConnectionError> {
+    use ConnectionError as E;
+    let (mut base, mut session) = (None, None);
+    for option in query.split('&') {
+        let (rate, number) = match option.split_once('=') {
+            Some(("baud", number)) => (&mut base, number),
+            Some(("session_baud", number)) => (&mut session, number),
+            _ => return Err(E::SerialOption(shorten(option))),
+        };
+        if rate.is_some() {
+            return Err(E::Twice(shorten(option)));
+        }
+        let baud = number.parse().map_err(|_| E::Baud(shorten(number)))?;
+        if !BAUDS.contains(&baud) {
+            return Err(E::Baud(shorten(number)));
+        }
+        *rate = Some(baud);
+    }
+    match session {
+        Some(baud) if !Baud::RATES.contains(&baud) => Err(E::SessionBaud(baud.to_string())),
+        _ => Ok((base, session)),
+    }
 }
 
 /// From a teletype's rate to what a fast USB adapter does.
@@ -224,8 +278,14 @@ pub enum ConnectionError {
     TcpForm,
     /// `serial` or `unix` without a path.
     NoPath,
-    /// A word after `?` that is not `baud=`.
+    /// A word after `?` that is not `baud=` or `session_baud=`.
     SerialOption(String),
+    /// An option that stands twice.
+    Twice(String),
+    /// A rate for sessions where nobody can set it.
+    NoSessionBaud,
+    /// A rate for sessions that no agent tries.
+    SessionBaud(String),
     /// A rate that is no number, or none of a line.
     Baud(String),
 }
@@ -245,8 +305,18 @@ impl fmt::Display for ConnectionError {
                 f.write_str("a path is missing: write serial:/dev/ttyUSB0?baud=115200 or unix:PATH")
             }
             Self::SerialOption(text) => {
-                write!(f, "unknown option \"{text}\": only ?baud=RATE is known")
+                write!(f, "unknown option \"{text}\": known are ?baud=RATE and &session_baud=RATE")
             }
+            Self::Twice(text) => write!(f, "\"{text}\" is the second of its kind: remove one"),
+            Self::NoSessionBaud => f.write_str(
+                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+            ),
+            Self::SessionBaud(text) => write!(
+                f,
+                "\"{text}\" is no rate that an agent can change to: write a number from {} to {}",
+                Baud::RATES.start(),
+                Baud::RATES.end()
+            ),
             Self::Baud(text) => write!(
                 f,
                 "\"{text}\" is no rate of a line: write a number from {} to {}",
@@ -267,6 +337,8 @@ mod tests {
     fn forms() {
         for text in [
             "serial:/dev/ttyUSB0?baud=115200",
+            "serial:/dev/ttyUSB0?baud=115200&session_baud=921600",
+            "serial:/dev/ttyUSB0?session_baud=921600",
             "serial:/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0",
             "tcp://farm.example:2001",
             "tcp://[::1]:2001",
@@ -275,7 +347,8 @@ mod tests {
             assert_eq!(text.parse::<Connection>().unwrap().to_string(), text);
         }
         let serial: Connection = "serial:/dev/ttyS0".parse().unwrap();
-        let with_rate = Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(9600) };
+        let with_rate =
+            Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(9600), session_baud: None };
         assert_eq!(serial.with_default_baud(9600), with_rate);
     }
 
@@ -292,7 +365,26 @@ mod tests {
                 "serial:/dev/x?baud=fast",
                 "\"fast\" is no rate of a line: write a number from 300 to 12000000",
             ),
-            ("serial:/dev/x?parity=n", "unknown option \"parity=n\": only ?baud=RATE is known"),
+            (
+                "serial:/dev/x?parity=n",
+                "unknown option \"parity=n\": known are ?baud=RATE and &session_baud=RATE",
+            ),
+            (
+                "serial:/dev/x?baud=9600&baud=19200",
+                "\"baud=19200\" is the second of its kind: remove one",
+            ),
+            (
+                "serial:/dev/x?session_baud=12000000",
+                "\"12000000\" is no rate that an agent can change to: write a number from 1200 to 4000000",
+            ),
+            (
+                "tcp://farm:2001?session_baud=921600",
+                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+            ),
+            (
+                "unix:/run/line?session_baud=921600",
+                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+            ),
             (
                 "/dev/ttyUSB0",
                 "\"/dev/ttyUSB0\" is no connection: write serial:PATH?baud=115200, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}",

@@ -338,7 +338,11 @@ mod tests {
             parse("boards: [{name: a, type: generic, connection: \"serial:/dev/ttyS0\"}]").unwrap();
         assert_eq!(
             lab.boards[0].connection,
-            Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(115_200) }
+            Connection::Serial {
+                path: "/dev/ttyS0".into(),
+                baud: Some(115_200),
+                session_baud: None
+            }
         );
     }
 

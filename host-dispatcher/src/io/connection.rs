@@ -60,7 +60,7 @@ impl Endpoint {
             }
             Connection::Unix { path } => Self::Unix { path: path.clone() },
             Connection::Tcp { host, port } => Self::Tcp { host: host.clone(), port: *port },
-            Connection::Serial { path, baud } => {
+            Connection::Serial { path, baud, .. } => {
                 Self::Serial { path: path.clone(), baud: baud.unwrap_or(BAUD) }
             }
         })
@@ -199,6 +199,23 @@ impl Line {
                 None => TWO_FRAMES,
             },
         }
+    }
+
+    /// Whether its speed can be set, as only a serial device's can.
+    pub(super) fn has_baud(&self) -> bool {
+        matches!(self, Self::Serial(_))
+    }
+
+    /// Sets the speed, if what was written has left; else `Ok(false)`, to be tried again.
+    ///
+    /// # Errors
+    /// A sentence that names the device; the speed is as it was.
+    pub(super) fn set_baud(&mut self, baud: u32) -> Result<bool, String> {
+        let Self::Serial(port) = self else { return Ok(true) };
+        if sys::bytes_queued(&*port).is_some_and(|bytes| bytes > 0) {
+            return Ok(false);
+        }
+        port.set_baud(baud).map(|()| true)
     }
 
     /// As [`Read::read`]; 0 and any error but `WouldBlock` mean that the line is gone.

@@ -106,6 +106,7 @@ fn handle(bench: &Bench, event: IoEvent) {
             BoardEvent::Disconnected(why) => board.handle_disconnected(now, &why),
             BoardEvent::Bytes(bytes) => board.handle_bytes(now, &bytes),
             BoardEvent::CommandDone(outcome) => board.handle_power(now, outcome),
+            BoardEvent::BaudFailed(why) => board.handle_baud_failed(&why),
             BoardEvent::Room | BoardEvent::Worker => {}
         }),
         IoEvent::Stdin(bytes) => bench.push_stdin(bytes),
@@ -129,6 +130,7 @@ fn act(reactor: &mut Reactor, wiring: &Wiring, bench: &Bench, closing: &mut bool
                 reactor.disconnect(BOARD);
                 *closing = true;
             }
+            BoardAction::SetBaud(baud) => reactor.set_baud(BOARD, baud),
             BoardAction::Power(operation) => match power_argv(wiring, operation) {
                 Ok(argv) => reactor.run(BOARD, &argv, POWER_LIMIT),
                 Err(why) => bench.board(|board, now| board.handle_power(now, Err(why.clone()))),

@@ -30,6 +30,8 @@ pub enum BoardEvent {
     Bytes(Vec<u8>),
     /// What waits to be written has become less than a frame: time for more.
     Room,
+    /// The line does not do the speed of [`Reactor::set_baud`]; a sentence says why. It is as it was.
+    BaudFailed(String),
     /// The command of [`Reactor::run`] has ended; a sentence says why it failed.
     CommandDone(Result<(), String>),
     /// A worker thread of this board has something ([`WorkerWaker::wake`]).

@@ -157,6 +157,14 @@ impl Reactor {
         written
     }
 
+    /// Sets the speed of a board's line to so many bits a second as soon as everything that was written has left; until
+    /// then it takes no more. A line that is not open, or none of a serial device, has no speed, and nothing is done.
+    /// Only a failure is told: [`BoardEvent::BaudFailed`].
+    pub fn set_baud(&mut self, board: usize, baud: u32) {
+        let held = self.with_port(board, |port, context| port.set_baud(baud, context));
+        self.note_rest(board, Rest { readable: false, held });
+    }
+
     /// Bytes that [`Reactor::write`] would take, at most 64 KiB; 0 while the line is not open.
     pub fn write_room(&self, board: usize) -> usize {
         self.ports.get(&board).map_or(0, Port::write_room)

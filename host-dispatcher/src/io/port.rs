@@ -37,6 +37,8 @@ enum State {
         line: Line,
         child: Option<Child>,
         name: String,
+        /// The speed to set when everything has left.
+        next_baud: Option<u32>,
     },
 }
 
@@ -101,7 +103,21 @@ impl Port {
     }
 
     pub(super) fn write_room(&self) -> usize {
-        if self.is_open() { WRITE_QUEUE_MAX - self.outbox.len() } else { 0 }
+        match &self.state {
+            State::Open { next_baud: None, .. } => WRITE_QUEUE_MAX - self.outbox.len(),
+            // What would be written now belongs to another speed.
+            _ => 0,
+        }
+    }
+
+    /// Sets the line's speed once what waits has left. True if that is still to come.
+    pub(super) fn set_baud(&mut self, baud: u32, context: &mut Context<'_>) -> bool {
+        if let State::Open { line, next_baud, .. } = &mut self.state
+            && line.has_baud()
+        {
+            *next_baud = Some(baud);
+        }
+        self.flush(context)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -140,7 +156,7 @@ impl Port {
 
     /// Writes what waits, as far as the kernel's queue should grow. True if the rest is held back.
     pub(super) fn flush(&mut self, context: &mut Context<'_>) -> bool {
-        let State::Open { line, .. } = &mut self.state else { return false };
+        let State::Open { line, next_baud, .. } = &mut self.state else { return false };
         let waiting = self.outbox.len();
         let mut held = false;
         let gone = loop {
@@ -163,6 +179,17 @@ impl Port {
                 Err(error) => break Some(error),
             }
         };
+        if gone.is_none()
+            && self.outbox.is_empty()
+            && let Some(baud) = *next_baud
+        {
+            match line.set_baud(baud) {
+                Ok(false) => return true,
+                Ok(true) => context.events.push(BoardEvent::Room),
+                Err(why) => context.events.push(BoardEvent::BaudFailed(why)),
+            }
+            *next_baud = None;
+        }
         if let Some(error) = gone {
             self.lose(Some(&error), context);
             return false;
@@ -284,7 +311,7 @@ impl Port {
         };
         register().map_err(|error| format!("failed to wait for {name}: {error}"))?;
         self.outbox.clear();
-        self.state = State::Open { line, child, name };
+        self.state = State::Open { line, child, name, next_baud: None };
         context.events.push(BoardEvent::Connected);
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::board::line_quality::UartErrors;
 #[derive(Debug)]
 pub(super) struct SerialPort {
     file: File,
+    name: String,
     /// What its driver had counted when it was opened.
     counted: UartErrors,
     /// Dropped after the device is closed.
@@ -63,17 +64,40 @@ impl SerialPort {
         // Neither keeps root out, nor is it there with every driver: flock is the lock.
         let _ = sys::set_exclusive(&file, true);
         let counted = sys::uart_errors(&file).unwrap_or_default();
-        let port = Self { file, counted, _lock: lock_path.and_then(UucpLock::take) };
-        sys::set_line_settings(&port.file, &raw_8n1(settings, baud))
+        let lock = lock_path.and_then(UucpLock::take);
+        let port = Self { file, name: name.to_string(), counted, _lock: lock };
+        port.apply(&raw_8n1(settings, baud), baud)?;
+        let _ = sys::set_low_latency(&port.file);
+        Ok(port)
+    }
+
+    /// Sets another rate, behind what was written; the caller has seen to it that this is no more than the adapter
+    /// itself holds.
+    ///
+    /// # Errors
+    /// A sentence that names the device; the rate is as it was.
+    pub(super) fn set_baud(&self, baud: u32) -> Result<(), String> {
+        let name = &self.name;
+        let before = sys::line_settings(&self.file)
+            .map_err(|error| format!("failed to read the settings of {name}: {error}"))?;
+        let done = self.apply(&raw_8n1(before, baud), baud);
+        if done.is_err() {
+            let _ = sys::set_line_settings(&self.file, &before);
+        }
+        done
+    }
+
+    fn apply(&self, settings: &termios2, baud: u32) -> Result<(), String> {
+        let name = &self.name;
+        sys::set_line_settings(&self.file, settings)
             .map_err(|error| format!("failed to set {name} to {baud} baud: {error}"))?;
-        let set = sys::line_settings(&port.file)
+        let set = sys::line_settings(&self.file)
             .map_err(|error| format!("failed to read the settings of {name}: {error}"))?;
         if !is_rate(set.c_ospeed, baud) {
             let mend = "choose a rate that the adapter can do";
             return Err(format!("{name} runs at {} baud and not at {baud}: {mend}", set.c_ospeed));
         }
-        let _ = sys::set_low_latency(&port.file);
-        Ok(port)
+        Ok(())
     }
 
     /// What its UART has lost or misread since it was opened; zeros where the driver does not count.
@@ -201,6 +225,14 @@ mod tests {
             assert_eq!(settings.c_iflag | settings.c_oflag | settings.c_lflag, 0);
             assert_eq!(port.errors(), UartErrors::default());
         }
+    }
+
+    #[test]
+    fn the_rate_of_an_open_line_is_changed() {
+        let (_master, path) = pseudo_terminal();
+        let port = SerialPort::open(&path, 115_200).unwrap();
+        port.set_baud(921_600).unwrap();
+        assert_eq!(sys::line_settings(&port).unwrap().c_ospeed, 921_600);
     }
 
     #[test]

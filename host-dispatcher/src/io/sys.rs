@@ -22,10 +22,11 @@ pub(super) fn line_settings(line: impl AsFd) -> io::Result<termios2> {
     Ok(settings)
 }
 
-/// Applies settings at once; what is queued is kept.
+/// Applies settings when what was written has left; of what came nothing is lost. Waits for it: the caller asks
+/// [`bytes_queued`] first where there may be much.
 pub(super) fn set_line_settings(line: impl AsFd, settings: &termios2) -> io::Result<()> {
     // SAFETY: the descriptor is open while `line` is borrowed; the kernel reads one termios2.
-    unsafe { request::tcsets2(line.as_fd().as_raw_fd(), settings) }?;
+    unsafe { request::tcsetsw2(line.as_fd().as_raw_fd(), settings) }?;
     Ok(())
 }
 
@@ -143,7 +144,7 @@ mod request {
     nix::ioctl_none_bad!(tiocexcl, libc::TIOCEXCL);
     nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
     nix::ioctl_read_bad!(tcgets2, libc::TCGETS2, libc::termios2);
-    nix::ioctl_write_ptr_bad!(tcsets2, libc::TCSETS2, libc::termios2);
+    nix::ioctl_write_ptr_bad!(tcsetsw2, libc::TCSETSW2, libc::termios2);
     nix::ioctl_read_bad!(tiocgserial, libc::TIOCGSERIAL, super::SerialStruct);
     nix::ioctl_read_bad!(tiocgicount, libc::TIOCGICOUNT, super::SerialCounters);
     nix::ioctl_write_ptr_bad!(tiocsserial, libc::TIOCSSERIAL, super::SerialStruct);

@@ -19,13 +19,15 @@ pub struct LineReport {
     pub host: End,
     /// The board's, if an agent has told: of each agent that was asked, from its start to then.
     pub board: Option<End>,
+    /// Its speed now, bits per second.
+    pub baud: u32,
     /// Smoothed, once it was measured in the session that there is.
     pub round_trip: Option<Duration>,
     json: Value,
 }
 
 impl LineReport {
-    /// For programs: the host's counters that are not 0, `round_trip_us`, `verdict`, `text`, and in `agents` those of
+    /// For programs: the host's counters that are not 0, `baud`, `round_trip_us`, `verdict`, `text`, and in `agents` those of
     /// each agent that has told.
     pub fn to_json(&self) -> &Value {
         &self.json
@@ -75,8 +77,8 @@ impl Bench {
 
     /// What is known of the line.
     pub fn line_report(&self) -> LineReport {
-        let (stats, round_trip): (Stats, _) =
-            self.board(|board, _| (*board.stats(), board.round_trip()));
+        let (stats, round_trip, baud): (Stats, _, _) =
+            self.board(|board, _| (*board.stats(), board.round_trip(), board.baud()));
         let Uart { before, now } = self.inner.uart.get();
         let uart = UartErrors {
             overruns: before.overruns.saturating_add(now.overruns),
@@ -91,13 +93,14 @@ impl Bench {
         });
         let verdict = judge(&host, board.as_ref());
         let mut json = counters(&stats, uart);
+        json.insert("baud".to_owned(), baud.into());
         if let Some(round_trip) = round_trip {
             json.insert("round_trip_us".to_owned(), round_trip.as_micros().into());
         }
         json.insert("verdict".to_owned(), verdict.as_str().into());
         json.insert("text".to_owned(), verdict.to_string().into());
         json.insert("agents".to_owned(), told.iter().map(Told::to_json).collect());
-        LineReport { verdict, host, board, round_trip, json: json.into() }
+        LineReport { verdict, host, board, baud, round_trip, json: json.into() }
     }
 }
 

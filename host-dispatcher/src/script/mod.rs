@@ -323,6 +323,8 @@ impl Bench {
             let phase = self.board(|board, _| board.phase());
             match (phase, goal) {
                 (Phase::Broken(cause), _) => Some(Err(self.broken(cause, goal))),
+                // What is asked meanwhile would only wait.
+                _ if self.board(|board, _| board.is_changing_baud()) => None,
                 (Phase::Off, Goal::Off) | (Phase::BootLoader, Goal::BootLoader) => Some(Ok(())),
                 (Phase::Up(is), Goal::Up(wanted)) if is == wanted => Some(Ok(())),
                 (Phase::Up(_), Goal::AnyUp) => Some(Ok(())),

@@ -241,6 +241,12 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
             };
             Event::Power { operation: *operation, state }
         }
+        BoardEvent::Baud { baud, problem: None } => {
+            Event::Note { text: format!("the line runs at {baud} baud in this session") }
+        }
+        BoardEvent::Baud { baud, problem: Some(why) } => {
+            Event::Warning { text: format!("the line stays at {baud} baud: {why}") }
+        }
         BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
         BoardEvent::Suspicion { found } => Event::Warning { text: found.to_string() },
         BoardEvent::Rebooted { evidence } => {

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub struct Line {
     options: Options,
+    /// The reader's speed, where it is not the writer's.
+    read_baud: Option<u32>,
     rng: Rng,
     /// What is not on the line yet, one entry a write, with the time at which it was written.
     queue: VecDeque<(u64, VecDeque<u8>)>,
@@ -37,6 +39,8 @@ pub struct Counts {
     pub lost: u64,
     /// That were handed over twice.
     pub duplicated: u64,
+    /// That were read at another speed than they were written at.
+    pub garbled: u64,
 }
 
 impl Line {
@@ -44,6 +48,7 @@ impl Line {
     pub fn new(options: Options, rng: Rng) -> Self {
         Self {
             options,
+            read_baud: None,
             rng,
             queue: VecDeque::new(),
             text: VecDeque::new(),
@@ -88,6 +93,13 @@ impl Line {
         self.advance(now_us);
         self.text_at_ns = self.text_at_ns.max(now_us * 1000);
         self.options = options;
+    }
+
+    /// The reader listens at this many bits per second from `now_us` on. What was written at another speed is garbage
+    /// to it.
+    pub fn set_read_baud(&mut self, now_us: u64, baud: u32) {
+        self.advance(now_us);
+        self.read_baud = Some(baud);
     }
 
     /// Power is off: everything that waits or is on its way is gone.
@@ -227,11 +239,30 @@ impl Line {
             self.counts.lost += 1;
             return;
         }
+        if let Some(baud) = self.read_baud.filter(|baud| !is_same_speed(*baud, self.options.baud)) {
+            return self.garble(baud);
+        }
         if self.rng.one_in(self.options.flip_one_in) {
             byte ^= 1 << self.rng.below(8);
             self.counts.flipped += 1;
         }
         self.arrived.push_back((self.handed_over_us(self.free_ns), byte));
+    }
+
+    /// A fast reader takes every change of the line for a byte's beginning, a slow one sees several bytes as one.
+    fn garble(&mut self, read_baud: u32) {
+        self.counts.garbled += 1;
+        let (read, written) = (u64::from(read_baud), u64::from(self.options.baud.max(1)));
+        let count = if read > written {
+            self.rng.between(1, (read / written).clamp(1, 5))
+        } else {
+            u64::from(self.rng.one_in((written / read.max(1)).max(2)))
+        };
+        let at_us = self.handed_over_us(self.free_ns);
+        for _ in 0..count {
+            let byte = self.rng.below(256) as u8;
+            self.arrived.push_back((at_us, byte));
+        }
     }
 
     fn handed_over_us(&self, through_ns: u64) -> u64 {
@@ -260,6 +291,11 @@ const MESSAGES: [&str; 6] = [
     "----------------[ cut here ]----------------",
     "x",
 ];
+
+/// A UART bears about 2 % for each side.
+fn is_same_speed(one: u32, other: u32) -> bool {
+    one.abs_diff(other) <= one / 50
+}
 
 #[cfg(test)]
 mod tests {
@@ -335,6 +371,21 @@ mod tests {
         let (bytes, counts) = count(options);
         assert!(counts.duplicated > 100);
         assert_eq!(bytes.len() as u64, 100_000 + counts.duplicated);
+    }
+
+    #[test]
+    fn what_is_read_at_another_speed_is_garbage() {
+        let sent = [0x55; 1000];
+        for (read_baud, is_read) in
+            [(115_200, true), (117_000, true), (921_600, false), (9600, false)]
+        {
+            let mut line = line(Options::clean(115_200));
+            line.set_read_baud(0, read_baud);
+            line.send(0, &sent);
+            let bytes = drain(&mut line, 1_000_000);
+            assert_eq!(bytes == sent, is_read, "{read_baud}");
+            assert_eq!(line.counts().garbled, if is_read { 0 } else { 1000 });
+        }
     }
 
     #[test]

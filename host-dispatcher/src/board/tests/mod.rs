@@ -56,6 +56,7 @@ pub(super) fn spec() -> BoardSpec {
     BoardSpec {
         name: "board-01".into(),
         line: LineConfig { coding: Coding::TextSafe, baud: 115_200 },
+        session_baud: None,
         power: PowerSpec {
             kind: PowerKind::Commands { has_cycle: false },
             settle: Duration::from_secs(1),
@@ -273,6 +274,7 @@ impl World {
                 self.power(false);
                 self.board.handle_disconnected(self.now, "closed");
             }
+            BoardAction::SetBaud(_) => {}
             BoardAction::Power(operation) => {
                 self.power(operation != PowerOperation::Off);
                 self.power_ends = Some(self.now + self.power_takes);

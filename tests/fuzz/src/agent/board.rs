@@ -154,6 +154,7 @@ impl Board {
         let Self { agent, slots, is_rebooted, has_plan, calls } = self;
         for _ in 0..EFFECTS_MAX {
             let Some(effect) = agent.poll_effect(now) else { return };
+            let is_speed = matches!(effect, Effect::SetBaud { .. });
             let answer = match effect {
                 Effect::Call { request, call } => Some((request, matches!(call, Call::Info))),
                 effect => {
@@ -162,6 +163,11 @@ impl Board {
                     None
                 }
             };
+            if is_speed {
+                *calls = calls.wrapping_mul(5).wrapping_add(1);
+                let failed = Event::BaudFailed { os_error: 22 };
+                agent.handle_event(now, if *calls & 64 == 0 { Event::BaudSet } else { failed });
+            }
             if let Some((request, is_info)) = answer {
                 *calls = calls.wrapping_mul(5).wrapping_add(1);
                 if *calls & 64 != 0 {
@@ -247,6 +253,8 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
         }
         Effect::SyncRun => assert!(has_plan),
         Effect::Call { .. }
+        | Effect::SetBaud { .. }
+        | Effect::GuardLine(_)
         | Effect::QuietConsole(_)
         | Effect::SeekKernel { .. }
         | Effect::Reboot { .. } => {}
