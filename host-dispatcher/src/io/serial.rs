@@ -20,6 +20,9 @@ use crate::board::line_quality::UartErrors;
 pub(super) struct SerialPort {
     file: File,
     name: String,
+    /// The rate that it was opened with, and the one it has.
+    base: u32,
+    current: u32,
     /// What its driver had counted when it was opened.
     counted: UartErrors,
     /// Dropped after the device is closed.
@@ -65,7 +68,8 @@ impl SerialPort {
         let _ = sys::set_exclusive(&file, true);
         let counted = sys::uart_errors(&file).unwrap_or_default();
         let lock = lock_path.and_then(UucpLock::take);
-        let port = Self { file, name: name.to_string(), counted, _lock: lock };
+        let name = name.to_string();
+        let port = Self { file, name, counted, base: baud, current: baud, _lock: lock };
         port.apply(&raw_8n1(settings, baud), baud)?;
         let _ = sys::set_low_latency(&port.file);
         Ok(port)
@@ -76,13 +80,14 @@ impl SerialPort {
     ///
     /// # Errors
     /// A sentence that names the device; the rate is as it was.
-    pub(super) fn set_baud(&self, baud: u32) -> Result<(), String> {
+    pub(super) fn set_baud(&mut self, baud: u32) -> Result<(), String> {
         let name = &self.name;
         let before = sys::line_settings(&self.file)
             .map_err(|error| format!("failed to read the settings of {name}: {error}"))?;
         let done = self.apply(&raw_8n1(before, baud), baud);
-        if done.is_err() {
-            let _ = sys::set_line_settings(&self.file, &before);
+        match done {
+            Ok(()) => self.current = baud,
+            Err(_) => drop(sys::set_line_settings(&self.file, &before)),
         }
         done
     }
@@ -123,6 +128,10 @@ impl AsFd for SerialPort {
 
 impl Drop for SerialPort {
     fn drop(&mut self) {
+        // Who opens the device next without naming a rate finds the board. What does not leave is not waited for.
+        if self.current != self.base && sys::bytes_queued(&self.file) == Some(0) {
+            let _ = self.set_baud(self.base);
+        }
         // A pseudo-terminal stays exclusive as long as its other end is open.
         let _ = sys::set_exclusive(&self.file, false);
         // A child that is just being started may hold a copy of the descriptor for a moment, and the lock with it.
@@ -230,9 +239,12 @@ mod tests {
     #[test]
     fn the_rate_of_an_open_line_is_changed() {
         let (_master, path) = pseudo_terminal();
-        let port = SerialPort::open(&path, 115_200).unwrap();
+        let mut port = SerialPort::open(&path, 115_200).unwrap();
         port.set_baud(921_600).unwrap();
         assert_eq!(sys::line_settings(&port).unwrap().c_ospeed, 921_600);
+        drop(port);
+        let other = OpenOptions::new().read(true).open(&path).unwrap();
+        assert_eq!(sys::line_settings(&other).unwrap().c_ospeed, 115_200);
     }
 
     #[test]
