@@ -13,7 +13,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::stat::Mode;
-use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{BaudRate, SetArg, cfgetospeed, cfmakeraw, tcgetattr, tcsetattr};
 use tempfile::TempDir;
 
 pub use crate::noise::Carry;
@@ -27,8 +27,8 @@ pub struct Line {
     board_end: String,
     shared: Arc<Shared>,
     folder: TempDir,
-    /// Without it the line would hang up whenever nobody has it open.
-    _held: Vec<File>,
+    /// The terminals, the board's first. Without them the line would hang up whenever nobody has it open.
+    held: Vec<File>,
 }
 
 /// What the threads of a line share with its owner.
@@ -77,7 +77,7 @@ impl Line {
         });
         shared.clone().carry_to_host(Carry::new(to_host), board);
         let connection = format!("unix:{}", path.display());
-        Self { connection, board_end, shared, folder, _held: vec![held] }
+        Self { connection, board_end, shared, folder, held: vec![held] }
     }
 
     /// A line whose two ends are serial devices, without any fault.
@@ -93,7 +93,7 @@ impl Line {
         thread::spawn(move || serving.carry_to_board(&mut carrier, host, &mut writer));
         shared.clone().carry_to_host(Carry::new(Noise::default()), board);
         let connection = format!("serial:{host_end}?baud=115200");
-        Self { connection, board_end, shared, folder: folder(), _held: vec![held, host_held] }
+        Self { connection, board_end, shared, folder: folder(), held: vec![held, host_held] }
     }
 
     /// For a lab file.
@@ -120,6 +120,15 @@ impl Line {
     /// The lines of foreign text that came in so far.
     pub fn inserted(&self) -> Vec<String> {
         lock(&self.shared.carried).inserted.clone()
+    }
+
+    /// The speeds that the ends' terminals are set to, the board's first, as the kernel names them.
+    ///
+    /// # Panics
+    /// One is gone.
+    pub fn speeds(&self) -> Vec<BaudRate> {
+        let speed = |file| cfgetospeed(&tcgetattr(file).expect("it is a terminal"));
+        self.held.iter().map(speed).collect()
     }
 
     /// Bytes that went to the board so far.

@@ -9,6 +9,7 @@ use e2e::line::Line;
 use e2e::program::{Running, is_alive};
 use e2e::{Lab, Noise, Output};
 use nix::sys::signal::Signal;
+use nix::sys::termios::BaudRate;
 
 /// A line, an agent at its end, and a lab with it as the board `here`.
 struct Bench {
@@ -356,6 +357,28 @@ fn every_way_to_a_line_carries_commands() {
     bench.lab.pumice(&["push", "here", "there", &remote]).exits_with(0);
     bench.lab.pumice(&["pull", "here", &remote, "back"]).exits_with(0);
     assert!(fs::read(bench.lab.path("back")).unwrap() == content);
+}
+
+#[test]
+fn a_session_has_another_speed_and_both_ends_change_to_it() {
+    let mut bench = Bench::on(Line::with_terminals(), &["--baud", "115200"]);
+    let connection = format!("{}&session_baud=921600", bench.line.connection());
+    bench.lab = Lab::on_line(&connection);
+    let running =
+        bench.lab.start(&["exec", "here", "--", "sh", "-c", "echo begun; exec sleep 1000"]);
+    running.wait_for_stdout("begun");
+    assert_eq!(bench.line.speeds(), [BaudRate::B921600; 2]);
+    running.signal(Signal::SIGINT);
+    let output = running.wait();
+    assert!(!output.err().contains("warning"), "{}", output.err());
+    // The agent, left alone, is at the base speed again, where the next dispatcher looks for it.
+    let info = bench.lab.pumice(&["info", "here", "--json"]).exits_with(0);
+    let info: serde_json::Value = serde_json::from_str(&info.out()).unwrap();
+    assert_eq!(info["line"]["baud"], 921_600);
+    let slow = Lab::on_line(bench.line.connection());
+    let info = slow.pumice(&["info", "here"]).exits_with(0).out();
+    assert!(info.contains("baud 115200"), "{info}");
+    assert_eq!(bench.line.speeds(), [BaudRate::B115200; 2]);
 }
 
 #[test]

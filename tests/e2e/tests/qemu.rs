@@ -25,6 +25,25 @@ fn job(tests: &str) -> String {
     )
 }
 
+/// An emulated UART has no speed: the change is accepted, and nothing else.
+#[test]
+fn an_emulated_line_accepts_another_speed() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    let board_type = lab.start_as_typed(&["board-types", "show", "qemu-virt-armv7"], None);
+    let board_type = board_type.wait().exits_with(0).out();
+    let fast = board_type.replacen("connection:\n", "connection:\n  session_baud: 921600\n", 1);
+    std::fs::create_dir(lab.path("types")).unwrap();
+    lab.write("types/qemu.yaml", fast);
+    let lab_yaml = std::fs::read_to_string(lab.path("lab.yaml")).unwrap();
+    lab.write("lab.yaml", format!("board_types: types\n{lab_yaml}"));
+    let output = lab.pumice(&["info", "qemu-01", "--json"]).exits_with(0);
+    let info: Value = serde_json::from_str(&output.out()).unwrap();
+    assert_eq!(info["line"]["baud"], 921_600, "{info:#}");
+    assert!(!output.err().contains("warning"), "{}", output.err());
+    no_emulator_is_left(&lab);
+}
+
 #[test]
 fn a_whole_job_and_everything_that_it_leaves() {
     let _slot = Slot::take();
