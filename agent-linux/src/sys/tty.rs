@@ -63,8 +63,9 @@ impl Tty {
     /// until `until` at most. After an error the rate is as it was.
     pub(crate) fn set_baud(&mut self, baud: u32, until: Instant) -> io::Result<()> {
         let code = code_of(baud).ok_or(io::ErrorKind::InvalidInput)?;
-        if self.rate().is_none() {
-            // One that has no name could not be set again.
+        let has_rate = self.applied.control & libc::CBAUD != 0;
+        if has_rate && self.rate().is_none() {
+            // One that has no name could not be set again. (An emulated UART may have none, and takes any.)
             return Err(io::ErrorKind::Unsupported.into());
         }
         while self.queued() > 0 {
