@@ -43,8 +43,13 @@ pub(crate) struct End<const WINDOW: usize> {
     pub(crate) said: u64,
     /// Everything that ever came from the line.
     pub(crate) heard: Vec<u8>,
+    /// What it does with every session that opens, if anything by itself.
+    pub(crate) owner: Option<Box<dyn Owner>>,
     /// The queue below was full when it last looked.
     is_blocked: bool,
+    /// A session is open, as far as the owner was told; and how many were.
+    is_told_open: bool,
+    told_sessions: u64,
 }
 
 /// An event, without borrowed bytes.
@@ -54,6 +59,15 @@ pub(crate) enum Told {
     Opened,
     Incompatible,
     Closed(CloseReason),
+}
+
+/// Who uses a link, in tests where sessions come and go.
+pub(crate) trait Owner {
+    /// A session is open: its streams.
+    fn opened(&mut self) -> BTreeMap<u8, Stream>;
+
+    /// It is over: what became of them.
+    fn closed(&mut self, streams: BTreeMap<u8, Stream>);
 }
 
 /// A stream as its owner sees it.
@@ -161,14 +175,15 @@ impl Pair {
 
     /// The agent starts anew, in the same boot or after a reset of the board.
     pub(crate) fn restart_board(&mut self) {
-        self.board = End::new(new_board(self.now, self.coding, self.baud, &mut self.rng));
+        let link = new_board(self.now, self.coding, self.baud, &mut self.rng);
+        self.board = self.board.succeeded_by(link);
         self.pump();
     }
 
     /// The dispatcher starts anew.
     pub(crate) fn restart_host(&mut self) {
         let link = HostLink::host(line(self.coding, self.baud), self.rng.next_u64() as u32);
-        self.host = End::new(Box::new(link));
+        self.host = self.host.succeeded_by(Box::new(link));
         self.pump();
     }
 
@@ -276,8 +291,20 @@ impl<const WINDOW: usize> End<WINDOW> {
             is_dead: false,
             said: 0,
             heard: Vec::new(),
+            owner: None,
             is_blocked: false,
+            is_told_open: false,
+            told_sessions: 0,
         }
+    }
+
+    /// One that starts anew, with the same owner.
+    fn succeeded_by(&mut self, link: Box<Link<WINDOW, 16, 4096>>) -> Self {
+        let mut owner = self.owner.take();
+        if let Some(owner) = &mut owner {
+            owner.closed(std::mem::take(&mut self.streams));
+        }
+        Self { owner, ..Self::new(link) }
     }
 
     fn add(&mut self, id: u8, stream: Stream) {
@@ -298,12 +325,23 @@ impl<const WINDOW: usize> End<WINDOW> {
             self.heard.extend_from_slice(bytes);
             let console = &mut self.console;
             self.link.handle_input(at, bytes, &mut |text| console.extend_from_slice(text));
+            self.assert_accounts();
         }
         let is_due = self.link.poll_timeout().is_some_and(|due| at >= due);
         if is_due {
             self.link.handle_timeout(at);
         }
         is_due || !bytes.is_empty() || self.is_blocked
+    }
+
+    /// Every byte read is console text, of a frame, damaged, or of a frame that has begun; at any moment.
+    fn assert_accounts(&self) {
+        let (stats, held) = (self.link.stats(), self.link.held());
+        let told = stats.console_bytes + stats.frame_bytes + stats.damaged_bytes + held as u64;
+        assert_eq!(stats.bytes_in, told, "bytes are lost without a trace: {stats}, held {held}");
+        assert_eq!(stats.console_bytes, self.console.len() as u64);
+        assert_eq!(stats.bytes_in, self.heard.len() as u64);
+        assert!(held <= 1500, "{held} bytes held back");
     }
 
     /// The contract: drain everything until there is no more. At most two writes wait in the queue below.
@@ -332,16 +370,32 @@ impl<const WINDOW: usize> End<WINDOW> {
     fn drain_events(&mut self, now: u64) -> bool {
         let mut is_busy = false;
         loop {
-            let Some(event) = self.link.poll_event() else { return is_busy };
+            let Some(event) = self.link.poll_event() else {
+                // None was dropped on its way: sessions open and close by turns, and each was told.
+                let told = (self.is_told_open, self.told_sessions);
+                assert_eq!(told, (self.link.is_open(), self.link.stats().sessions));
+                return is_busy;
+            };
             is_busy = true;
-            let mut grant = None;
+            let (mut grant, mut begun) = (None, None);
             match event {
                 Event::Beacon(_) => self.events.push(Told::Beacon),
-                Event::Opened(_) => self.events.push(Told::Opened),
+                Event::Opened(_) => {
+                    self.events.push(Told::Opened);
+                    assert!(!std::mem::replace(&mut self.is_told_open, true), "opened twice");
+                    self.told_sessions += 1;
+                    if let Some(owner) = &mut self.owner {
+                        begun = Some(owner.opened());
+                    }
+                }
                 Event::Incompatible(_) => self.events.push(Told::Incompatible),
                 Event::Closed(reason) => {
                     self.events.push(Told::Closed(reason));
-                    self.streams.clear();
+                    assert!(std::mem::replace(&mut self.is_told_open, false), "closed twice");
+                    let streams = std::mem::take(&mut self.streams);
+                    if let Some(owner) = &mut self.owner {
+                        owner.closed(streams);
+                    }
                 }
                 Event::Data { stream: id, bytes } => {
                     if id == 0 {
@@ -367,6 +421,9 @@ impl<const WINDOW: usize> End<WINDOW> {
             }
             if let Some((id, count)) = grant {
                 self.link.grant(id, count);
+            }
+            for (id, stream) in begun.into_iter().flatten() {
+                self.add(id, stream);
             }
         }
     }
@@ -406,7 +463,7 @@ impl<const WINDOW: usize> End<WINDOW> {
 }
 
 /// Whether all that `from` sends has come to `to`.
-fn complete(from: &BTreeMap<u8, Stream>, to: &BTreeMap<u8, Stream>) -> bool {
+pub(crate) fn complete(from: &BTreeMap<u8, Stream>, to: &BTreeMap<u8, Stream>) -> bool {
     from.iter().all(|(id, sent)| {
         let Some(received) = to.get(id) else { return false };
         let due = if received.is_slow {

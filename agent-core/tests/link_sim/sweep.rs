@@ -1,4 +1,5 @@
-//! Random traffic over random lines: every byte arrives exactly once and in order, whatever the line does.
+//! Random traffic over random lines: every byte arrives exactly once and in order, whatever the line does, and every byte
+//! that is read is accounted for (see `End::assert_accounts`).
 
 use crate::pair::{Pair, Stream, Told};
 use agent_core::link::{Coding, Priority};
@@ -8,65 +9,111 @@ const SEEDS: u64 = 200;
 
 #[test]
 fn sweep() {
-    for_each_seed("sweep", |seed| {
-        let mut rng = Rng::new(seed);
-        let mut pair = random_pair(&mut rng, |rng, baud| {
-            let mut options = Options::clean(baud);
-            let mut rate = || *rng.pick(&[0, 0, 1_000, 3_000, 10_000, 100_000]);
-            options.flip_one_in = rate();
-            options.drop_one_in = rate();
-            options.burst_one_in = rate() * 3;
-            options.duplicate_one_in = rate() / 5;
-            if rng.one_in(2) {
-                options.text = Text::OneIn { bytes: rng.between(200, 5_000) };
-            }
-            options
-        });
-        let total = random_traffic(&mut rng, &mut pair);
-        // A line that bad carries a tenth of its rate, and then some for timeouts.
-        let baud = u64::from(pair.up.options().baud);
-        pair.finish_streams(30_000_000 + total * 10 * 1_000_000 / baud * 20);
-        pair.assert_exact();
-        assert_no_second_session(&pair);
-        pair.settle(10_000_000);
-        assert_no_second_session(&pair);
-    });
+    for_each_seed("sweep", |seed| faults(seed, Coding::TextSafe));
+}
+
+#[test]
+fn binary() {
+    for_each_seed("binary", |seed| faults(seed, Coding::Binary));
+}
+
+fn faults(seed: u64, coding: Coding) {
+    let mut rng = Rng::new(seed);
+    let mut pair = random_pair(&mut rng, coding, random_faults);
+    let total = random_traffic(&mut rng, &mut pair);
+    // A line that bad carries a tenth of its rate, and then some for timeouts.
+    let baud = u64::from(pair.up.options().baud);
+    pair.finish_streams(30_000_000 + total * 10 * 1_000_000 / baud * 20);
+    pair.assert_exact();
+    assert_no_second_session(&pair);
+    pair.settle(10_000_000);
+    assert_no_second_session(&pair);
 }
 
 #[test]
 fn text_only() {
     for_each_seed("text_only", |seed| {
-        let mut rng = Rng::new(seed);
-        let mut pair = random_pair(&mut rng, |_, baud| Options::clean(baud));
-        let mut options = pair.up.options().clone();
-        options.text = if rng.one_in(2) {
-            Text::OneIn { bytes: rng.between(20, 2_000) }
-        } else {
-            Text::Every { interval_us: 50_000 * 115_200 / u64::from(options.baud) }
-        };
-        let beacons = pair.host.console.len();
-        pair.up.set_options(pair.now, options.clone());
-        let total = random_traffic(&mut rng, &mut pair);
-        let baud = u64::from(options.baud);
-        pair.finish_streams(30_000_000 + total * 10 * 1_000_000 / baud * 20);
-        pair.assert_exact();
-        assert_no_second_session(&pair);
-        pair.up.set_options(pair.now, Options { text: Text::None, ..options });
-        pair.settle(1_000_000);
+        let (pair, shown) = among_text(seed, Coding::TextSafe, false);
         assert!(
-            pair.host.console[beacons..] == *pair.up.inserted(),
+            shown == *pair.up.inserted(),
             "console text differs: {} bytes for {}",
-            pair.host.console.len() - beacons,
+            shown.len(),
             pair.up.inserted().len()
         );
         for stats in [pair.host.link.stats(), pair.board.link.stats()] {
-            assert_eq!((stats.damaged_frames, stats.overlong, stats.stale), (0, 0, 0), "{stats}");
+            let damage = (stats.damaged_frames, stats.overlong, stats.stale, stats.damaged_bytes);
+            assert_eq!(damage, (0, 0, 0, 0), "{stats}");
         }
     });
 }
 
+/// Letters that are not ASCII have bytes like those of a frame. One that falls into a frame is taken for a part of it and
+/// damages it, and both are counted; what is ASCII is shown, wherever it falls.
+#[test]
+fn utf8_text() {
+    for_each_seed("utf8_text", |seed| {
+        let (pair, shown) = among_text(seed, Coding::TextSafe, true);
+        let ascii = |bytes: &[u8]| -> Vec<u8> {
+            bytes.iter().copied().filter(|byte| *byte < 0x80 && *byte != CLOSE).collect()
+        };
+        assert!(ascii(&shown) == ascii(pair.up.inserted()), "{}", pair.describe());
+        let stats = pair.host.link.stats();
+        if stats.overlong == 0 {
+            assert!(is_within(&shown, pair.up.inserted()), "{}", pair.describe());
+            let missing = pair.up.inserted().len() - shown.len();
+            assert!(missing as u64 <= stats.damaged_bytes, "{missing} bytes: {stats}");
+        }
+    });
+}
+
+/// In binary frames text is no different from data: it damages them, and what is no frame is shown, with the text in it.
+/// Only a letter that is not ASCII may be counted as damaged, where a byte of data looked like the begin of a text-safe
+/// frame.
+#[test]
+fn text_among_binary() {
+    for_each_seed("text_among_binary", |seed| {
+        let (pair, shown) = among_text(seed, Coding::Binary, seed % 2 == 1);
+        let mut text = pair.up.inserted().to_vec();
+        if pair.host.link.stats().damaged_bytes > 0 {
+            text.retain(u8::is_ascii);
+        }
+        assert!(is_within(&text, &shown), "{}", pair.describe());
+    });
+}
+
+/// Random traffic while others print and nothing else goes wrong, and what the host's console then shows of it.
+fn among_text(seed: u64, coding: Coding, is_utf8: bool) -> (Pair, Vec<u8>) {
+    let mut rng = Rng::new(seed);
+    let mut pair = random_pair(&mut rng, coding, |_, baud| Options::clean(baud));
+    let mut options = Options { is_utf8, ..pair.up.options().clone() };
+    // A frame on its way keeps its length: text that damages it must leave room for a whole one between.
+    let room = if coding == Coding::TextSafe && !is_utf8 { 1 } else { 10 };
+    options.text = if rng.one_in(2) {
+        Text::OneIn { bytes: rng.between(20 * room, 2_000 * room) }
+    } else {
+        Text::Every { interval_us: room * 50_000 * 115_200 / u64::from(options.baud) }
+    };
+    let before = pair.host.console.len();
+    pair.up.set_options(pair.now, options.clone());
+    let total = random_traffic(&mut rng, &mut pair);
+    let baud = u64::from(options.baud);
+    pair.finish_streams(30_000_000 + total * 10 * 1_000_000 / baud * 20);
+    pair.assert_exact();
+    assert_no_second_session(&pair);
+    pair.up.set_options(pair.now, Options { text: Text::None, ..options });
+    pair.settle(1_000_000);
+    let shown = pair.host.console[before..].to_vec();
+    (pair, shown)
+}
+
+/// Whether `whole` has all bytes of `part` in their order, with others between.
+fn is_within(part: &[u8], whole: &[u8]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|byte| rest.any(|other| other == byte))
+}
+
 /// Runs all seeds, the first `PUMICE_SEEDS`, or the one of `PUMICE_SEED`; says how to run a failed one again.
-fn for_each_seed(test: &str, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
+pub(crate) fn for_each_seed(test: &str, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let seeds = match number("PUMICE_SEED") {
         Some(seed) => seed..seed + 1,
@@ -80,8 +127,39 @@ fn for_each_seed(test: &str, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     }
 }
 
-fn random_pair(rng: &mut Rng, mut options: impl FnMut(&mut Rng, u32) -> Options) -> Pair {
-    let baud = *rng.pick(&[9_600, 115_200, 115_200, 115_200, 921_600, 3_000_000]);
+pub(crate) fn random_baud(rng: &mut Rng) -> u32 {
+    *rng.pick(&[9_600, 115_200, 115_200, 115_200, 921_600, 3_000_000])
+}
+
+pub(crate) fn random_coding(rng: &mut Rng) -> Coding {
+    *rng.pick(&[Coding::TextSafe, Coding::Binary])
+}
+
+/// Every fault that a line can have, more or less often.
+pub(crate) fn random_faults(rng: &mut Rng, baud: u32) -> Options {
+    let mut options = Options::clean(baud);
+    let mut rate = || *rng.pick(&[0, 0, 1_000, 3_000, 10_000, 100_000]);
+    options.flip_one_in = rate();
+    options.drop_one_in = rate();
+    options.burst_one_in = rate() * 3;
+    options.duplicate_one_in = rate() / 5;
+    options.stall_one_in = rate() * 3;
+    options.stall_max_us = rng.below(2_000_000);
+    options.is_utf8 = rng.one_in(3);
+    if rng.one_in(2) {
+        options.text = Text::OneIn { bytes: rng.between(200, 5_000) };
+    }
+    options.latency_us = *rng.pick(&[500, 1_000, 2_000, 16_000]);
+    options.is_split = rng.one_in(2);
+    options
+}
+
+fn random_pair(
+    rng: &mut Rng,
+    coding: Coding,
+    mut options: impl FnMut(&mut Rng, u32) -> Options,
+) -> Pair {
+    let baud = random_baud(rng);
     let mut side = |rng: &mut Rng| {
         let mut options = options(rng, baud);
         options.latency_us = *rng.pick(&[500, 1_000, 2_000, 16_000]);
@@ -92,8 +170,7 @@ fn random_pair(rng: &mut Rng, mut options: impl FnMut(&mut Rng, u32) -> Options)
     // Nobody else writes to the board.
     down.text = Text::None;
     // Damage begins with the session: how one opens in spite of it is asked elsewhere.
-    let mut pair =
-        Pair::new(rng.next_u64(), Coding::TextSafe, Options::clean(baud), Options::clean(baud));
+    let mut pair = Pair::new(rng.next_u64(), coding, Options::clean(baud), Options::clean(baud));
     pair.open();
     pair.down.set_options(pair.now, down);
     pair.up.set_options(pair.now, up);
@@ -133,3 +210,6 @@ fn assert_no_second_session(pair: &Pair) {
     assert_eq!(pair.host.events, [Told::Beacon, Told::Opened], "host: {}", pair.describe());
     assert_eq!(pair.board.events, [Told::Opened], "board: {}", pair.describe());
 }
+
+/// The end of a text-safe frame.
+const CLOSE: u8 = 0x1F;

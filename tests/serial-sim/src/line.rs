@@ -41,6 +41,8 @@ pub struct Counts {
     pub duplicated: u64,
     /// That were read at another speed than they were written at.
     pub garbled: u64,
+    /// Behind which the line stood still.
+    pub stalls: u64,
 }
 
 impl Line {
@@ -107,6 +109,19 @@ impl Line {
         self.queue.clear();
         self.text.clear();
         self.arrived.clear();
+    }
+
+    /// The sender's queue is thrown away, wherever in a write it was (`tcflush(3)`, or the sender was ended): what is
+    /// through by `now_us` arrives, the rest never does.
+    pub fn flush(&mut self, now_us: u64) {
+        self.advance(now_us);
+        self.queue.clear();
+    }
+
+    /// Nothing goes onto the line for so long.
+    pub fn stall(&mut self, now_us: u64, for_us: u64) {
+        self.advance(now_us);
+        self.free_ns = self.free_ns.max(now_us * 1000) + for_us * 1000;
     }
 
     /// Others print this now, in the middle of what is being sent.
@@ -223,7 +238,8 @@ impl Line {
     }
 
     fn print(&mut self, now_ns: u64) {
-        let words = MESSAGES[self.rng.below(MESSAGES.len() as u64) as usize];
+        let words = if self.options.is_utf8 { &UTF8_MESSAGES } else { &MESSAGES };
+        let words = *self.rng.pick(words);
         let (seconds, micros) = (now_ns / 1_000_000_000, now_ns / 1000 % 1_000_000);
         self.text.extend(format!("[{seconds:5}.{micros:06}] {words}\r\n").bytes());
     }
@@ -247,6 +263,10 @@ impl Line {
             self.counts.flipped += 1;
         }
         self.arrived.push_back((self.handed_over_us(self.free_ns), byte));
+        if self.rng.one_in(self.options.stall_one_in) {
+            self.counts.stalls += 1;
+            self.free_ns += self.rng.between(1, self.options.stall_max_us) * 1000;
+        }
     }
 
     /// A fast reader takes every change of the line for a byte's beginning, a slow one sees several bytes as one.
@@ -296,6 +316,15 @@ const MESSAGES: [&str; 6] = [
 fn is_same_speed(one: u32, other: u32) -> bool {
     one.abs_diff(other) <= one / 50
 }
+/// What programs say elsewhere. Letters of two, three and four bytes.
+const UTF8_MESSAGES: [&str; 6] = [
+    "Gerät nicht gefunden: »/dev/sda1« – größer als erwartet",
+    "ошибка: устройство не найдено",
+    "デバイスが見つかりません",
+    "usb 1-1: Product: Ünïcödé Dîsk™",
+    "🚀 ready",
+    "ü",
+];
 
 #[cfg(test)]
 mod tests {
@@ -367,6 +396,8 @@ mod tests {
         assert!((100..2000).contains(&counts.lost));
         let (bytes, counts) = count(Options { is_cut: true, ..Options::clean(1_000_000) });
         assert_eq!((bytes.len(), counts.lost), (0, 100_000));
+        let (bytes, counts) = count(Options { stall_one_in: 1000, ..Options::clean(1_000_000) });
+        assert!((50..200).contains(&counts.stalls) && bytes.len() == 100_000);
         let options = Options { duplicate_one_in: 10, is_split: true, ..Options::clean(1_000_000) };
         let (bytes, counts) = count(options);
         assert!(counts.duplicated > 100);
@@ -386,6 +417,23 @@ mod tests {
             assert_eq!(bytes == sent, is_read, "{read_baud}");
             assert_eq!(line.counts().garbled, if is_read { 0 } else { 1000 });
         }
+
+    fn a_flush_cuts_a_write_anywhere_and_a_stall_holds_it_up() {
+        let mut line = line(Options { latency_us: 0, ..Options::clean(9600) });
+        line.send(0, b"abc");
+        line.stall(1042, 5_000);
+        assert_eq!(line.receive(6_000), b"a");
+        line.flush(7_200);
+        assert_eq!(drain(&mut line, u64::MAX), b"b");
+        assert_eq!(line.queued_writes(7_200), 0);
+    }
+
+    #[test]
+    fn text_may_have_bytes_that_frames_have() {
+        let mut line = line(Options { is_utf8: true, ..Options::console(115_200, 20_000) });
+        let all = drain(&mut line, 400_000);
+        let text = String::from_utf8(all[..line.inserted().len()].to_vec()).unwrap();
+        assert!(text.lines().count() > 10 && !text.is_ascii(), "{text}");
     }
 
     #[test]

@@ -20,8 +20,15 @@ pub struct Options {
     pub duplicate_one_in: u64,
     /// Chunks are cut at any byte before they are handed over.
     pub is_split: bool,
+    /// At one byte in so many the line stands still, for up to [`Self::stall_max_us`]: a hypervisor, an adapter that is
+    /// busy, a sender that was preempted.
+    pub stall_one_in: u64,
+    /// Longest such pause in µs.
+    pub stall_max_us: u64,
     /// Who else writes to the line.
     pub text: Text,
+    /// Their text is UTF-8, and some of its letters are not ASCII: bytes of 0x80 and above, as in a frame.
+    pub is_utf8: bool,
     /// Nothing gets through: the cable is out, or the board is off.
     pub is_cut: bool,
 }
@@ -55,7 +62,10 @@ impl Options {
             burst_max: 66,
             duplicate_one_in: 0,
             is_split: false,
+            stall_one_in: 0,
+            stall_max_us: 100_000,
             text: Text::None,
+            is_utf8: false,
             is_cut: false,
         }
     }
@@ -93,6 +103,7 @@ impl Options {
             burst_one_in: one_in,
             duplicate_one_in: one_in,
             is_split: true,
+            stall_one_in: one_in,
             text: Text::OneIn { bytes: one_in },
             ..Self::clean(baud)
         }
