@@ -11,8 +11,9 @@
 //! ```
 //!
 //! Sequence numbers are 8 bits, so they come again every 256 frames. Where both ends can ([`WRAPS`](super::WRAPS)), the
-//! check value of a DATA or ACK frame also tells how often they have wrapped: an old frame that somebody plays back onto
-//! the line (a log of the line that is printed) is not taken for a new one, and no byte is spent on it.
+//! check value of a DATA or ACK frame also tells how often they have wrapped, and of which session it is, for tags come
+//! again too: an old frame that somebody plays back onto the line (a log of the line that is printed) is not taken for a
+//! new one, and no byte is spent on it.
 
 use super::crc::crc32c;
 
@@ -174,6 +175,8 @@ pub(super) fn is_whole(content: &[u8], numbers: &Numbers) -> bool {
 pub struct Numbers {
     /// Tag of the session; 0 where there is none, or where the peer's check values do not tell the wraps.
     pub tag: u8,
+    /// The session's key.
+    pub key: u32,
     /// Next sequence number expected.
     pub next: u32,
     /// Oldest one of our own that is not acknowledged.
@@ -181,21 +184,21 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// What the check value of `frame` is XORed with: how often its sequence number (bits 0 to 15) and its
+    /// What the check value of `frame` is XORed with: the session's key, how often its sequence number (bits 0 to 15) and its
     /// acknowledgement (16 to 31) have wrapped, in the turn that is nearest to what is due.
     fn wraps(&self, frame: &Frame<'_>) -> u32 {
         if self.tag == 0 || self.tag != frame.tag {
             return 0;
         }
-        wraps_of(frame.kind, near(self.next, frame.seq), near(self.base, frame.ack))
+        wraps_of(frame.kind, self.key, near(self.next, frame.seq), near(self.base, frame.ack))
     }
 }
 
 /// The same for a frame that is about to be sent, with its numbers in full.
-pub(super) fn wraps_of(kind: Kind, seq: u32, ack: u32) -> u32 {
+pub(super) fn wraps_of(kind: Kind, key: u32, seq: u32, ack: u32) -> u32 {
     match kind {
-        Kind::Data => ack >> 8 << 16 | seq >> 8 & 0xFFFF,
-        Kind::Ack => ack >> 8 << 16,
+        Kind::Data => key ^ (ack >> 8 << 16 | seq >> 8 & 0xFFFF),
+        Kind::Ack => key ^ (ack >> 8 << 16),
         _ => 0,
     }
 }
@@ -262,7 +265,7 @@ mod tests {
         let read = |next, base, wraps| {
             let mut content = [0; CONTENT_MAX];
             let length = frame.emit_wrapped(wraps, &mut content);
-            let numbers = Numbers { tag: 7, next, base };
+            let numbers = Numbers { tag: 7, key: 0, next, base };
             Frame::parse_in(&content[..length], &numbers).is_ok()
         };
         // Frame 3 of the first turn, then of the third, which comes a little late and acknowledges what is behind.

@@ -15,7 +15,8 @@ pub const VERSION: u8 = 1;
 /// Oldest version that this code still speaks.
 pub const VERSION_MIN: u8 = 1;
 
-/// Capability: the check values of DATA and ACK frames tell how often their numbers have wrapped.
+/// Capability: the check values of DATA and ACK frames tell of which session they are, and how often their numbers have
+/// wrapped in it.
 pub const WRAPS: u32 = 1;
 
 /// Capability: the dispatcher says when it leaves, and the agent understands it.
@@ -111,13 +112,18 @@ pub(super) fn common_version(hello: &Hello) -> Option<u8> {
     (version >= hello.version_min.max(VERSION_MIN)).then_some(version)
 }
 
-/// The tag by which frames of a session are told from those of another: never 0.
-pub(super) fn session_tag(boot_id: &[u8; 16], nonce: u32, host_nonce: u32) -> u8 {
+/// What both ends make of the ids and nonces: the check values of a session's frames tell it.
+pub(super) fn session_key(boot_id: &[u8; 16], nonce: u32, host_nonce: u32) -> u32 {
     let mut bytes = [0; 24];
     bytes[..16].copy_from_slice(boot_id);
     bytes[16..20].copy_from_slice(&nonce.to_le_bytes());
     bytes[20..].copy_from_slice(&host_nonce.to_le_bytes());
-    (crc32c(&bytes) as u8).max(1)
+    crc32c(&bytes)
+}
+
+/// The tag by which frames of a session are told from those of another at a glance: never 0.
+pub(super) fn session_tag(key: u32) -> u8 {
+    (key as u8).max(1)
 }
 
 /// The random numbers of both ends, and a generator for the host's.
@@ -152,7 +158,8 @@ impl Nonces {
     pub(super) fn renew(&mut self, beacon: &Beacon) {
         loop {
             self.own = self.random.next();
-            if session_tag(&beacon.boot_id, beacon.nonce, self.own) != self.last_tag {
+            let key = session_key(&beacon.boot_id, beacon.nonce, self.own);
+            if session_tag(key) != self.last_tag {
                 return;
             }
         }

@@ -43,7 +43,7 @@ use crate::time::{Duration, Instant};
 use beacon::BEACON_MAX;
 use deframer::{Deframer, Found};
 use frame::{BadFrame, CONTENT_MAX, Frame, Kind};
-use handshake::{Nonces, session_tag};
+use handshake::{Nonces, session_key};
 use heapless::Deque;
 use session::Session;
 
@@ -579,9 +579,9 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         self.hello_ack_due = Some((version, hello.nonce));
         self.nonces.set_peer(hello.nonce);
         self.greeting_at = None;
-        let tag = session_tag(&beacon.boot_id, beacon.nonce, hello.nonce);
+        let key = session_key(&beacon.boot_id, beacon.nonce, hello.nonce);
         let capabilities = hello.capabilities & handshake::CAPABILITIES;
-        self.session.open(now, tag, hello.window, self.sending_line(), capabilities);
+        self.session.open(now, key, hello.window, self.sending_line(), capabilities);
         let Beacon { boot_id, role, .. } = beacon;
         self.opened(Peer { boot_id, role, version, capabilities });
     }
@@ -596,10 +596,10 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         if !(VERSION_MIN..=VERSION).contains(&answer.version) {
             return self.handle_incompatible(answer.version);
         }
-        let tag = session_tag(&answer.boot_id, answer.nonce, answer.host_nonce);
-        self.nonces.used(tag);
+        let key = session_key(&answer.boot_id, answer.nonce, answer.host_nonce);
         let capabilities = answer.capabilities & handshake::CAPABILITIES;
-        self.session.open(now, tag, answer.window, self.sending_line(), capabilities);
+        self.session.open(now, key, answer.window, self.sending_line(), capabilities);
+        self.nonces.used(self.session.tag());
         // At once, so that the board hears from us before its first timeout.
         self.session.acknowledge_now();
         self.opened(Peer {

@@ -12,6 +12,7 @@
 use super::arq::{Acked, Arrival, Receiver, Sender};
 use super::coding::Coding;
 use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind, Numbers, wraps_of};
+use super::handshake::session_tag;
 use super::rtt::RoundTrip;
 use super::stats::Stats;
 use super::stream::{BULK_FLOOR, End, Priority, Stream};
@@ -38,6 +39,8 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     is_host: bool,
     is_broken: bool,
     tag: u8,
+    /// What the check values of its frames tell.
+    key: u32,
     /// Capabilities that both ends have.
     capabilities: u32,
     /// Longest body on this line, and what the damage on it leaves of that.
@@ -78,6 +81,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
             is_host,
             is_broken: false,
             tag: 0,
+            key: 0,
             capabilities: 0,
             body_max: BODY_MAX,
             body_now: BODY_MAX,
@@ -107,12 +111,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     pub(super) fn open(
         &mut self,
         now: Instant,
-        tag: u8,
+        key: u32,
         window: u8,
         line: LineConfig,
         capabilities: u32,
     ) {
-        (self.is_open, self.is_broken, self.tag) = (true, false, tag);
+        (self.is_open, self.is_broken) = (true, false);
+        (self.tag, self.key) = (session_tag(key), key);
         self.capabilities = capabilities;
         self.sender.reset(window);
         self.receiver.reset();
@@ -160,7 +165,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     /// Where the numbers stand, for reading the peer's frames.
     pub(super) fn numbers(&self) -> Numbers {
         let tag = if self.is_open && self.has(WRAPS) { self.tag } else { 0 };
-        Numbers { tag, next: self.receiver.next(), base: self.sender.base() }
+        Numbers { tag, key: self.key, next: self.receiver.next(), base: self.sender.base() }
     }
 
     /// How far what was sent has come.
@@ -283,9 +288,9 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     ) -> Option<usize> {
         let (from_board, tag) = (!self.is_host, self.tag);
         let (next, sack) = (self.receiver.next(), self.receiver.sack());
-        let has_wraps = self.has(WRAPS);
+        let (has_wraps, key) = (self.has(WRAPS), self.key);
         let mut emit = |kind: Kind, seq: u32, body: &[u8]| {
-            let wraps = if has_wraps { wraps_of(kind, seq, next) } else { 0 };
+            let wraps = if has_wraps { wraps_of(kind, key, seq, next) } else { 0 };
             let (seq, ack) = (seq as u8, next as u8);
             Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
         };

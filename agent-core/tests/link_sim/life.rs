@@ -3,7 +3,7 @@
 
 use crate::pair::{Owner, Pair, Stream, complete};
 use crate::sweep::{for_each_seed, random_baud, random_coding, random_faults};
-use agent_core::link::Priority;
+use agent_core::link::{Coding, Priority};
 use agent_core::time::Instant;
 use serial_sim::{Options, Rng, Text};
 use std::cell::RefCell;
@@ -15,7 +15,8 @@ fn life() {
     for_each_seed("life", |seed| {
         let mut rng = Rng::new(seed);
         let (baud, coding) = (random_baud(&mut rng), random_coding(&mut rng));
-        let (down, up) = (random_faults(&mut rng, baud), random_faults(&mut rng, baud));
+        let mut faults = || random_faults(&mut rng, coding, baud);
+        let (down, up) = (faults(), faults());
         let mut pair = Pair::new(rng.next_u64(), coding, Options { text: Text::None, ..down }, up);
         let past = Rc::new(RefCell::new(Past::default()));
         pair.host.owner = Some(Box::new(User::new(0, baud, &past)));
@@ -32,7 +33,7 @@ fn life() {
                     }
                 }
             }
-            strike(&mut rng, &mut pair, baud);
+            strike(&mut rng, &mut pair, coding, baud);
             pair.pump();
         }
         heal(&mut pair, baud);
@@ -53,7 +54,7 @@ fn life() {
 }
 
 /// Something happens to either end or to the line.
-fn strike(rng: &mut Rng, pair: &mut Pair, baud: u32) {
+fn strike(rng: &mut Rng, pair: &mut Pair, coding: Coding, baud: u32) {
     let now = Instant::from_micros(pair.now);
     match rng.below(15) {
         0 => pair.restart_board(),
@@ -87,7 +88,8 @@ fn strike(rng: &mut Rng, pair: &mut Pair, baud: u32) {
         12 => pair.up.flush(pair.now),
         13 => pair.down.flush(pair.now),
         _ => {
-            let (down, up) = (random_faults(rng, baud), random_faults(rng, baud));
+            let mut faults = || random_faults(rng, coding, baud);
+            let (down, up) = (faults(), faults());
             let is_cut = (rng.one_in(4), rng.one_in(4));
             let down = Options { text: Text::None, is_cut: is_cut.0, ..down };
             pair.down.set_options(pair.now, down);

@@ -170,14 +170,15 @@ fn hellos_end_and_the_next_beacon_begins_anew() {
 }
 
 #[test]
-fn the_old_session_s_frames_are_stale() {
+fn the_old_session_s_frames_are_not_those_of_the_new_one() {
     let mut pair = Pair::opened(9);
     pair.stream(5, Stream::receiving(Priority::Bulk), long(9));
     pair.settle(200_000);
     // The host gives up by itself, while the board's frames are on their way.
     pair.restart_host();
     pair.settle(100_000);
-    assert!(pair.host.link.stats().stale > 0, "{}", pair.describe());
+    let stats = pair.host.link.stats();
+    assert!(stats.stale + stats.damaged_frames > 0, "{}", pair.describe());
     pair.board.streams.clear();
     pair.open();
     assert!(pair.host.streams.is_empty());
@@ -326,6 +327,49 @@ fn what_the_line_carried_before_can_be_played_back() {
         assert_eq!(pair.board.events, [Told::Opened], "{}", pair.describe());
         assert!(pair.host.link.stats().stray_beacons > 0, "{}", pair.describe());
     }
+}
+
+#[test]
+fn frames_of_an_earlier_session_with_the_same_tag_are_none_of_this_one() {
+    let mut pair = Pair::clean(44);
+    let mut logs: Vec<(u8, Vec<u8>)> = Vec::new();
+    // Tags are 8 bits: some dozen sessions, and one comes again.
+    for number in 0..400u32 {
+        let before = pair.host.heard.len();
+        pair.open();
+        pair.host.link.ping();
+        pair.pump();
+        pair.settle(50_000);
+        let own = vec![number as u8; 3_000];
+        pair.stream(3, Stream::default(), Stream::sending(Priority::Bulk, own));
+        let tag = tag_of(&pair.host.heard[before..]);
+        if let Some((_, log)) = logs.iter().find(|(of, _)| Some(*of) == tag) {
+            // A program prints the log of that other session before this one's first frame comes.
+            pair.up.insert(pair.now, log);
+            pair.finish_streams(20 * SECOND);
+            pair.assert_exact();
+            assert!(pair.host.link.stats().damaged_frames > 0, "{}", pair.describe());
+            return;
+        }
+        pair.finish_streams(20 * SECOND);
+        logs.extend(tag.map(|tag| (tag, pair.host.heard[before..].to_vec())));
+        pair.host.link.say_goodbye(Instant::from_micros(pair.now));
+        pair.pump();
+        pair.settle(100_000);
+        pair.host.link.set_answering(true);
+    }
+    panic!("no tag came again");
+}
+
+/// Of the first acknowledgement or data in a log of the board's text-safe frames.
+fn tag_of(log: &[u8]) -> Option<u8> {
+    let mut frames = log.split(|byte| *byte == 0x1E).skip(1);
+    frames.find_map(|symbols| {
+        // The second byte: the last 6 bits of the second symbol, and the first 2 of the third.
+        let [first, second, third] = symbols.first_chunk()?.map(|symbol: u8| symbol & 0x7F);
+        let kind = first << 1 & 0x0F | second >> 6;
+        (kind < 2).then_some(second << 2 | third >> 5)
+    })
 }
 
 #[test]

@@ -19,13 +19,19 @@ fn binary() {
 
 fn faults(seed: u64, coding: Coding) {
     let mut rng = Rng::new(seed);
-    let mut pair = random_pair(&mut rng, coding, random_faults);
+    let mut pair = random_pair(&mut rng, coding, |rng, baud| random_faults(rng, coding, baud));
     let total = random_traffic(&mut rng, &mut pair);
     // A line that bad carries a tenth of its rate, and then some for timeouts.
     let baud = u64::from(pair.up.options().baud);
     pair.finish_streams(30_000_000 + total * 10 * 1_000_000 / baud * 20);
     pair.assert_exact();
     assert_no_second_session(&pair);
+    // An idle line has a ping in two seconds: on a line that bad, three of them may be lost in a row.
+    for line in [&mut pair.down, &mut pair.up] {
+        let clean =
+            Options { latency_us: line.options().latency_us, ..Options::clean(baud as u32) };
+        line.set_options(pair.now, clean);
+    }
     pair.settle(10_000_000);
     assert_no_second_session(&pair);
 }
@@ -86,10 +92,9 @@ fn among_text(seed: u64, coding: Coding, is_utf8: bool) -> (Pair, Vec<u8>) {
     let mut rng = Rng::new(seed);
     let mut pair = random_pair(&mut rng, coding, |_, baud| Options::clean(baud));
     let mut options = Options { is_utf8, ..pair.up.options().clone() };
-    // A frame on its way keeps its length: text that damages it must leave room for a whole one between.
-    let room = if coding == Coding::TextSafe && !is_utf8 { 1 } else { 10 };
+    let room = room(coding, is_utf8);
     options.text = if rng.one_in(2) {
-        Text::OneIn { bytes: rng.between(20 * room, 2_000 * room) }
+        Text::OneIn { bytes: rng.between(if room == 1 { 20 } else { 500 }, 2_000 * room) }
     } else {
         Text::Every { interval_us: room * 50_000 * 115_200 / u64::from(options.baud) }
     };
@@ -135,8 +140,8 @@ pub(crate) fn random_coding(rng: &mut Rng) -> Coding {
     *rng.pick(&[Coding::TextSafe, Coding::Binary])
 }
 
-/// Every fault that a line can have, more or less often.
-pub(crate) fn random_faults(rng: &mut Rng, baud: u32) -> Options {
+/// Every fault that a line can have, more or less often; not so often that a session may end of it.
+pub(crate) fn random_faults(rng: &mut Rng, coding: Coding, baud: u32) -> Options {
     let mut options = Options::clean(baud);
     let mut rate = || *rng.pick(&[0, 0, 1_000, 3_000, 10_000, 100_000]);
     options.flip_one_in = rate();
@@ -144,14 +149,20 @@ pub(crate) fn random_faults(rng: &mut Rng, baud: u32) -> Options {
     options.burst_one_in = rate() * 3;
     options.duplicate_one_in = rate() / 5;
     options.stall_one_in = rate() * 3;
-    options.stall_max_us = rng.below(2_000_000);
+    options.stall_max_us = rng.below(300_000);
     options.is_utf8 = rng.one_in(3);
     if rng.one_in(2) {
-        options.text = Text::OneIn { bytes: rng.between(200, 5_000) };
+        let room = room(coding, options.is_utf8);
+        options.text = Text::OneIn { bytes: rng.between(200 * room, 5_000 * room) };
     }
     options.latency_us = *rng.pick(&[500, 1_000, 2_000, 16_000]);
     options.is_split = rng.one_in(2);
     options
+}
+
+/// How much rarer text is where it damages frames. One on its way keeps its length, and must find room between two.
+fn room(coding: Coding, is_utf8: bool) -> u64 {
+    if coding == Coding::TextSafe && !is_utf8 { 1 } else { 10 }
 }
 
 fn random_pair(

@@ -417,7 +417,9 @@ mod tests {
             assert_eq!(bytes == sent, is_read, "{read_baud}");
             assert_eq!(line.counts().garbled, if is_read { 0 } else { 1000 });
         }
+    }
 
+    #[test]
     fn a_flush_cuts_a_write_anywhere_and_a_stall_holds_it_up() {
         let mut line = line(Options { latency_us: 0, ..Options::clean(9600) });
         line.send(0, b"abc");
