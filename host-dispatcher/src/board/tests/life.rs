@@ -1,6 +1,11 @@
 //! Whole lives of boards: from power on to a session and back, and everything that comes between.
 
 use super::*;
+use agent_core::link::coding;
+use agent_core::link::crc::crc32c;
+use agent_core::link::frame::{CONTENT_MAX, Frame, Kind};
+use agent_core::link::{Hello, HelloAck, VERSION};
+use agent_core::wire::codec;
 
 #[test]
 fn from_power_on_to_the_test_image_and_back() {
@@ -65,6 +70,84 @@ fn an_agent_that_runs_already_is_found() {
     world.goal(Goal::AnyUp).run();
     assert_eq!(world.phases(), ["booting test", "up test"]);
     assert!(world.now < Instant::ZERO + Duration::from_secs(1));
+}
+
+#[test]
+fn an_agent_of_another_link_is_an_error_that_names_both_versions() {
+    let names_both = |world: &World| {
+        assert_eq!(world.board.phase(), Phase::Broken(Cause::Incompatible));
+        let text = &world.board.breakage().unwrap().text;
+        let said = format!(
+            "the agent speaks version {} of the link, and this pumice version {VERSION}: update \
+             pumice on this host",
+            VERSION + 1
+        );
+        assert_eq!(*text, said);
+        assert!(!world.board.is_at_goal());
+    };
+    // A later beacon: nothing is known of what is behind it, and nothing is said to it.
+    let said = format!("@pumice{} anything=new", VERSION + 1);
+    let beacon = format!("\r\n{said} #{:08x}\r\n", crc32c(said.as_bytes()));
+    let mut world = World::new(generic());
+    world.goal(Goal::AnyUp).run_for(Duration::from_secs(1));
+    world.says(&beacon);
+    world.says(&beacon);
+    world.run();
+    names_both(&world);
+    assert_eq!(world.sent_bytes, 0);
+    // The same on its way up, from the kernel on.
+    let mut world = World::new(spec());
+    world.goal(Goal::Up(Slot::Master));
+    world.run_until(world.now + Duration::from_secs(100), |world| {
+        world.board.phase() == Phase::Booting(Slot::Master)
+    });
+    world.next = None;
+    world.says(&beacon);
+    world.run();
+    names_both(&world);
+    // A beacon as ever, and a later version in the answer to the hello.
+    let mut world = World::new(generic());
+    world.goal(Goal::AnyUp).run_for(Duration::from_secs(1));
+    let beacon = Beacon { boot_id: [9; 16], nonce: 5, role: 0, coding: Coding::TextSafe };
+    world.says(&beacon.to_line());
+    let mut hello = Vec::new();
+    while let Some(bytes) = world.board.poll_transmit(world.now) {
+        hello.extend(bytes);
+    }
+    let answer = HelloAck {
+        version: VERSION + 1,
+        boot_id: beacon.boot_id,
+        nonce: beacon.nonce,
+        host_nonce: hello_of(&hello).nonce,
+        role: beacon.role,
+        window: 8,
+        capabilities: 0,
+    };
+    let frame = frame_of(Kind::HelloAck, &answer);
+    world.board.handle_bytes(world.now, &frame);
+    world.run();
+    names_both(&world);
+}
+
+/// What a host's text-safe frame says.
+fn hello_of(line: &[u8]) -> Hello {
+    let mut symbols = coding::SymbolReader::default();
+    let content: Vec<u8> =
+        line.iter().filter(|byte| **byte >= 0x80).filter_map(|byte| symbols.push(*byte)).collect();
+    let frame = Frame::parse(&content).unwrap();
+    assert_eq!(frame.kind, Kind::Hello);
+    codec::decode(frame.body).unwrap()
+}
+
+/// A frame of the board outside of any session.
+fn frame_of(kind: Kind, body: &impl Serialize) -> Vec<u8> {
+    let mut buffer = [0; 96];
+    let body = codec::encode(body, &mut buffer).unwrap();
+    let frame = Frame { kind, from_board: true, tag: 0, ack: 0, sack: None, seq: 0, body };
+    let (mut content, mut line) = ([0; CONTENT_MAX], [0; LINE_MAX]);
+    let length = frame.emit(&mut content);
+    let length = coding::encode(Coding::TextSafe, &content[..length], &mut line);
+    line[..length].to_vec()
 }
 
 #[test]
