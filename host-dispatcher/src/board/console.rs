@@ -35,7 +35,7 @@ pub enum Note {
 #[derive(Clone, Debug)]
 pub struct Console {
     patterns: Patterns,
-    boot_loader_len: Option<usize>,
+    boot_loader_len: usize,
     kernel_len: usize,
     matcher: Matcher,
     line: LineBuffer,
@@ -47,13 +47,16 @@ pub struct Console {
 impl Console {
     /// A reader that knows the banners and panics of a board.
     pub fn new(spec: &BoardSpec) -> Self {
-        let banner = spec.boot_loader.as_ref().map(|boot_loader| boot_loader.banner.as_bytes());
+        // A type that does not know its board's boot loader may have the most common one all the same: what would be
+        // sent again to an agent that is gone must not stop its countdown.
+        let banner =
+            spec.boot_loader.as_ref().map_or(USUAL_BANNER, |known| known.banner.as_bytes());
         // An index into the patterns says what was found: 0 boot loader, 1 kernel, more: panics.
-        let fixed = [banner.unwrap_or(b""), spec.kernel_banner.as_bytes()];
+        let fixed = [banner, spec.kernel_banner.as_bytes()];
         let panics = spec.panics.iter().map(String::as_bytes);
         Self {
             patterns: Patterns::new(fixed.into_iter().chain(panics)),
-            boot_loader_len: banner.map(<[u8]>::len),
+            boot_loader_len: banner.len(),
             kernel_len: spec.kernel_banner.len(),
             matcher: Matcher::default(),
             line: LineBuffer::new(),
@@ -76,7 +79,7 @@ impl Console {
                 .then(|| Note::PanicLine(self.line.last().trim().to_owned()));
         }
         match self.patterns.step(&mut self.matcher, byte)? {
-            0 => self.is_line_start(self.boot_loader_len?, false).then_some(Note::BootLoader),
+            0 => self.is_line_start(self.boot_loader_len, false).then_some(Note::BootLoader),
             1 => self.is_line_start(self.kernel_len, true).then_some(Note::Kernel),
             _ if self.in_panic => None,
             _ => {
@@ -185,6 +188,9 @@ pub const TAIL_BYTES_MAX: usize = 4096;
 
 /// Longer than any command that is typed at a boot loader (its own limit is 4 KiB at most) with its prompt.
 pub const LINE_BYTES_MAX: usize = 4096;
+
+/// How U-Boot, and each stage of it, begins.
+const USUAL_BANNER: &[u8] = b"U-Boot ";
 
 #[cfg(test)]
 mod tests {

@@ -346,6 +346,25 @@ fn a_board_that_reboots_itself_is_brought_back() {
 }
 
 #[test]
+fn a_board_of_an_unknown_type_that_resets_is_not_typed_at() {
+    let mut world = World::new(generic());
+    world.start_agent(0);
+    world.goal(Goal::AnyUp).run();
+    // On its way when the board resets: without an answer it would be sent again, and again.
+    world.request(Method::GET, &[3]);
+    world.agent = None;
+    world.is_deaf = true;
+    while world.board.poll_transmit(world.now).is_some() {}
+    world.says(U_BOOT);
+    let sent = world.sent_bytes;
+    world.run_for(Duration::from_secs(5));
+    assert_eq!((world.sent_bytes, world.board.phase()), (sent, Phase::PoweringOn));
+    world.start_kernel(0);
+    world.run();
+    assert_eq!(world.board.phase(), Phase::Up(Slot::Master));
+}
+
+#[test]
 fn a_restarted_agent_and_a_silent_reboot_are_told_apart_by_the_boot_id() {
     let mut world = World::new(generic());
     world.start_agent(0);
