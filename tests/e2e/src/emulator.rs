@@ -116,6 +116,18 @@ impl Disk {
         run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
     }
 
+    /// Puts a file into a new folder of the master image.
+    ///
+    /// # Panics
+    /// The image does not take it.
+    pub fn put_master_file(&self, folder: &str, name: &str, text: &str) {
+        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
+        let local = self.path.with_extension("file");
+        fs::write(&local, text).expect("the copy is ours");
+        let commands = format!("mkdir {folder}\ncd {folder}\nwrite {} {name}\n", local.display());
+        run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
+    }
+
     /// Where a partition begins, in bytes.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 //! * [`program`]: finds, starts and ends the built programs;
 //! * [`line`](mod@line): a serial line between `pumice` and a `pumice-agent` on a pseudo-terminal, as good or bad as wanted;
 //! * [`Record`]: reads a run directory;
+//! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
 //!
 //! Nothing of ours is linked: what is known here of the dispatcher and the agent is their command line and `docs/`.
@@ -12,6 +13,7 @@
 pub mod emulator;
 pub mod line;
 pub mod program;
+pub mod standing;
 
 mod lab;
 mod noise;
