@@ -10,7 +10,7 @@ use agent_core::time::{Duration, Instant};
 use agent_core::wire::response::{Exit, Info};
 use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
-use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot};
+use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot, line_quality};
 use host_dispatcher::config::lab::Lab;
 use host_dispatcher::job::event::{Event, LogRecord, Source};
 use host_dispatcher::job::spec::Job;
@@ -270,7 +270,8 @@ fn a_clean_line_is_measured_as_what_it_is() {
     let (idle, loaded) = (measured.idle.unwrap(), measured.loaded.unwrap());
     assert!(idle.min_us <= idle.median_us && idle.median_us <= idle.max_us, "{idle:?}");
     assert!(idle.median_us < loaded.median_us, "a loaded line answers later: {loaded:?}");
-    assert!(measured.clock_uncertainty_us().unwrap() <= idle.median_us);
+    assert!(measured.clock.unwrap().uncertainty_us <= idle.median_us, "{:?}", measured.clock);
+    assert_eq!(measured.verdict(), line_quality::Verdict::Good);
 }
 
 #[test]

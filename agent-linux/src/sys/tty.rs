@@ -84,7 +84,8 @@ impl Tty {
         self.baud = before;
         self.make_raw(SetArg::TCSANOW)?;
         // Drivers keep the rate that they had when the clock cannot be divided so.
-        done.and(Err(io::ErrorKind::Unsupported.into()))
+        done?;
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Bits a second, as the terminal has it; a rate that is not in the table counts as 115200.

@@ -6,11 +6,11 @@ use std::num::NonZeroU32;
 
 use agent_core::link::Stats;
 use agent_core::time::Duration;
-use agent_core::wire::response;
 use serde::Serialize;
 
 use super::hands_on::{fail, seed, with_agent};
 use crate::cli::{Global, LineTestArgs};
+use crate::clock::Quality;
 use crate::config::connection::Connection;
 use crate::config::lab;
 use crate::io::clock;
@@ -97,6 +97,8 @@ struct Report<'a> {
     round_trip_idle: Option<RoundTrips>,
     round_trip_loaded: Option<RoundTrips>,
     clock_uncertainty_us: Option<u64>,
+    clock_drift_ppm: Option<f64>,
+    kernel_clock_offset_us: Option<i64>,
     uart_overruns: Option<u32>,
     uart_errors: Option<u32>,
     host_counters: Stats,
@@ -127,8 +129,8 @@ fn report<'a>(line: &'a Line, measured: &Measured, fault: Option<&'a Fault>) -> 
     };
     let agent = board.map(|board| board.stats);
     let verdict = match (measured.wrong_bytes(), fault) {
-        (0, None) => verdict(host, board.as_ref()),
-        (0, Some(_)) => format!("{} (not complete)", verdict(host, board.as_ref())),
+        (0, None) => measured.verdict().to_string(),
+        (0, Some(_)) => format!("{} (not complete)", measured.verdict()),
         (wrong, _) => format!("bad: {wrong} wrong bytes arrived"),
     };
     Report {
@@ -151,24 +153,13 @@ fn report<'a>(line: &'a Line, measured: &Measured, fault: Option<&'a Fault>) -> 
         console_bytes: host.console_bytes,
         round_trip_idle: measured.idle,
         round_trip_loaded: measured.loaded,
-        clock_uncertainty_us: measured.clock_uncertainty_us(),
+        clock_uncertainty_us: measured.clock.map(|clock| clock.uncertainty_us),
+        clock_drift_ppm: measured.clock.and_then(|clock| clock.drift_ppm).map(rounded),
+        kernel_clock_offset_us: measured.clock.and_then(|clock| clock.kernel_offset_us),
         uart_overruns: board.map(|board| board.overruns),
         uart_errors: board.map(|board| board.errors),
         host_counters: *host,
         agent_counters: agent,
-    }
-}
-
-/// What the counters of both ends say of the line, in a few words.
-fn verdict(host: &Stats, board: Option<&response::Line>) -> String {
-    let damaged = host.damaged_frames + board.map_or(0, |board| board.stats.damaged_frames);
-    let resent = host.retransmits + board.map_or(0, |board| board.stats.retransmits);
-    let frames = host.frames_in + host.damaged_frames + host.frames_out;
-    match (damaged, resent) {
-        (0, 0) => "good".to_owned(),
-        (0, _) => format!("noisy: {resent} frames sent again"),
-        (1, _) => format!("noisy: 1 damaged frame in {frames}"),
-        _ => format!("noisy: {damaged} damaged frames in {frames}"),
     }
 }
 
@@ -204,8 +195,8 @@ fn table(line: &Line, measured: &Measured, report: &Report<'_>) -> String {
     for (name, trips) in [("round trip", measured.idle), ("... under load", measured.loaded)] {
         row(name, &trips.map_or_else(|| "-".to_owned(), |trips| in_words(&trips)));
     }
-    if let Some(us) = report.clock_uncertainty_us {
-        row("clock", &format!("the board's is known to ±{} ms", ms(us)));
+    if let Some(clock) = measured.clock {
+        row("clock", &clock_in_words(&clock));
     }
     row("verdict", &report.verdict);
     text
@@ -215,6 +206,17 @@ fn in_words(trips: &RoundTrips) -> String {
     let RoundTrips { count, min_us, median_us, max_us } = *trips;
     let [min, median, max] = [min_us, median_us, max_us].map(ms);
     format!("{min} ms at best, {median} ms median, {max} ms at worst, of {count}")
+}
+
+fn clock_in_words(clock: &Quality) -> String {
+    let mut text = format!("the board's is known to ±{} ms", ms(clock.uncertainty_us));
+    if let Some(ppm) = clock.drift_ppm {
+        let _ = write!(text, ", drifts by {ppm:+.1} ppm");
+    }
+    if let Some(us) = clock.kernel_offset_us {
+        let _ = write!(text, "; its kernel log's is {:+.1} ms from it", us as f64 / 1000.0);
+    }
+    text
 }
 
 /// A number of so many.

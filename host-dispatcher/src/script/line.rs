@@ -60,6 +60,15 @@ impl Bench {
         self.inner.uart.set(Uart { before, now });
     }
 
+    /// What the host's UART has counted over all its openings.
+    pub(super) fn uart(&self) -> UartErrors {
+        let Uart { before, now } = self.inner.uart.get();
+        UartErrors {
+            overruns: before.overruns.saturating_add(now.overruns),
+            errors: before.errors.saturating_add(now.errors),
+        }
+    }
+
     /// Asks the agent for its end of the line, where there is a session. That it does not tell is no fault: an older
     /// one cannot.
     pub async fn note_line(&self) {
@@ -79,11 +88,7 @@ impl Bench {
     pub fn line_report(&self) -> LineReport {
         let (stats, round_trip, baud): (Stats, _, _) =
             self.board(|board, _| (*board.stats(), board.round_trip(), board.baud()));
-        let Uart { before, now } = self.inner.uart.get();
-        let uart = UartErrors {
-            overruns: before.overruns.saturating_add(now.overruns),
-            errors: before.errors.saturating_add(now.errors),
-        };
+        let uart = self.uart();
         let host = End::host(&stats, uart);
         let told = self.inner.told.borrow();
         let board = (!told.is_empty()).then(|| {

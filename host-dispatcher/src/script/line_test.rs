@@ -1,5 +1,6 @@
 //! A test of the line: round trips while it is idle, random bytes towards the board, random bytes from it with round
-//! trips among them; every byte is compared, and the counters of both ends are read before and after.
+//! trips among them, and the clocks before and after; every byte is compared, and the counters of both ends are read
+//! before and after.
 
 use std::future::pending;
 use std::num::NonZeroU32;
@@ -14,8 +15,11 @@ use serde::Serialize;
 use super::ask::{Asked, Stream};
 use super::deploy::seconds;
 use super::files::{READ_WINDOW, SHORT_DEADLINE};
+use super::timing::NEXT_GROUP;
 use super::{Bench, Either, Fault, race};
 use crate::board::Direction;
+use crate::board::line_quality::{End, UartErrors, Verdict, judge};
+use crate::clock::Quality;
 use crate::job::event::Event;
 use crate::job::verdict::ErrorClass;
 
@@ -53,8 +57,12 @@ pub struct Measured {
     pub loaded: Option<RoundTrips>,
     /// What this end of the link counted meanwhile.
     pub host: Stats,
+    /// ... and its UART.
+    pub host_uart: UartErrors,
     /// What the agent counted meanwhile; `None` when it does not tell, or was not asked any more.
     pub board: Option<response::Line>,
+    /// How well the board's clock was known at last.
+    pub clock: Option<Quality>,
 }
 
 /// Payload that arrived.
@@ -97,10 +105,14 @@ impl RoundTrips {
 }
 
 impl Measured {
-    /// How far the board's clock may be off at the moment of the best exchange: half of the shortest round trip. How it
-    /// drifts from there is no matter of the line.
-    pub fn clock_uncertainty_us(&self) -> Option<u64> {
-        self.idle.map(|idle| idle.min_us.div_ceil(2))
+    /// What the counters of both ends say of the line.
+    pub fn verdict(&self) -> Verdict {
+        let board = self.board.map(|line| {
+            let mut end = End::default();
+            end.add_agent(&line);
+            end
+        });
+        judge(&End::host(&self.host, self.host_uart), board.as_ref())
     }
 
     /// Wrong bytes of both directions.
@@ -115,9 +127,14 @@ impl Bench {
     /// # Errors
     /// The agent's, the end of the session, an agent that is too old for this, or the user's interruption.
     pub async fn line_test(&self, test: &LineTest, measured: &mut Measured) -> Result<(), Fault> {
-        let host = self.board(|board, _| *board.stats());
+        let (host, uart) = (self.board(|board, _| *board.stats()), self.uart());
         let outcome = self.line_test_phases(test, measured).await;
         measured.host = self.board(|board, _| board.stats().since(&host));
+        let now = self.uart();
+        measured.host_uart = UartErrors {
+            overruns: now.overruns.saturating_sub(uart.overruns),
+            errors: now.errors.saturating_sub(uart.errors),
+        };
         outcome
     }
 
@@ -128,6 +145,8 @@ impl Bench {
     ) -> Result<(), Fault> {
         let half = test.period.divided_by(2);
         let before = self.cancelable(self.line_counters()).await?;
+        let mut clock = self.cancelable(Box::pin(self.clock())).await?;
+        measured.clock = clock.quality();
         let work = self.cancelable(self.idle_round_trips());
         measured.idle = self.action("round trips", Box::pin(work)).await?;
         let work = self.push_random(half, test.seed, &mut measured.to_board);
@@ -135,6 +154,8 @@ impl Bench {
         let (into, loaded) = (&mut measured.from_board, &mut measured.loaded);
         let work = self.pull_random(half, test.seed, into, loaded);
         self.action("pull", Box::pin(work)).await?;
+        self.cancelable(Box::pin(self.compare(&mut clock, NEXT_GROUP))).await?;
+        measured.clock = clock.quality();
         let after = self.cancelable(self.line_counters()).await?;
         measured.board = before.zip(after).map(|(before, after)| response::Line {
             overruns: after.overruns.wrapping_sub(before.overruns),
@@ -326,7 +347,5 @@ mod tests {
         assert_eq!(RoundTrips::of(Vec::new()), None);
         let summed = RoundTrips::of(vec![30, 10, 20]).unwrap();
         assert_eq!(summed, RoundTrips { count: 3, min_us: 10, median_us: 20, max_us: 30 });
-        let measured = Measured { idle: Some(summed), ..Measured::default() };
-        assert_eq!(measured.clock_uncertainty_us(), Some(5));
     }
 }

@@ -21,7 +21,7 @@ use crate::job::event::{BoardClock, Event};
 const FIRST_GROUP: usize = 8;
 
 /// Exchanges of a later group: 0.2 % of a 115200 line in 10 s.
-const NEXT_GROUP: usize = 3;
+pub(super) const NEXT_GROUP: usize = 3;
 
 /// From the first group to the second. What two crystals make of it is less than a round trip.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -87,7 +87,11 @@ impl Bench {
         }
     }
 
-    async fn compare(&self, clock: &mut Clock, exchanges: usize) -> Result<(), Fault> {
+    /// Adds a group of exchanges.
+    ///
+    /// # Errors
+    /// The agent's, or answers of which none can be.
+    pub(super) async fn compare(&self, clock: &mut Clock, exchanges: usize) -> Result<(), Fault> {
         let coding = self.board(|board, _| board.spec().line.coding);
         let mut group = Vec::with_capacity(exchanges);
         for _ in 0..exchanges {
