@@ -140,13 +140,14 @@ fn line_rows(line: &LineReport, description: &Description) -> [(&'static str, St
         ),
     };
     let uart = format!(
-        "board: {}, {} of framing or parity; host: {}",
+        "{} baud; board: {}, {} of framing or parity; host: {}",
+        line.baud,
         counted(u64::from(description.line_overruns), "overrun"),
         counted(u64::from(description.line_errors), "error"),
         counted(line.host.overruns, "overrun"),
     );
     [
-        ("line", format!("{} at {} baud{round_trip}", line.verdict, line.baud)),
+        ("line", format!("{}{round_trip}", line.verdict)),
         ("  to board", to_board),
         ("  to host", way(&line.host, board.resent)),
         ("  UARTs", uart),
