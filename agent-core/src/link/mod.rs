@@ -26,113 +26,33 @@ pub mod crc;
 pub mod frame;
 
 mod arq;
+mod chunk;
 mod deframer;
+mod event;
 mod handshake;
+mod opening;
 mod rtt;
 mod session;
+mod sizes;
 mod stats;
 mod stream;
 
 pub use beacon::Beacon;
 pub use coding::{Coding, LINE_MAX};
+pub use event::{CloseReason, Event, LineConfig, Peer, Progress};
 pub use handshake::{GOODBYE, Hello, HelloAck, VERSION, VERSION_MIN, WRAPS};
 pub use stats::Stats;
 pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
 
 use crate::time::{Duration, Instant};
-use beacon::BEACON_MAX;
 use deframer::{Deframer, Found};
 use frame::{BadFrame, CONTENT_MAX, Frame, Kind};
-use handshake::{Nonces, session_key};
+use handshake::Nonces;
 use heapless::Deque;
 use session::Session;
 
 /// The host's link: memory for the longest queue that one line needs.
 pub type HostLink = Link<32, 20, 4096>;
-
-/// What is known of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineConfig {
-    /// How the board sends its frames. The host learns it from the beacon.
-    pub coding: Coding,
-    /// Bits per second; timeouts and frame sizes follow from it.
-    pub baud: u32,
-}
-
-/// Something that the owner must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A beacon was read (host).
-    Beacon(Beacon),
-    /// A session is open.
-    Opened(Peer),
-    /// The session is over; its streams are gone.
-    Closed(CloseReason),
-    /// The agent speaks no version of the link that this end speaks ([`VERSION_MIN`] to [`VERSION`]), but this one
-    /// (host). Told once for each of its starts.
-    Incompatible(u8),
-    /// Bytes of a stream that the owner has opened; it calls [`Link::grant`] when it has consumed them.
-    Data {
-        /// The stream.
-        stream: u8,
-        /// The bytes.
-        bytes: &'a [u8],
-    },
-    /// The peer has sent everything on this stream.
-    Finished {
-        /// The stream.
-        stream: u8,
-    },
-    /// The peer wants no more of this stream, or gave it up.
-    Reset {
-        /// The stream.
-        stream: u8,
-    },
-}
-
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The board's boot id; the own one on the board.
-    pub boot_id: [u8; 16],
-    /// Role of the agent: 0 master, 1 test.
-    pub role: u8,
-    /// Version of the link that both speak.
-    pub version: u8,
-    /// Capability bits that both have.
-    pub capabilities: u32,
-}
-
-/// How many DATA frames were sent in a session, and how many of them, from the first on, are acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Sent.
-    pub sent: u32,
-    /// Acknowledged.
-    pub acknowledged: u32,
-}
-
-impl Progress {
-    /// Whether the first `sent` frames are acknowledged, which were all at an earlier time.
-    pub fn has_acknowledged(&self, sent: u32) -> bool {
-        self.acknowledged.wrapping_sub(sent) <= self.sent.wrapping_sub(sent)
-    }
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// Nothing valid was heard for [`SILENT_AFTER`].
-    Silent,
-    /// The other end opened a new one, or knows nothing of this one.
-    Replaced,
-    /// The board was rebooted or switched off; the owner said so.
-    Muted,
-    /// The peer sent what no correct peer sends.
-    Protocol,
-    /// The dispatcher left.
-    Goodbye,
-}
 
 /// A session is over when nothing valid was heard for so long: three of the board's pings.
 pub const SILENT_AFTER: Duration = Duration::from_millis(3 * PING_AFTER.as_millis_ceil() + 500);
@@ -146,16 +66,6 @@ pub const BEACON_EVERY: Duration = Duration::from_secs(2);
 /// ... after a quick beginning: the first is repeated after so long, and the pause then doubles. The dispatcher's next
 /// program may start just now, and the first beacon of a board is the one that is likeliest to be spoilt.
 pub const BEACON_SOON: Duration = Duration::from_millis(250);
-
-/// A hello is repeated after so long, at most [`HELLO_TRIES`] times for one beacon.
-const HELLO_EVERY: Duration = Duration::from_millis(300);
-
-/// Longer than the time between two beacons, so that the next one takes over.
-const HELLO_TRIES: u8 = 8;
-
-/// A beacon in an open session is believed when another one comes so much later, and no frame of the session between:
-/// a ping is answered in less.
-const DOUBT_MAX: Duration = Duration::from_secs(1);
 
 /// At most one RESET in this time: it answers frames that may come by the dozen.
 const RESET_EVERY: Duration = Duration::from_millis(500);
@@ -433,50 +343,6 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         self.session.round_trip()
     }
 
-    fn handle_beacon(&mut self, now: Instant, beacon: Beacon) {
-        if self.side != Side::Host {
-            return;
-        }
-        self.stats.beacons += 1;
-        if self.session.is_open() {
-            // An agent that beacons has no session, whatever we believe; but anybody can print an old beacon, with a log
-            // of this line. Who sent it, the answer to a ping tells.
-            let since = self.doubted.map_or(now, |(_, since)| since);
-            if now.since(since) >= DOUBT_MAX {
-                return self.begin_anew(now, beacon);
-            }
-            self.doubted = Some((beacon, since));
-            self.session.ping();
-            return;
-        }
-        self.believe_beacon(now, beacon);
-    }
-
-    /// The agent has no session: what its beacon said is true.
-    fn begin_anew(&mut self, now: Instant, beacon: Beacon) {
-        let is_known = self
-            .beacon
-            .is_some_and(|known| (known.boot_id, known.nonce) == (beacon.boot_id, beacon.nonce));
-        self.close(now, if is_known { CloseReason::Silent } else { CloseReason::Replaced });
-        self.believe_beacon(now, beacon);
-    }
-
-    fn believe_beacon(&mut self, now: Instant, beacon: Beacon) {
-        if beacon.coding != self.line.coding {
-            self.line.coding = beacon.coding;
-            self.deframer.set_binary(beacon.coding == Coding::Binary, &mut self.stats);
-        }
-        self.incompatible = None;
-        self.beacon = Some(beacon);
-        self.is_muted = false;
-        self.push_event(Pending::Beacon(beacon));
-        if self.is_answering {
-            self.nonces.renew(&beacon);
-            self.greeting_at = Some(now);
-            self.hellos_left = HELLO_TRIES;
-        }
-    }
-
     fn handle_content(&mut self, now: Instant) {
         let frame = match Frame::checked(self.deframer.content()) {
             Ok(frame) => frame,
@@ -543,73 +409,6 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
-    /// The agent knows nothing of the session.
-    fn handle_reset(&mut self, now: Instant) {
-        match self.doubted {
-            Some((beacon, _)) => self.begin_anew(now, beacon),
-            None => self.close(now, CloseReason::Replaced),
-        }
-    }
-
-    fn handle_incompatible(&mut self, version: u8) {
-        if self.side == Side::Host && self.incompatible.replace(version) != Some(version) {
-            self.push_event(Pending::Incompatible(version));
-        }
-    }
-
-    fn handle_hello(&mut self, now: Instant, beacon: Beacon, hello: Hello) {
-        let Some(version) = handshake::common_version(&hello) else {
-            self.stats.unknown += 1;
-            self.hello_ack_due = Some((VERSION, hello.nonce));
-            return;
-        };
-        if self.nonces.peer() == hello.nonce {
-            // Repeated: the answer was late or lost. But a session that is over is never opened again, because the
-            // host may believe in it still and go on counting where it was.
-            if self.session.is_open() {
-                self.hello_ack_due = Some((version, hello.nonce));
-            } else {
-                self.stats.stale += 1;
-            }
-            return;
-        }
-        if self.session.is_open() {
-            self.close(now, CloseReason::Replaced);
-        }
-        self.hello_ack_due = Some((version, hello.nonce));
-        self.nonces.set_peer(hello.nonce);
-        self.greeting_at = None;
-        let key = session_key(&beacon.boot_id, beacon.nonce, hello.nonce);
-        let capabilities = hello.capabilities & handshake::CAPABILITIES;
-        self.session.open(now, key, hello.window, self.sending_line(), capabilities);
-        let Beacon { boot_id, role, .. } = beacon;
-        self.opened(Peer { boot_id, role, version, capabilities });
-    }
-
-    fn handle_hello_ack(&mut self, now: Instant, answer: HelloAck) {
-        let is_ours = self.greeting_at.is_some() && answer.host_nonce == self.nonces.own();
-        if !is_ours {
-            self.stats.stale += 1;
-            return;
-        }
-        self.greeting_at = None;
-        if !(VERSION_MIN..=VERSION).contains(&answer.version) {
-            return self.handle_incompatible(answer.version);
-        }
-        let key = session_key(&answer.boot_id, answer.nonce, answer.host_nonce);
-        let capabilities = answer.capabilities & handshake::CAPABILITIES;
-        self.session.open(now, key, answer.window, self.sending_line(), capabilities);
-        self.nonces.used(self.session.tag());
-        // At once, so that the board hears from us before its first timeout.
-        self.session.acknowledge_now();
-        self.opened(Peer {
-            boot_id: answer.boot_id,
-            role: answer.role,
-            version: answer.version,
-            capabilities,
-        });
-    }
-
     fn opened(&mut self, peer: Peer) {
         self.stats.sessions += 1;
         self.deframer.set_guarded(true);
@@ -670,37 +469,6 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         let length = self.session.poll_transmit(now, &mut content, &mut self.stats)?;
         self.stats.frames_out += 1;
         Some(coding::encode(self.sending_line().coding, &content[..length], out))
-    }
-
-    fn greet(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
-        match self.side {
-            Side::Board(beacon) => {
-                // On a slow line beacons must not be all there is.
-                let pause =
-                    self.beacon_pause.max(self.session.byte_time().times(4 * BEACON_MAX as u64));
-                self.greeting_at = Some(now + pause);
-                self.beacon_pause =
-                    if pause.times(2) < BEACON_EVERY { pause.times(2) } else { BEACON_EVERY };
-                self.stats.beacons += 1;
-                let line = beacon.to_line();
-                // A zero ends a binary frame that a reset may have cut: else the line would be read as more of it.
-                let zero = usize::from(self.line.coding == Coding::Binary);
-                out[0] = coding::ZERO;
-                out[zero..zero + line.len()].copy_from_slice(line.as_bytes());
-                Some(zero + line.len())
-            }
-            Side::Host => {
-                if self.hellos_left == 0 {
-                    self.greeting_at = None;
-                    return None;
-                }
-                self.hellos_left -= 1;
-                self.greeting_at = Some(now + HELLO_EVERY);
-                let mut body = [0; handshake::BODY_MAX];
-                let length = Hello::new(self.nonces.own(), WINDOW as u8).emit(&mut body);
-                Some(self.emit_bare(Kind::Hello, 0, &body[..length], out))
-            }
-        }
     }
 
     /// How this end sends in a session. Towards the board always binary: nobody else writes there.
