@@ -139,7 +139,10 @@ impl Tty {
         }
         // A repair is done now and not after draining: what waits may never leave.
         tcsetattr(&self.file, when, &termios)?;
-        self.applied = Mode::of(&tcgetattr(&self.file)?);
+        // A driver may round the rate or leave out a control flag. The others are as they were set; if not, somebody
+        // else was quicker than this look, and the next one shall find the difference.
+        let control = Mode::of(&tcgetattr(&self.file)?).control;
+        self.applied = Mode { control, ..Mode::of(&termios) };
         Ok(())
     }
 
@@ -305,6 +308,7 @@ impl embedded_io::Error for TtyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A pseudo-terminal: its master and the path of its slave.
     pub(crate) fn pty() -> (nix::pty::PtyMaster, String) {
@@ -363,6 +367,31 @@ mod tests {
         assert_eq!(tty.baud(), 921_600);
         assert!(tty.set_baud(12_345, soon).is_err());
         assert_eq!((tty.baud(), tty.repair().unwrap()), (921_600, false));
+    }
+
+    #[test]
+    fn a_mode_that_somebody_changes_at_the_same_moment_is_repaired() {
+        let (_master, path) = pty();
+        let mut tty = Tty::open(&path, None, 1000).unwrap();
+        let mut cooked = tcgetattr(&tty.file).unwrap();
+        cooked.local_flags.insert(nix::sys::termios::LocalFlags::ICANON);
+        let (other, is_done) = (tty.file.try_clone().unwrap(), AtomicBool::new(false));
+        let is_done = &is_done;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while !is_done.load(Ordering::Relaxed) {
+                    tcsetattr(&other, SetArg::TCSANOW, &cooked).unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                tty.repair().unwrap();
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        tty.repair().unwrap();
+        let left = tcgetattr(&tty.file).unwrap().local_flags;
+        assert!(!left.contains(nix::sys::termios::LocalFlags::ICANON), "{left:?}");
+        assert!(!tty.repair().unwrap());
     }
 
     #[test]
