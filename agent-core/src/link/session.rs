@@ -16,6 +16,9 @@ use heapless::Vec;
 /// A ping that is sent so long after its time waited for the line, and not for this end's owner.
 const PING_LATE: Duration = Duration::from_millis(200);
 
+/// A frame is sent again at once so often when a ping comes through and it does not; then after the timeout.
+const ASKS_IN_ROW_MAX: u8 = 8;
+
 /// An acknowledgement waits so long for company.
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
@@ -48,6 +51,8 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     ping_at: Instant,
     /// The ping behind a frame that was sent again because nothing was heard.
     asks: Asks,
+    /// How often it was answered in a row with "not yet".
+    asks_in_row: u8,
     /// A ping because the owner wants to know.
     is_ping_due: bool,
     /// Time that a byte takes on the line.
@@ -85,6 +90,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
             ack_at: None,
             ping_at: Instant::ZERO,
             asks: Asks::Nothing,
+            asks_in_row: 0,
             is_ping_due: false,
             byte_time: Duration::ZERO,
             heard_at: Instant::ZERO,
@@ -118,7 +124,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         (self.unacked_frames, self.ack_at, self.since_bulk) = (0, None, 0);
         (self.turn, self.resets_due, self.resets_behind) = (0, 0, 0);
         self.ping_at = now + PING_AFTER;
-        (self.asks, self.is_ping_due) = (Asks::Nothing, false);
+        (self.asks, self.asks_in_row, self.is_ping_due) = (Asks::Nothing, 0, false);
         self.heard_at = now;
         self.silent_at = now + SILENT_AFTER;
     }
@@ -214,10 +220,15 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         self.fit_body(frames, lost);
         if frames > 0 {
             self.round_trip.progressed();
-            self.asks = Asks::Nothing;
+            (self.asks, self.asks_in_row) = (Asks::Nothing, 0);
         } else if self.asks == Asks::Asked && frame.kind == Kind::Ack {
-            // The ping came through and the frame before it did not.
-            self.ask_again();
+            // The ping came through and the frame before it did not: it was lost, or the peer has no room for it. Which
+            // of the two it is nothing tells, so after some tries in a row the timer has its turn.
+            self.asks = Asks::Nothing;
+            if self.asks_in_row < ASKS_IN_ROW_MAX {
+                self.asks_in_row += 1;
+                self.ask_again();
+            }
         }
         if let Some(sample) = sample {
             self.round_trip.measured(sample);
@@ -247,6 +258,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     pub(super) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> bool {
         if self.retransmit_at().is_some_and(|at| now >= at) {
             stats.probes += 1;
+            self.asks_in_row = 0;
             self.round_trip.expired();
             self.ask_again();
         }
