@@ -65,7 +65,9 @@ fn check<const WINDOW: usize>(
     let (now, mut cut) = make();
     feed(&mut cut, now, line, cuts);
     assert_eq!(whole.console, cut.console, "console text depends on the cuts");
-    assert_eq!(whole.told, cut.told, "events depend on the cuts");
+    // Of more than these in one piece the link keeps the last.
+    let last = |told: &[Told]| told[told.len().saturating_sub(EVENTS_MAX)..].to_vec();
+    assert_eq!(last(&whole.told), last(&cut.told), "events depend on the cuts");
     assert_eq!(whole.received, cut.received, "streams depend on the cuts");
     assert_eq!(whole.link.stats(), cut.link.stats(), "counters depend on the cuts");
 
@@ -83,6 +85,9 @@ fn check<const WINDOW: usize>(
         assert!(whole.link.stats().frames_in > frames, "a whole frame was not read");
     }
 }
+
+/// Events that wait for an owner who has not looked yet (`link/mod.rs`).
+const EVENTS_MAX: usize = 8;
 
 fn feed<const WINDOW: usize>(end: &mut Owner<WINDOW, 16>, now: Instant, line: &[u8], cuts: u8) {
     let mut rng = Rng::new(u64::from(cuts));
