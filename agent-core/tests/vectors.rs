@@ -2,7 +2,7 @@
 //!
 //! A block's first line is its kind and what it shows; the others are hex bytes, up to a `#` and a comment.
 
-use agent_core::agent::plan::{Header, PlanReader, encode_counted};
+use agent_core::agent::plan::{PlanReader, encode_counted};
 use agent_core::link::coding;
 use agent_core::link::frame::{CONTENT_MAX, Frame};
 use agent_core::link::{
@@ -164,8 +164,9 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::EXEC, "request") => same::<ask::Exec<'_>>(body, shown),
         (Method::EXEC, _) => same::<response::Exit>(body, shown),
         (Method::SIGNAL, "request") => same::<ask::Signal>(body, shown),
-        (Method::GET, "request") => same::<ask::Get<'_>>(body, shown),
-        (Method::GET, _) => same::<response::Got<'_>>(body, shown),
+        (Method::GET | Method::GET_PACKED, "request") => same::<ask::Get<'_>>(body, shown),
+        (Method::GET | Method::GET_PACKED, _) => same::<response::Got<'_>>(body, shown),
+        (Method::FILE_HASH, "request") => same::<ask::FileHash<'_>>(body, shown),
         (Method::PUT, "request") => same::<ask::Put<'_>>(body, shown),
         (Method::LIST, "request") => same::<ask::List<'_>>(body, shown),
         (Method::LIST, _) => same::<response::Listed>(body, shown),
@@ -176,7 +177,7 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::BLOCK_WRITE, "request") => same::<ask::BlockWrite<'_>>(body, shown),
         (Method::BLOCK_WRITE, _) => same::<response::Written>(body, shown),
         (Method::BLOCK_HASH, "request") => same::<ask::BlockHash<'_>>(body, shown),
-        (Method::BLOCK_HASH, _) => same::<response::Hash<'_>>(body, shown),
+        (Method::BLOCK_HASH | Method::FILE_HASH, _) => same::<response::Hash<'_>>(body, shown),
         (Method::MOUNT, "request") => same::<ask::Mount<'_>>(body, shown),
         (Method::MOUNT, _) => same::<response::Mounted<'_>>(body, shown),
         (Method::INJECT, "request") => same::<ask::Inject<'_>>(body, shown),
@@ -209,9 +210,9 @@ fn same<'a, T: Serialize + Deserialize<'a>>(body: &'a [u8], shown: &str) {
 }
 
 fn check_plan(bytes: &[u8], shown: &str) {
-    let (Header { run }, mut reader) = PlanReader::new(bytes).expect(shown);
+    let (header, mut reader) = PlanReader::new(bytes).expect(shown);
     let mut buffer = [0; 256];
-    let mut again = encode_counted(&Header { run }, &mut buffer).unwrap().to_vec();
+    let mut again = encode_counted(&header, &mut buffer).unwrap().to_vec();
     while let Some(test) = reader.test().expect(shown) {
         again.extend_from_slice(encode_counted(&test, &mut buffer).unwrap());
     }

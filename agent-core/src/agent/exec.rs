@@ -1,9 +1,9 @@
 //! A command that the dispatcher runs.
 
 use super::AgentLink;
+use super::child::Child;
 use super::effect::{Op, Pipe};
 use super::queue::{Queue, Queued};
-use super::runner::Child;
 use crate::time::{Duration, Instant};
 use crate::wire::request;
 use crate::wire::response::Exit;

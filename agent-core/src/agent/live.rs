@@ -21,7 +21,9 @@ pub(super) const KERNEL_ROOM: usize = 3 * RECORD_MAX;
 #[derive(Debug)]
 pub(super) struct Live {
     stream: Option<u8>,
+    /// Records that were left out, and the bytes of their texts.
     elided: u64,
+    elided_bytes: u64,
     marks: Deque<Mark, MARKS_MAX>,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Mark {
 
 impl Live {
     pub(super) fn new() -> Self {
-        Self { stream: None, elided: 0, marks: Deque::new() }
+        Self { stream: None, elided: 0, elided_bytes: 0, marks: Deque::new() }
     }
 
     /// Somebody follows on this stream from now on. Returns the stream that was followed before.
@@ -87,7 +89,8 @@ impl Live {
                 _ => &[],
             };
             let Mark { source, test, board_us, .. } = mark;
-            self.send(link, &Record { source, priority: 0, test, board_us, sequence: 0, text });
+            let (priority, sequence, count) = (0, 0, 0);
+            self.send(link, &Record { source, priority, test, board_us, sequence, text, count });
         }
     }
 
@@ -99,6 +102,7 @@ impl Live {
         for index in 0..pieces {
             if !self.marks.is_empty() || self.room(link) < 2 * RECORD_MAX {
                 self.elided += (pieces - index) as u64;
+                self.elided_bytes += record.text.len().saturating_sub(index * TEXT_MAX) as u64;
                 return;
             }
             let start = index * TEXT_MAX;
@@ -121,8 +125,9 @@ impl Live {
                 board_us: record.board_us,
                 sequence: self.elided,
                 text: &[],
+                count: self.elided_bytes,
             };
-            self.elided = 0;
+            (self.elided, self.elided_bytes) = (0, 0);
             self.send(link, &elided);
         }
         let mut buffer = [0; RECORD_MAX];

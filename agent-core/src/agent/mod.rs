@@ -13,6 +13,7 @@ pub mod effect;
 pub mod kmsg;
 
 mod baud;
+mod child;
 mod exec;
 mod line_test;
 mod live;
@@ -24,8 +25,9 @@ mod transfer;
 
 pub use crate::wire::plan;
 pub use baud::ACKNOWLEDGED_WITHIN;
+pub use child::{DRAIN_WAIT, KILL_GRACE};
 pub use effect::{Call, Command, Effect, Event, Op, Pipe, RunFile, Target};
-pub use runner::{DRAIN_WAIT, KILL_GRACE, START_WAIT};
+pub use runner::START_WAIT;
 pub use transfer::{HASH_READ, WRITE_WINDOW};
 
 use crate::link::frame::CONTENT_MAX;
@@ -545,7 +547,7 @@ impl Agent {
             self.runner.handle_kernel(now);
         }
         let source = Record::KERNEL;
-        let record = Record { source, priority, test: 0, board_us: us, sequence, text };
+        let record = Record { source, priority, test: 0, board_us: us, sequence, text, count: 0 };
         self.live.record(&mut self.link, &record);
     }
 
@@ -560,7 +562,7 @@ impl Agent {
         }
         let source = Record::AGENT;
         let text = text.as_bytes();
-        let record = Record { source, priority: 0, test: 0, board_us, sequence: 0, text };
+        let record = Record { source, priority: 0, test: 0, board_us, sequence: 0, text, count: 0 };
         self.live.record(&mut self.link, &record);
     }
 }

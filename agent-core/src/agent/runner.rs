@@ -3,6 +3,7 @@
 //! What it does is written to the journal and synced before the next thing happens, so that after any kind of death
 //! the journal says which test was running.
 
+use super::child::Child;
 use super::effect::{Op, Pipe, RunFile};
 use super::live::{Live, Mark};
 use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX};
@@ -15,16 +16,6 @@ use heapless::{String, Vec};
 /// The first test waits so long for somebody to watch, then starts anyway.
 pub const START_WAIT: Duration = Duration::from_secs(15);
 
-/// Between TERM and KILL at a test's timeout.
-pub const KILL_GRACE: Duration = Duration::from_secs(5);
-
-/// After a child's end its pipes are read for so long, if a process that it left behind holds them open.
-pub const DRAIN_WAIT: Duration = Duration::from_millis(500);
-
-/// Bytes that may come out of the pipes after a child's end and still be its own: what two pipes hold (pipe(7)).
-/// What comes behind them is of processes that it left behind, and those are not waited for.
-const DRAIN_MAX: usize = 2 * 65_536;
-
 /// While a test runs its files are synced so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,9 +24,6 @@ const KERNEL_QUIET: Duration = Duration::from_millis(150);
 
 /// ... and after so long at the latest.
 const KERNEL_LIMIT: Duration = Duration::from_secs(3);
-
-const SIGTERM: u8 = 15;
-const SIGKILL: u8 = 9;
 
 /// See the module.
 #[derive(Debug)]
@@ -255,7 +243,8 @@ impl Runner {
                 bytes.len()
             ),
         );
-        Some(Record { source, priority: 0, test: running.index, board_us, sequence, text: bytes })
+        let (priority, test, text, count) = (0, running.index, bytes, 0);
+        Some(Record { source, priority, test, board_us, sequence, text, count })
     }
 
     /// The test's process has ended.
@@ -368,107 +357,6 @@ impl Runner {
     }
 }
 
-/// The life of a child: its timeout, its end, the end of its pipes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Child {
-    deadline: Option<Instant>,
-    kill_at: Option<Instant>,
-    is_timed_out: bool,
-    exit: Option<Exit>,
-    drain_until: Instant,
-    drain_left: usize,
-    is_stdout_open: bool,
-    is_stderr_open: bool,
-}
-
-impl Child {
-    pub(super) fn new(now: Instant, timeout: Option<Duration>) -> Self {
-        Self {
-            deadline: timeout.map(|timeout| now + timeout),
-            kill_at: None,
-            is_timed_out: false,
-            exit: None,
-            drain_until: now,
-            drain_left: DRAIN_MAX,
-            is_stdout_open: true,
-            is_stderr_open: true,
-        }
-    }
-
-    pub(super) fn handle_pipe_end(&mut self, pipe: Pipe) {
-        match pipe {
-            Pipe::Stdout => self.is_stdout_open = false,
-            Pipe::Stderr => self.is_stderr_open = false,
-        }
-    }
-
-    pub(super) fn is_open(&self, pipe: Pipe) -> bool {
-        match pipe {
-            Pipe::Stdout => self.is_stdout_open,
-            Pipe::Stderr => self.is_stderr_open,
-        }
-    }
-
-    /// `count` bytes came out of a pipe. After its end more may follow them.
-    pub(super) fn handle_output(&mut self, now: Instant, count: usize) {
-        if self.exit.is_some() && self.drain_left > 0 {
-            self.drain_left = self.drain_left.saturating_sub(count);
-            self.drain_until = now + DRAIN_WAIT;
-        }
-    }
-
-    /// Nobody takes what is in a pipe: it stays there, and the wait for its end begins when somebody does.
-    pub(super) fn hold(&mut self, now: Instant) {
-        if self.exit.is_some() {
-            self.drain_until = now + DRAIN_WAIT;
-        }
-    }
-
-    pub(super) fn handle_exit(&mut self, now: Instant, exit: Exit) {
-        self.exit = Some(exit);
-        self.drain_until = now + DRAIN_WAIT;
-    }
-
-    /// The signal that is due now, if one is.
-    pub(super) fn signal_due(&mut self, now: Instant) -> Option<u8> {
-        if self.exit.is_some() {
-            return None;
-        }
-        if self.deadline.is_some_and(|at| now >= at) {
-            (self.deadline, self.kill_at, self.is_timed_out) = (None, Some(now + KILL_GRACE), true);
-            return Some(SIGTERM);
-        }
-        if self.kill_at.is_some_and(|at| now >= at) {
-            self.kill_at = None;
-            return Some(SIGKILL);
-        }
-        None
-    }
-
-    /// How it ended, once its pipes have ended too or have been waited for.
-    pub(super) fn ended(&self, now: Instant) -> Option<Exit> {
-        self.exit?;
-        let are_pipes_open = self.is_stdout_open || self.is_stderr_open;
-        if are_pipes_open && now < self.drain_until {
-            return None;
-        }
-        self.exit()
-    }
-
-    /// How it ended, whatever its pipes still hold.
-    pub(super) fn exit(&self) -> Option<Exit> {
-        let end = |exit: Exit| if self.is_timed_out { Exit::TIMED_OUT } else { exit.end };
-        self.exit.map(|exit| Exit { end: end(exit), ..exit })
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        match self.exit {
-            Some(_) => Some(self.drain_until),
-            None => [self.deadline, self.kill_at].into_iter().flatten().min(),
-        }
-    }
-}
-
 fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
     Mark { source, test, board_us: now.as_micros(), exit }
 }
@@ -476,37 +364,4 @@ fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
 fn journal(queue: &mut Queue, head: core::fmt::Arguments<'_>, now: Instant) {
     queue.push_text(RunFile::Journal, format_args!("{head},\"board_us\":{}}}\n", now.as_micros()));
     queue.push(Queued::SyncRun);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_micros(ms * 1000)
-    }
-
-    #[test]
-    fn what_a_child_leaves_in_its_pipes_is_read_and_no_more() {
-        let mut child = Child::new(at(0), None);
-        child.handle_exit(at(1000), Exit::default());
-        assert!(child.ended(at(1499)).is_none());
-        child.handle_output(at(1499), DRAIN_MAX);
-        assert!(child.ended(at(1998)).is_none());
-        // From here on it is the output of others.
-        child.handle_output(at(1998), 1);
-        assert!(child.ended(at(1999)).is_some());
-    }
-
-    #[test]
-    fn a_pipe_that_nobody_reads_is_waited_for() {
-        let mut child = Child::new(at(0), None);
-        child.handle_exit(at(0), Exit::default());
-        child.hold(at(400));
-        assert!(child.ended(at(899)).is_none());
-        assert_eq!(child.poll_timeout(), Some(at(900)));
-        child.handle_pipe_end(Pipe::Stdout);
-        child.handle_pipe_end(Pipe::Stderr);
-        assert!(child.ended(at(401)).is_some());
-    }
 }

@@ -70,6 +70,10 @@ registry! {
     STAT = 0x0023, "stat", idempotent;
     /// Removes a file or directory tree: [`request::Path`](super::request::Path) → `Done`.
     REMOVE = 0x0024, "remove", idempotent;
+    /// Hashes a piece of a file: [`request::FileHash`](super::request::FileHash) → [`response::Hash`](super::response::Hash).
+    FILE_HASH = 0x0025, "file-hash", idempotent;
+    /// Reads a file, packed: [`request::Get`](super::request::Get) → [`response::Got`](super::response::Got).
+    GET_PACKED = 0x0026, "get-packed", idempotent;
     /// A partition by its label: [`request::Partition`](super::request::Partition) → [`response::Partition`](super::response::Partition).
     PARTITION = 0x0030, "partition", idempotent;
     /// Writes an image to a partition: [`request::BlockWrite`](super::request::BlockWrite) → [`response::Written`](super::response::Written).

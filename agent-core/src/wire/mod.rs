@@ -16,6 +16,7 @@ pub mod plan;
 pub mod record;
 pub mod request;
 pub mod response;
+pub mod test_signal;
 
 pub use envelope::{Envelope, MESSAGE_MAX};
 pub use failure::{Failure, FailureKind};

@@ -18,7 +18,7 @@ pub const SUITE_NAME_MAX: usize = 64;
 pub const RUN_NAME_MAX: usize = 96;
 
 /// Longest plan in bytes: the header and [`TESTS_MAX`] tests with the longest names.
-pub const PLAN_MAX: usize = 2 + 64 + RUN_NAME_MAX + TESTS_MAX * (2 + 16 + SUITE_NAME_MAX);
+pub const PLAN_MAX: usize = 2 + 64 + RUN_NAME_MAX + TESTS_MAX * (2 + 24 + SUITE_NAME_MAX);
 
 /// What stands first in a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Header<'a> {
     /// Name of the run.
     #[serde(borrow)]
     pub run: &'a str,
+    /// The hardware watchdog (/dev/watchdog) is to restart the board when it was not fed for so many seconds; 0: it is
+    /// left alone.
+    pub watchdog_s: u16,
 }
 
 /// One test of a plan.
@@ -36,6 +39,16 @@ pub struct Test<'a> {
     pub suite: &'a str,
     /// Killed after so many ms; never 0.
     pub timeout_ms: u32,
+    /// Killed when one of its steps ([`TestSignal::STEP`](super::test_signal::TestSignal::STEP)) took so many ms; 0: no
+    /// limit of their own.
+    pub step_timeout_ms: u32,
+    /// [`Test::EXPECTS_REBOOT`], or 0.
+    pub flags: u8,
+}
+
+impl Test<'_> {
+    /// It restarts the board, and the plan goes on behind it. Its end without that is a failure.
+    pub const EXPECTS_REBOOT: u8 = 1;
 }
 
 /// Reads a plan item by item.
@@ -86,18 +99,22 @@ pub fn is_suite_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn test(suite: &str, timeout_ms: u32) -> Test<'_> {
+        Test { suite, timeout_ms, step_timeout_ms: 0, flags: Test::EXPECTS_REBOOT }
+    }
+
     #[test]
     fn a_plan_is_read_back() {
         let mut bytes = [0; 256];
-        let mut length = encode_counted(&Header { run: "run-1" }, &mut bytes).unwrap().len();
+        let mut length =
+            encode_counted(&Header { run: "run-1", watchdog_s: 60 }, &mut bytes).unwrap().len();
         for (suite, timeout_ms) in [("uname", 1000), ("boot.time", 5)] {
-            length +=
-                encode_counted(&Test { suite, timeout_ms }, &mut bytes[length..]).unwrap().len();
+            length += encode_counted(&test(suite, timeout_ms), &mut bytes[length..]).unwrap().len();
         }
         let (header, mut reader) = PlanReader::new(&bytes[..length]).unwrap();
-        assert_eq!(header.run, "run-1");
-        assert_eq!(reader.test(), Ok(Some(Test { suite: "uname", timeout_ms: 1000 })));
-        assert_eq!(reader.test(), Ok(Some(Test { suite: "boot.time", timeout_ms: 5 })));
+        assert_eq!((header.run, header.watchdog_s), ("run-1", 60));
+        assert_eq!(reader.test(), Ok(Some(test("uname", 1000))));
+        assert_eq!(reader.test(), Ok(Some(test("boot.time", 5))));
         assert_eq!(reader.test(), Ok(None));
         let (_, mut cut) = PlanReader::new(&bytes[..length - 1]).unwrap();
         assert!(cut.test().is_ok() && cut.test().is_err());

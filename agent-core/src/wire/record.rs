@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Longest text in a record, bytes. Longer kernel lines and output are cut into several records.
 pub const TEXT_MAX: usize = 512;
 
-/// Longest record with its length, bytes: the text and 40 for the fields, whose varints are at most 10 bytes each.
-pub const RECORD_MAX: usize = TEXT_MAX + 40;
+/// Longest record with its length, bytes: the text and 50 for the fields, whose varints are at most 10 bytes each.
+pub const RECORD_MAX: usize = TEXT_MAX + 50;
 
 /// One piece of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +23,15 @@ pub struct Record<'a> {
     pub test: u16,
     /// Board time in µs: the kernel's own stamp for kernel records, CLOCK_MONOTONIC when it was read for others.
     pub board_us: u64,
-    /// Kernel: sequence number. Output: offset in the file of its first byte. Elided: number of records left out.
+    /// Kernel: sequence number; for [`Record::KERNEL_GAP`] that of the first record lost. Output and user console: offset
+    /// in the file of its first byte. Elided: number of records left out. Test signal: its number in the plan.
     pub sequence: u64,
     /// The text; for [`Record::TEST_STARTED`] the suite's name, for [`Record::TEST_ENDED`] an encoded
-    /// [`Exit`](super::response::Exit).
+    /// [`Exit`](super::response::Exit), for [`Record::TEST_SIGNAL`] an encoded [`Noted`](super::test_signal::Noted).
     #[serde(borrow)]
     pub text: &'a [u8],
+    /// Elided: bytes of text left out. Kernel gap: records lost. Otherwise 0.
+    pub count: u64,
 }
 
 impl<'a> Record<'a> {
@@ -48,6 +51,14 @@ impl<'a> Record<'a> {
     pub const PLAN_ENDED: u8 = 7;
     /// Records were left out.
     pub const ELIDED: u8 = 8;
+    /// A test told the agent something: a case began or ended, and the like.
+    pub const TEST_SIGNAL: u8 = 9;
+    /// What user space printed to /dev/console.
+    pub const USER_CONSOLE: u8 = 10;
+    /// The kernel overwrote records before they were read.
+    pub const KERNEL_GAP: u8 = 11;
+    /// The plan goes on, behind the test that a restart of the board or of the agent ended; `test` is the next one.
+    pub const PLAN_RESUMED: u8 = 12;
 
     /// Writes length and record into `out`.
     ///
@@ -100,6 +111,7 @@ mod tests {
             board_us: u64::MAX,
             sequence: u64::MAX,
             text: &text,
+            count: u64::MAX,
         };
         let mut buffer = [0; RECORD_MAX];
         let bytes = record.encode(&mut buffer).unwrap();

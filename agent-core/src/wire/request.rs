@@ -100,6 +100,18 @@ pub struct Get<'a> {
     pub offset: u64,
 }
 
+/// Hashes `length` bytes from `offset` of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHash<'a> {
+    /// Absolute path.
+    #[serde(borrow)]
+    pub path: &'a str,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes; a file that ends before is refused with `TOO_LARGE`.
+    pub length: u64,
+}
+
 /// Writes a file from the bytes of `stream`: under a temporary name beside it, synced, then renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put<'a> {

@@ -148,6 +148,16 @@ impl Exit {
     pub const TIMED_OUT: u8 = 2;
     /// It could not be started; `code` is the low byte of `errno`.
     pub const NOT_STARTED: u8 = 3;
+    /// It restarted the board, as it was expected to (a test only).
+    pub const REBOOTED: u8 = 4;
+    /// Its end was not seen (a test only): `code` is [`Exit::BY_AGENT`] or [`Exit::BY_BOARD`].
+    pub const INTERRUPTED: u8 = 5;
+    /// The agent was killed while it ran, and started anew.
+    pub const BY_AGENT: u8 = 0;
+    /// The board restarted while it ran.
+    pub const BY_BOARD: u8 = 1;
+    /// A step of it ran past its own time (a test only); `code` as for [`Exit::TIMED_OUT`].
+    pub const STEP_TIMED_OUT: u8 = 6;
 }
 
 /// A file has been sent whole.

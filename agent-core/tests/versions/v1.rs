@@ -9,6 +9,7 @@ use agent_core::link::{Beacon, Coding, Hello, HelloAck, Stats};
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::{Method, REGISTRY};
 use agent_core::wire::record::Record;
+use agent_core::wire::test_signal::{Noted, TestSignal};
 use agent_core::wire::{Envelope, Failure, FailureKind, envelope, request, response};
 
 const BOOT_ID: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -37,6 +38,8 @@ fn methods() {
         (0x0022, "list"),
         (0x0023, "stat"),
         (0x0024, "remove"),
+        (0x0025, "file-hash"),
+        (0x0026, "get-packed"),
         (0x0030, "partition"),
         (0x0031, "block-write"),
         (0x0032, "block-hash"),
@@ -161,27 +164,31 @@ fn steps() {
 #[test]
 fn plan_and_counted_items() {
     let bytes = [
-        &[0x03, 0x00][..],   // length
+        &[0x04, 0x00][..],   // length
         b"\x02r1",           // run
-        &[0x09, 0x00],       // length
+        &[0x3c],             // watchdog_s
+        &[0x0c, 0x00],       // length
         b"\x05smoke",        // suite
         &[0xb0, 0xea, 0x01], // timeout_ms
+        &[0x88, 0x27],       // step_timeout_ms
+        &[0x01],             // flags
     ].concat();
-    let test = Test { suite: "smoke", timeout_ms: 30_000 };
+    let test = Test { suite: "smoke", timeout_ms: 30_000, step_timeout_ms: 5000, flags: 1 };
     let mut buffer = [0; 32];
-    let mut written = encode_counted(&Header { run: "r1" }, &mut buffer).unwrap().to_vec();
+    let mut written = encode_counted(&Header { run: "r1", watchdog_s: 60 }, &mut buffer).unwrap().to_vec();
     written.extend(encode_counted(&test, &mut buffer).unwrap());
     assert_eq!(written, bytes);
     let (header, mut reader) = PlanReader::new(&bytes).unwrap();
-    assert_eq!(header, Header { run: "r1" });
+    assert_eq!(header, Header { run: "r1", watchdog_s: 60 });
     assert_eq!((reader.test(), reader.test()), (Ok(Some(test)), Ok(None)));
 
-    let record = Record { source: 4, priority: 0, test: 0, board_us: 1, sequence: 0, text: b"hi" };
+    let record = Record { source: 4, priority: 0, test: 0, board_us: 1, sequence: 0, text: b"hi", count: 9 };
     let bytes = [
-        &[0x08, 0x00][..],   // length
+        &[0x09, 0x00][..],   // length
         &[0x04, 0x00, 0x00], // source, priority, test
         &[0x01, 0x00],       // board_us, sequence
         b"\x02hi",           // text
+        &[0x09],             // count
     ].concat();
     assert_eq!(record.encode(&mut [0; 600]).unwrap(), bytes);
     assert_eq!(Record::parse(&bytes), Ok(Some((record, bytes.len()))));
@@ -823,7 +830,7 @@ fn entry() {
 #[test]
 fn record() {
     assert_bytes(
-        &Record { source: 2, priority: 6, test: 300, board_us: 0x6acfc0, sequence: 1000, text: b"text" },
+        &Record { source: 2, priority: 6, test: 300, board_us: 0x6acfc0, sequence: 1000, text: b"text", count: 300 },
         &[
             &[0x02], // source
             &[0x06], // priority
@@ -831,6 +838,48 @@ fn record() {
             &[0xc0, 0x9f, 0xab, 0x03], // board_us
             &[0xe8, 0x07], // sequence
             b"\x04text", // text
+            &[0xac, 0x02], // count
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn test_signal() {
+    assert_bytes(
+        &Noted { stdout_bytes: 300, stderr_bytes: 5, signal: TestSignal {
+            kind: 2, result: 1, name: "boot", measurement: "1.5", units: "s", text: "t", step: 3,
+            exit: response::Exit { end: 1, code: 9, user_us: 1, system_us: 2, max_rss_kib: 3, elapsed_us: 4 },
+        } },
+        &[
+            &[0xac, 0x02], // stdout_bytes
+            &[0x05], // stderr_bytes
+            &[0x02], // kind
+            &[0x01], // result
+            b"\x04boot", // name
+            b"\x031.5", // measurement
+            b"\x01s", // units
+            b"\x01t", // text
+            &[0x03], // step
+            &[0x01], // end
+            &[0x09], // code
+            &[0x01], // user_us
+            &[0x02], // system_us
+            &[0x03], // max_rss_kib
+            &[0x04], // elapsed_us
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn request_file_hash() {
+    assert_bytes(
+        &request::FileHash { path: "/a", offset: 1, length: 300 },
+        &[
+            b"\x02/a", // path
+            &[0x01], // offset
+            &[0xac, 0x02], // length
         ],
     );
 }
@@ -839,9 +888,10 @@ fn record() {
 #[test]
 fn plan_header() {
     assert_bytes(
-        &Header { run: "r1" },
+        &Header { run: "r1", watchdog_s: 60 },
         &[
             b"\x02r1", // run
+            &[0x3c], // watchdog_s
         ],
     );
 }
@@ -850,10 +900,12 @@ fn plan_header() {
 #[test]
 fn plan_test() {
     assert_bytes(
-        &Test { suite: "smoke", timeout_ms: 30000 },
+        &Test { suite: "smoke", timeout_ms: 30000, step_timeout_ms: 5000, flags: 1 },
         &[
             b"\x05smoke", // suite
             &[0xb0, 0xea, 0x01], // timeout_ms
+            &[0x88, 0x27], // step_timeout_ms
+            &[0x01], // flags
         ],
     );
 }

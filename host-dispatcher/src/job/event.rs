@@ -106,6 +106,30 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rusage: Option<Rusage>,
     },
+    /// A case of a suite began to run.
+    CaseStarted {
+        /// The suite's name.
+        suite: String,
+        /// The set that it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set: Option<String>,
+        /// The case's name.
+        case: String,
+    },
+    /// A case has a result.
+    CaseEnded(Case),
+    /// A file that a test attached to a case, or to its suite, is kept with the run.
+    Attachment {
+        /// The suite's name.
+        suite: String,
+        /// The case's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        case: Option<String>,
+        /// Where it is, relative to the run directory.
+        path: String,
+    },
+    /// The kernel reported trouble.
+    KernelReport(KernelReport),
     /// Something a reader of the run may want to know.
     Note {
         /// One line.
@@ -135,6 +159,99 @@ pub enum Event {
         /// From the first event to this one.
         seconds: f64,
     },
+}
+
+/// The result of one case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The suite's name.
+    pub suite: String,
+    /// The set that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// The case's name.
+    pub case: String,
+    /// What it came to.
+    pub result: CaseResult,
+    /// Who said so.
+    pub origin: CaseOrigin,
+    /// A number that it measured; never infinite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measurement: Option<f64>,
+    /// The measurement's unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<String>,
+    /// Where the case is explained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Why it came to that, where somebody said so: a reason to skip, a kernel report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How its command ended, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<SuiteEnd>,
+    /// From its start to its end, by the board's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What its command used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rusage: Option<Rusage>,
+    /// The bytes of the suite's `stdout.log` that were printed while it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<ByteRange>,
+    /// The same of `stderr.log`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<ByteRange>,
+    /// When it ended, in microseconds of the board's uptime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_time_us: Option<u64>,
+}
+
+/// Who said what a case came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaseOrigin {
+    /// The test, through a helper (`lava-test-case`), to its agent.
+    Helper,
+    /// A `<LAVA_SIGNAL_…>` text in the suite's output.
+    Signal,
+    /// A line of TAP or KTAP in the suite's output.
+    Tap,
+    /// The dispatcher: the case began and its end was not seen, or it was expected and never came.
+    Dispatcher,
+}
+
+/// Bytes of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteRange {
+    /// The first.
+    pub from: u64,
+    /// The one behind the last.
+    pub to: u64,
+}
+
+/// Trouble that the kernel reported, in its log or, in a panic, on the raw line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelReport {
+    /// What it is: `panic`, `oops`, `bug`, `warn`, `hung_task`, `rcu_stall`, `lockup`, `lockdep`, `sanitizer`, `oom`.
+    pub kind: String,
+    /// Its first line.
+    pub title: String,
+    /// What the job says is to be done: `record`, `fail`, `abort`.
+    pub policy: String,
+    /// The suite that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+    /// The case that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// Where it was read: `kernel` (the log), `console` (the raw line), `pstore`.
+    pub source: String,
+    /// The kernel's time of it, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_time_us: Option<u64>,
+    /// The whole of it, line by line.
+    pub text: String,
 }
 
 /// How well the clock of one boot of the board is known.
@@ -210,6 +327,8 @@ pub enum SuiteEnd {
     },
     /// It ran past its time; its process group was killed.
     TimedOut,
+    /// It restarted the board, as it was expected to.
+    Rebooted,
     /// It did not run, or its end was not seen.
     NotRun {
         /// Why not.
@@ -263,6 +382,15 @@ pub struct LogRecord {
     /// The suite whose output it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
+    /// The case that ran when it was printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// The kernel's facility (syslog(3)), where it is another than the kernel's own, 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facility: Option<u8>,
+    /// So many records of the source are missing here for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
     /// The text, without its line end.
     pub text: String,
 }
@@ -277,6 +405,8 @@ pub enum Source {
     Stdout,
     /// A suite's standard error.
     Stderr,
+    /// What user space printed to /dev/console.
+    UserConsole,
     /// Raw text on the line that belongs to none of the others.
     Console,
     /// The agent on the board.
@@ -302,6 +432,10 @@ impl Event {
             Self::Clock(_) => "clock",
             Self::TestStarted { .. } => "test_started",
             Self::TestEnded { .. } => "test_ended",
+            Self::CaseStarted { .. } => "case_started",
+            Self::CaseEnded(_) => "case_ended",
+            Self::Attachment { .. } => "attachment",
+            Self::KernelReport(_) => "kernel_report",
             Self::Note { .. } => "note",
             Self::Warning { .. } => "warning",
             Self::Error { .. } => "error",
@@ -330,7 +464,7 @@ impl SuiteEnd {
     /// What this end comes to: only exit status 0 is a pass.
     pub fn result(&self) -> CaseResult {
         match self {
-            Self::Exited { status: 0 } => CaseResult::Pass,
+            Self::Exited { status: 0 } | Self::Rebooted => CaseResult::Pass,
             Self::Exited { .. } | Self::Signaled { .. } | Self::TimedOut => CaseResult::Fail,
             Self::NotRun { .. } => CaseResult::Unknown,
         }
@@ -343,6 +477,7 @@ impl std::fmt::Display for SuiteEnd {
             Self::Exited { status } => write!(f, "exit status {status}"),
             Self::Signaled { signal } => write!(f, "killed by signal {signal}"),
             Self::TimedOut => f.write_str("timeout"),
+            Self::Rebooted => f.write_str("restarted the board"),
             Self::NotRun { why } => write!(f, "not run: {why}"),
         }
     }
@@ -477,6 +612,42 @@ mod tests {
                 seconds: 0.0,
                 rusage: None,
             },
+            Event::TestEnded {
+                suite: text(),
+                end: SuiteEnd::Rebooted,
+                result: CaseResult::Pass,
+                seconds: 9.0,
+                rusage: None,
+            },
+            Event::CaseStarted { suite: text(), set: None, case: text() },
+            Event::CaseEnded(Case {
+                suite: text(),
+                set: Some(text()),
+                case: text(),
+                result: CaseResult::Skip,
+                origin: CaseOrigin::Tap,
+                measurement: Some(-1.5),
+                units: Some(text()),
+                reference: None,
+                why: Some(text()),
+                end: Some(SuiteEnd::Exited { status: 0 }),
+                seconds: Some(0.5),
+                rusage: Some(Rusage::default()),
+                stdout: Some(ByteRange { from: 1, to: 2 }),
+                stderr: None,
+                board_time_us: Some(7),
+            }),
+            Event::Attachment { suite: text(), case: None, path: text() },
+            Event::KernelReport(KernelReport {
+                kind: text(),
+                title: text(),
+                policy: text(),
+                suite: None,
+                case: Some(text()),
+                source: text(),
+                board_time_us: Some(1),
+                text: text(),
+            }),
             Event::Note { text: text() },
             Event::Warning { text: text() },
             Event::Error {

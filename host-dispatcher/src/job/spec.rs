@@ -29,6 +29,8 @@ pub struct Job {
     pub boot_with: BootWith,
     /// The tests, in order; at least one, and no two of one name.
     pub tests: Vec<Test>,
+    /// The hardware watchdog restarts the board when its agent was not heard of for so long; 0 s to 1 h.
+    pub watchdog: Option<Duration>,
     /// How long the whole job may take.
     pub timeout: Duration,
     /// The file's text, to be kept with the run.
@@ -81,6 +83,12 @@ pub struct Test {
     pub run: String,
     /// How long it may take before its process group is killed.
     pub timeout: Duration,
+    /// How long each of its steps may take.
+    pub step_timeout: Option<Duration>,
+    /// It restarts the board, and the plan goes on behind it.
+    pub expects_reboot: bool,
+    /// Cases that must have a result; those without are unknown.
+    pub expected: Vec<String>,
 }
 
 impl Job {
@@ -122,6 +130,7 @@ impl Job {
             board: form.board.map(BoardForm::wish).unwrap_or_default(),
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
             tests: tests_of(file, form.tests)?,
+            watchdog: None,
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
         })
@@ -290,6 +299,9 @@ fn tests_of(file: &str, forms: Spanned<Vec<TestForm>>) -> Result<Vec<Test>, File
             name: name.value.as_str().to_owned(),
             run: run.value.clone(),
             timeout: form.timeout.map_or(TEST_TIMEOUT, Period::duration),
+            step_timeout: None,
+            expects_reboot: false,
+            expected: Vec::new(),
         });
     }
     Ok(tests)

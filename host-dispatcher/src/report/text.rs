@@ -68,6 +68,15 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
             period(*seconds),
             printable(&end.to_string())
         ),
+        Event::CaseStarted { .. } | Event::Attachment { .. } => return None,
+        Event::CaseEnded(case) => format!(
+            "  {} {}",
+            paint(color, result_color(case.result), case.result.as_str()),
+            printable(&case.case)
+        ),
+        Event::KernelReport(report) => {
+            paint(color, YELLOW, &format!("kernel {}: {}", report.kind, printable(&report.title)))
+        }
         Event::Note { text } => printable(text),
         Event::Warning { text } => paint(color, YELLOW, &format!("warning: {}", printable(text))),
         Event::Error { class, message, console_tail } => {

@@ -149,7 +149,8 @@ impl JobRun<'_> {
                 );
                 bench.tell(Event::Note { text });
             }
-            let plan = plan::encode(self.run, &self.job.tests).map_err(Fault::job)?;
+            let plan =
+                plan::encode(self.run, self.job.watchdog, &self.job.tests).map_err(Fault::job)?;
             bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
             // Its counters go with it.
             bench.note_line().await;

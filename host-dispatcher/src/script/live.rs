@@ -182,7 +182,14 @@ impl Live {
         let end = match exit.end {
             Exit::EXITED => SuiteEnd::Exited { status: i32::from(exit.code) },
             Exit::SIGNALED => SuiteEnd::Signaled { signal: i32::from(exit.code) },
-            Exit::TIMED_OUT => SuiteEnd::TimedOut,
+            Exit::TIMED_OUT | Exit::STEP_TIMED_OUT => SuiteEnd::TimedOut,
+            Exit::REBOOTED => SuiteEnd::Rebooted,
+            Exit::INTERRUPTED if exit.code == Exit::BY_AGENT => {
+                SuiteEnd::NotRun { why: "the agent was killed while it ran".to_owned() }
+            }
+            Exit::INTERRUPTED => {
+                SuiteEnd::NotRun { why: "the board restarted while it ran".to_owned() }
+            }
             _ => SuiteEnd::NotRun { why: format!("it could not be started (errno {})", exit.code) },
         };
         bench.tell(Event::TestEnded {
@@ -219,6 +226,9 @@ impl Live {
             level: line.level,
             sequence: line.sequence,
             suite: line.suite.map(str::to_owned),
+            case: None,
+            facility: None,
+            lost: None,
             text: line.text,
         };
         bench.observer(|observer| observer.log(&record));

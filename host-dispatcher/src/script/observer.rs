@@ -286,6 +286,9 @@ fn line_of(wall: Timestamp, source: Source, text: String) -> LogRecord {
         level: None,
         sequence: None,
         suite: None,
+        case: None,
+        facility: None,
+        lost: None,
         text,
     }
 }

@@ -28,6 +28,7 @@ pub struct RunDir {
     timeline: Append,
     kernel: Append,
     agent: Append,
+    user_console: Append,
     dispatcher: Append,
     summary: Summary,
 }
@@ -86,6 +87,7 @@ impl RunDir {
             timeline: make("timeline.ndjson", LOG_BYTES_MAX)?,
             kernel: make("kernel.log", LOG_BYTES_MAX)?,
             agent: make("agent.log", LOG_BYTES_MAX)?,
+            user_console: make("user-console.log", LOG_BYTES_MAX)?,
             dispatcher: make("dispatcher.log", LOG_BYTES_MAX)?,
             summary: Summary::default(),
             path,
@@ -164,6 +166,7 @@ impl RunDir {
         let log = match record.source {
             Source::Kernel => &mut self.kernel,
             Source::Agent => &mut self.agent,
+            Source::UserConsole => &mut self.user_console,
             Source::Dispatcher => &mut self.dispatcher,
             Source::Stdout | Source::Stderr | Source::Console | Source::BootLoader => return Ok(()),
         };
@@ -228,6 +231,7 @@ impl RunDir {
             &self.timeline,
             &self.kernel,
             &self.agent,
+            &self.user_console,
             &self.dispatcher,
         ];
         let mut first = Ok(());
@@ -236,7 +240,11 @@ impl RunDir {
         }
         keep_first(&mut first, timeline::sort(&self.path.join("timeline.ndjson")));
         // What came home late stands at the end of these logs; the timeline has it in its place.
-        for (name, source) in [("kernel.log", Source::Kernel), ("agent.log", Source::Agent)] {
+        for (name, source) in [
+            ("kernel.log", Source::Kernel),
+            ("agent.log", Source::Agent),
+            ("user-console.log", Source::UserConsole),
+        ] {
             keep_first(&mut first, self.rewrite_log(name, source));
         }
         keep_first(&mut first, write_results(&self.path, &self.summary));
@@ -246,6 +254,7 @@ impl RunDir {
             ("timeline.ndjson", &self.timeline),
             ("kernel.log", &self.kernel),
             ("agent.log", &self.agent),
+            ("user-console.log", &self.user_console),
             ("dispatcher.log", &self.dispatcher),
         ]
         .into_iter()
@@ -393,6 +402,9 @@ pub(crate) mod tests {
             level: (source == Source::Kernel).then_some(6),
             sequence: None,
             suite: None,
+            case: None,
+            facility: None,
+            lost: None,
             text: text.into(),
         }
     }

@@ -239,10 +239,12 @@ fn bytes<'i>(input: &mut Unstructured<'i>) -> arbitrary::Result<&'i [u8]> {
 
 fn usual_plan() -> Vec<u8> {
     let mut buffer = [0; 128];
-    let mut plan = encode_counted(&Header { run: "r1" }, &mut buffer).expect("room").to_vec();
+    let mut plan =
+        encode_counted(&Header { run: "r1", watchdog_s: 0 }, &mut buffer).expect("room").to_vec();
     for (suite, timeout_ms) in [("smoke", 3_000), ("boot", 1), ("long", 60_000)] {
         plan.extend_from_slice(
-            encode_counted(&Test { suite, timeout_ms }, &mut buffer).expect("room"),
+            encode_counted(&Test { suite, timeout_ms, step_timeout_ms: 0, flags: 0 }, &mut buffer)
+                .expect("room"),
         );
     }
     plan

@@ -307,9 +307,10 @@ fn new_host(line: LineConfig) -> Box<HostLink> {
 
 pub(crate) fn plan_bytes(run: &str, tests: &[(&str, u32)]) -> Vec<u8> {
     let mut buffer = [0; 256];
-    let mut bytes = plan::encode_counted(&Header { run }, &mut buffer).unwrap().to_vec();
+    let mut bytes =
+        plan::encode_counted(&Header { run, watchdog_s: 0 }, &mut buffer).unwrap().to_vec();
     for (suite, timeout_ms) in tests {
-        let test = Test { suite, timeout_ms: *timeout_ms };
+        let test = Test { suite, timeout_ms: *timeout_ms, step_timeout_ms: 0, flags: 0 };
         bytes.extend_from_slice(plan::encode_counted(&test, &mut buffer).unwrap());
     }
     bytes
