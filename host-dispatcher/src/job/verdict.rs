@@ -64,6 +64,9 @@ pub struct Tally {
     pub unknown: u32,
     /// Tests that ran past their own time; they count above as well.
     pub timed_out: u32,
+    /// Kernel reports that the job does not allow; one that came while a suite ran fails that suite as well.
+    #[serde(default)]
+    pub kernel_reports: u32,
 }
 
 impl CaseResult {
@@ -130,14 +133,15 @@ impl Verdict {
     ///
     /// What stopped the run decides, with one exception: a test that ran past its own time outweighs a
     /// `TestError`, because the panic or dead init that followed is most likely its consequence. A run without
-    /// any result, or with unknown ones, is not a passed run.
+    /// any result, with unknown ones, or with a kernel report that the job does not allow, is not a passed run.
     pub fn of(tally: &Tally, error: Option<ErrorClass>) -> Self {
         match error {
             Some(ErrorClass::TestError) | None if tally.timed_out > 0 => {
                 Self::Error(ErrorClass::Timeout)
             }
             Some(class) => Self::Error(class),
-            None if tally.fail > 0 || tally.unknown > 0 || tally.is_empty() => Self::Failed,
+            None if tally.fail > 0 || tally.unknown > 0 || tally.kernel_reports > 0 => Self::Failed,
+            None if tally.is_empty() => Self::Failed,
             None => Self::Passed,
         }
     }
@@ -173,13 +177,33 @@ impl Verdict {
 impl Tally {
     /// Counts one result.
     pub fn add(&mut self, result: CaseResult) {
-        let count = match result {
+        let count = self.count(result);
+        *count = count.saturating_add(1);
+    }
+
+    /// Takes back one result that was counted.
+    pub fn remove(&mut self, result: CaseResult) {
+        let count = self.count(result);
+        *count = count.saturating_sub(1);
+    }
+
+    /// Counts everything that another one has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        self.pass = self.pass.saturating_add(other.pass);
+        self.fail = self.fail.saturating_add(other.fail);
+        self.skip = self.skip.saturating_add(other.skip);
+        self.unknown = self.unknown.saturating_add(other.unknown);
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
+        self.kernel_reports = self.kernel_reports.saturating_add(other.kernel_reports);
+    }
+
+    fn count(&mut self, result: CaseResult) -> &mut u32 {
+        match result {
             CaseResult::Pass => &mut self.pass,
             CaseResult::Fail => &mut self.fail,
             CaseResult::Skip => &mut self.skip,
             CaseResult::Unknown => &mut self.unknown,
-        };
-        *count = count.saturating_add(1);
+        }
     }
 
     /// Whether nothing was counted.
@@ -267,10 +291,11 @@ impl std::error::Error for NotAVerdict {}
 mod tests {
     use super::*;
 
-    /// Every combination of "some of this result or none", and every error: 64 tallies (some impossible) by 7 errors.
+    /// Every combination of "some of this result or none", and every error: 64 tallies (some impossible)
+    /// by 7 errors.
     #[test]
     fn the_rule_exhaustively() {
-        for bits in 0..32u32 {
+        for bits in 0..64u32 {
             let some = |bit: u32| (bits >> bit) & 1;
             let tally = Tally {
                 pass: some(0),
@@ -278,6 +303,7 @@ mod tests {
                 skip: some(2),
                 unknown: some(3),
                 timed_out: some(4),
+                kernel_reports: some(5),
             };
             for error in std::iter::once(None).chain(ErrorClass::ALL.map(Some)) {
                 let expected = match (error, tally.timed_out) {
@@ -286,7 +312,7 @@ mod tests {
                     (Some(ErrorClass::Canceled), _) => 130,
                     (Some(ErrorClass::Timeout), _) | (_, 1) => 4,
                     (Some(ErrorClass::TestError), _) => 1,
-                    (None, _) => u8::from(bits & 0b1010 != 0 || bits & 0b0101 == 0),
+                    (None, _) => u8::from(bits & 0b10_1010 != 0 || bits & 0b0101 == 0),
                 };
                 let verdict = Verdict::of(&tally, error);
                 assert_eq!(verdict.exit_status(), expected, "{tally:?} {error:?} gave {verdict}");
@@ -321,5 +347,11 @@ mod tests {
             [CaseResult::Pass, CaseResult::Pass, CaseResult::Skip].into_iter().collect();
         assert_eq!(tally, Tally { pass: 2, skip: 1, ..Tally::default() });
         assert_eq!(Verdict::of(&tally, None), Verdict::Passed);
+        let mut twice = tally;
+        twice.add_all(&tally);
+        assert_eq!(twice, Tally { pass: 4, skip: 2, ..Tally::default() });
+        twice.remove(CaseResult::Pass);
+        twice.remove(CaseResult::Fail);
+        assert_eq!(twice, Tally { pass: 3, skip: 2, ..Tally::default() });
     }
 }

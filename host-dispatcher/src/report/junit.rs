@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::summary::{RunError, SuiteSummary, Summary};
+use super::suite::SuiteSummary;
+use super::summary::{RunError, Summary};
 use crate::job::event::SuiteEnd;
 use crate::job::verdict::CaseResult;
 

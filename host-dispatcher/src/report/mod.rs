@@ -1,12 +1,13 @@
 //! What people and programs are shown of a run.
 //!
-//! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] folds events into what a run came to, and
+//! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] and [`suite`] fold events into what a run came to, and
 //! the reporters write: [`terminal`] for a person who watches, [`lines`] for a log file, [`json`] for a program.
 //! [`junit`] is the form that other tools read.
 
 pub mod json;
 pub mod junit;
 pub mod lines;
+pub mod suite;
 pub mod summary;
 pub mod terminal;
 pub mod text;

@@ -6,8 +6,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::event::{BoardClock, Event, Rusage, Stamped, SuiteEnd};
-use crate::job::verdict::{CaseResult, ErrorClass, Tally, Verdict};
+use super::suite::{self, Attachment, SuiteSummary};
+use crate::job::event::{BoardClock, Event, KernelReport, Stamped};
+use crate::job::verdict::{ErrorClass, Tally, Verdict};
 
 /// What a run came to so far; `run.json` in a run directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,8 +48,23 @@ pub struct Summary {
     /// How well the clocks of the board's boots are known, in the order of these.
     #[serde(default)]
     pub clocks: Vec<BoardClock>,
-    /// Errors, warnings, clocks and suites beyond what is kept here.
+    /// What the kernel reported while no suite ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_reports: Vec<KernelReport>,
+    /// Errors, warnings, clocks, suites, cases, attachments and kernel reports beyond what is kept here. Cases count in
+    /// the tally all the same.
     pub dropped: u64,
+    #[serde(skip)]
+    kept: Kept,
+}
+
+/// How much of what has a bound for the whole run is kept, and kernel reports that make the run fail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    cases: usize,
+    attachments: usize,
+    reports: usize,
+    not_allowed: u32,
 }
 
 /// What stopped a run.
@@ -61,22 +77,6 @@ pub struct RunError {
     /// The last text of the console before it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub console_tail: String,
-}
-
-/// What a suite came to; `tests/<suite>/results.json` in a run directory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SuiteSummary {
-    /// The suite's name.
-    pub suite: String,
-    /// What it came to: `unknown` as long as its end was not seen.
-    pub result: CaseResult,
-    /// How it ended.
-    pub end: Option<SuiteEnd>,
-    /// How long it ran.
-    pub seconds: f64,
-    /// What it used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rusage: Option<Rusage>,
 }
 
 impl Summary {
@@ -109,14 +109,41 @@ impl Summary {
             }
             Event::TestStarted { suite } => {
                 self.suite(suite);
+                self.count();
             }
             Event::TestEnded { suite, end, result, seconds, rusage } => {
                 if let Some(summary) = self.suite(suite) {
-                    summary.result = *result;
-                    summary.end = Some(end.clone());
-                    summary.seconds = *seconds;
-                    summary.rusage = *rusage;
+                    summary.end(end, *result, *seconds, *rusage);
                 }
+                self.count();
+            }
+            Event::CaseStarted { suite, set, case } => {
+                if let Some(summary) = self.suite(suite) {
+                    summary.start_case(stamped.time, set.as_deref(), case);
+                }
+                self.count();
+            }
+            Event::CaseEnded(case) => {
+                let room = self.kept.cases < CASES_MAX;
+                if let Some(summary) = self.suite(&case.suite) {
+                    let kept = summary.end_case(stamped.time, case, room);
+                    self.kept.cases += usize::from(kept);
+                    self.dropped += u64::from(!kept && !room);
+                }
+                self.count();
+            }
+            Event::Attachment { suite, case, path } => {
+                if self.kept.attachments >= ATTACHMENTS_MAX {
+                    self.dropped += 1;
+                } else if let Some(summary) = self.suite(suite) {
+                    let (case, path) = (case.clone(), path.clone());
+                    summary.attachments.push(Attachment { case, path });
+                    self.kept.attachments += 1;
+                }
+            }
+            Event::KernelReport(report) => {
+                self.kernel_report(report);
+                self.count();
             }
             Event::Warning { text } if self.warnings.len() < LISTED_MAX => {
                 self.warnings.push(text.clone())
@@ -135,14 +162,41 @@ impl Summary {
             }
             _ => {}
         }
-        self.tally = self.suites.iter().map(|suite| suite.result).collect();
-        let late = self.suites.iter().filter(|suite| suite.end == Some(SuiteEnd::TimedOut)).count();
-        self.tally.timed_out = u32::try_from(late).unwrap_or(u32::MAX);
     }
 
     /// What the run comes to with what is known now: the verdict for its [`Event::RunEnded`].
     pub fn decide(&self) -> Verdict {
         Verdict::of(&self.tally, ErrorClass::worst(self.errors.iter().map(|error| error.class)))
+    }
+
+    fn kernel_report(&mut self, report: &KernelReport) {
+        let decides = suite::is_not_allowed(report)
+            && report.suite.as_deref().is_some_and(|name| {
+                let known = self.suites.iter().find(|suite| suite.suite == name);
+                known.is_none_or(|suite| !suite.kernel_reports.iter().any(suite::is_not_allowed))
+            });
+        self.kept.not_allowed += u32::from(suite::is_not_allowed(report));
+        // What decides about a suite is kept, however many came before.
+        if self.kept.reports >= LISTED_MAX && !decides {
+            self.dropped += 1;
+            return;
+        }
+        self.kept.reports += 1;
+        match &report.suite {
+            None => self.kernel_reports.push(report.clone()),
+            Some(name) => {
+                if let Some(suite) = self.suite(name) {
+                    suite.report(report);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        let mut tally = Tally::default();
+        self.suites.iter().for_each(|suite| tally.add_all(&suite.tally));
+        tally.kernel_reports = self.kept.not_allowed;
+        self.tally = tally;
     }
 
     /// The entry of a suite, made if it is new.
@@ -151,13 +205,7 @@ impl Summary {
         let index = match known {
             Some(index) => index,
             None if self.suites.len() < SUITES_MAX => {
-                self.suites.push(SuiteSummary {
-                    suite: name.to_owned(),
-                    result: CaseResult::Unknown,
-                    end: None,
-                    seconds: 0.0,
-                    rusage: None,
-                });
+                self.suites.push(SuiteSummary::new(name));
                 self.suites.len() - 1
             }
             None => {
@@ -173,10 +221,17 @@ impl Summary {
 const LISTED_MAX: usize = 100;
 /// More than any job has.
 const SUITES_MAX: usize = 1000;
+/// Of one run. The largest suites that are run on boards (LTP, kselftest, CTS modules) have some ten thousand; a case is
+/// some hundred bytes.
+const CASES_MAX: usize = 100_000;
+/// Of one run; each is a path.
+const ATTACHMENTS_MAX: usize = 10_000;
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::job::event::{ByteRange, Case, CaseOrigin, Rusage, SuiteEnd};
+    use crate::job::verdict::CaseResult;
 
     /// A run of three suites that a kernel panic ended: one passed, one failed, one never ended.
     pub(crate) fn panicked_run() -> Vec<Stamped> {
@@ -228,8 +283,142 @@ pub(crate) mod tests {
         assert_eq!(summary.tally, Tally { pass: 1, fail: 1, unknown: 1, ..Tally::default() });
         assert_eq!(summary.verdict, Some(summary.decide()));
         assert_eq!(summary.suites[2].end, None);
-        let json = serde_json::to_string(&summary).unwrap();
-        assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+        let json = serde_json::to_value(&summary).unwrap();
+        let read: Summary = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), json);
+    }
+
+    /// A run of two suites: one with cases of every result, a measurement, an attachment, a set and an odd name; one
+    /// without cases that hit a kernel report.
+    pub(crate) fn run_with_cases() -> Vec<Stamped> {
+        let case = |set: Option<&str>, name: &str, result, second: u64| Case {
+            suite: "smoke".into(),
+            set: set.map(str::to_owned),
+            case: name.into(),
+            result,
+            origin: CaseOrigin::Helper,
+            measurement: None,
+            units: None,
+            reference: None,
+            why: None,
+            end: None,
+            seconds: Some(0.25),
+            rusage: None,
+            stdout: Some(ByteRange { from: second * 10, to: second * 10 + 10 }),
+            stderr: None,
+            board_time_us: Some(second * 1_000_000),
+        };
+        let mut read_rate = case(Some("disk"), "read-rate", CaseResult::Pass, 1);
+        read_rate.measurement = Some(41.5);
+        read_rate.units = Some("MB/s".into());
+        let mut broken = case(Some("disk"), "<a> & \"b\": ], 'c'\u{1b}[2J", CaseResult::Fail, 2);
+        broken.why = Some("expected: 3\nis: 4".into());
+        broken.reference = Some("https://example.org/a?b=1&c=2".into());
+        let mut sound = case(None, "sound", CaseResult::Skip, 3);
+        sound.why = Some("no sound card".into());
+        let started =
+            |name: &str| Event::CaseStarted { suite: "smoke".into(), set: None, case: name.into() };
+        let first = panicked_run()[0].event.clone();
+        [
+            first,
+            Event::TestStarted { suite: "smoke".into() },
+            Event::CaseEnded(read_rate),
+            Event::CaseEnded(broken),
+            Event::CaseEnded(sound),
+            Event::Attachment {
+                suite: "smoke".into(),
+                case: Some("sound".into()),
+                path: "tests/smoke/attachments/cards".into(),
+            },
+            started("hangs"),
+            Event::TestEnded {
+                suite: "smoke".into(),
+                end: SuiteEnd::TimedOut,
+                result: CaseResult::Fail,
+                seconds: 30.5,
+                rusage: None,
+            },
+            Event::TestStarted { suite: "stress".into() },
+            Event::KernelReport(KernelReport {
+                kind: "oops".into(),
+                title: "Internal error: Oops: 5 [#1] ARM".into(),
+                policy: "fail".into(),
+                suite: Some("stress".into()),
+                case: None,
+                source: "kernel".into(),
+                board_time_us: Some(40_000_000),
+                text: "Internal error: Oops: 5 [#1] ARM\nModules linked in:".into(),
+            }),
+            Event::TestEnded {
+                suite: "stress".into(),
+                end: SuiteEnd::Exited { status: 0 },
+                result: CaseResult::Pass,
+                seconds: 3.0,
+                rusage: None,
+            },
+            Event::RunEnded {
+                verdict: Verdict::Error(ErrorClass::Timeout),
+                exit_status: 4,
+                seconds: 50.0,
+            },
+        ]
+        .into_iter()
+        .zip(0..)
+        .map(|(event, second)| Stamped {
+            time: Timestamp::from_second(1_330_560_000 + second).unwrap(),
+            event,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn cases_are_folded() {
+        let summary = Summary::of(&run_with_cases());
+        let tally =
+            Tally { pass: 1, fail: 3, skip: 1, unknown: 1, timed_out: 1, kernel_reports: 1 };
+        assert_eq!(summary.tally, tally);
+        assert_eq!(summary.verdict, Some(summary.decide()));
+        let (smoke, stress) = (&summary.suites[0], &summary.suites[1]);
+        assert_eq!((smoke.result, stress.result), (CaseResult::Fail, CaseResult::Fail));
+        assert_eq!(stress.why().unwrap(), "kernel oops: Internal error: Oops: 5 [#1] ARM");
+        assert_eq!((smoke.all_cases().count(), smoke.attachments.len()), (4, 1));
+    }
+
+    #[test]
+    fn a_kernel_report_outside_of_any_suite_fails_the_run() {
+        let mut events = panicked_run();
+        events.truncate(3);
+        let mut summary = Summary::of(&events);
+        assert_eq!(summary.decide(), Verdict::Passed);
+        let mut report = match &run_with_cases()[9].event {
+            Event::KernelReport(report) => report.clone(),
+            other => panic!("{other:?}"),
+        };
+        report.suite = None;
+        for (policy, verdict) in [("record", Verdict::Passed), ("fail", Verdict::Failed)] {
+            report.policy = policy.into();
+            let event = Event::KernelReport(report.clone());
+            summary.handle_event(&Stamped { time: events[2].time, event });
+            assert_eq!(summary.decide(), verdict, "{policy}");
+        }
+        assert_eq!(summary.kernel_reports.len(), 2);
+    }
+
+    #[test]
+    fn cases_beyond_the_bound_count_and_are_not_kept() {
+        let mut events = run_with_cases();
+        events.truncate(3);
+        let mut summary = Summary::of(&events);
+        let mut bad = events[2].clone();
+        for _ in 0..CASES_MAX {
+            summary.handle_event(&bad);
+        }
+        if let Event::CaseEnded(case) = &mut bad.event {
+            case.result = CaseResult::Fail;
+        }
+        summary.handle_event(&bad);
+        let suite = &summary.suites[0];
+        assert_eq!((suite.cases.len(), summary.dropped, summary.tally.fail), (CASES_MAX, 2, 1));
     }
 
     #[test]

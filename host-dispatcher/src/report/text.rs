@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::summary::{SuiteSummary, Summary};
+use super::suite::SuiteSummary;
+use super::summary::Summary;
 use crate::job::event::{ActionOutcome, Event, OperationState, SuiteEnd};
 use crate::job::verdict::{CaseResult, Verdict};
 

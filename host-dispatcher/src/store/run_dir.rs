@@ -298,7 +298,7 @@ pub fn write_results(path: &Path, summary: &Summary) -> Result<(), StoreError> {
             path.join(names::place_of_board_file(&format!("tests/{}/x", one(&suite.suite))));
         let folder = folder.parent().unwrap_or(path);
         let made = fs::create_dir_all(folder).map_err(StoreError::of("create", folder));
-        let written = made.and_then(|()| write_json(&folder.join("results.json"), suite));
+        let written = made.and_then(|()| write_json(&folder.join("results.json"), &suite.whole()));
         keep_first(&mut first, written);
     }
     let place = path.join("results.junit.xml");
