@@ -1,6 +1,12 @@
-//! Jobs: what to run ([`spec`]), what happens while it runs ([`event`]), and what it comes to ([`verdict`]).
+//! Jobs: what to run ([`spec`]), what happens while it runs ([`event`]), what its output says ([`output`]), and what it
+//! comes to ([`verdict`]).
 
 pub mod event;
+pub mod output;
 pub mod plan;
 pub mod spec;
 pub mod verdict;
+
+mod signal_text;
+mod tap;
+mod tap_line;
