@@ -460,6 +460,34 @@ impl Event {
     }
 }
 
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 8] = [
+        Self::Kernel,
+        Self::Stdout,
+        Self::Stderr,
+        Self::UserConsole,
+        Self::Console,
+        Self::Agent,
+        Self::Dispatcher,
+        Self::BootLoader,
+    ];
+
+    /// The word, as it stands in every file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::UserConsole => "user_console",
+            Self::Console => "console",
+            Self::Agent => "agent",
+            Self::Dispatcher => "dispatcher",
+            Self::BootLoader => "boot_loader",
+        }
+    }
+}
+
 impl SuiteEnd {
     /// What this end comes to: only exit status 0 is a pass.
     pub fn result(&self) -> CaseResult {
@@ -552,6 +580,13 @@ mod tests {
             serde_json::from_str::<Stamped>(line).unwrap().event,
             Event::Note { text: "x".into() }
         );
+    }
+
+    #[test]
+    fn sources_have_one_word() {
+        for source in Source::ALL {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.as_str());
+        }
     }
 
     #[test]

@@ -2,15 +2,20 @@
 //!
 //! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] and [`suite`] fold events into what a run came to, and
 //! the reporters write: [`terminal`] for a person who watches, [`lines`] for a log file, [`json`] for a program.
-//! [`junit`] is the form that other tools read.
+//! The other modules are forms that other tools read: [`junit`], [`tap13`], and LAVA's in [`lava`] and [`lava_log`].
 
 pub mod json;
 pub mod junit;
+pub mod lava;
+pub mod lava_log;
 pub mod lines;
+pub mod rows;
 pub mod suite;
 pub mod summary;
+pub mod tap13;
 pub mod terminal;
 pub mod text;
+pub mod yaml;
 
 use std::io::{self, IsTerminal};
 use std::path::Path;

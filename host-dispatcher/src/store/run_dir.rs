@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::append::Append;
 use super::{StoreError, WholeFile, names, timeline, write_json, write_whole};
-use crate::job::event::{Event, LogRecord, Source, Stamped};
+use crate::job::event::{ByteRange, Event, LogRecord, Source, Stamped};
 use crate::report::junit;
 use crate::report::summary::Summary;
 
@@ -302,10 +302,21 @@ pub fn write_results(path: &Path, summary: &Summary) -> Result<(), StoreError> {
         keep_first(&mut first, written);
     }
     let place = path.join("results.junit.xml");
-    let xml = junit::xml(summary)
+    let xml = junit::xml(summary, &mut |suite, source, range| output(path, suite, source, range))
         .map_err(|error| StoreError::of("encode", &place)(io::Error::other(error)));
     keep_first(&mut first, xml.and_then(|xml| write_whole(&place, xml.as_bytes())));
     first
+}
+
+/// Bytes of a suite's output as it stands in a run directory; nothing where it is not there.
+pub fn output(path: &Path, suite: &str, source: Source, range: ByteRange) -> Option<Vec<u8>> {
+    let place =
+        names::place_of_board_file(&format!("tests/{}/{}.log", one(suite), source.as_str()));
+    let mut file = File::open(path.join(place)).ok()?;
+    file.seek(SeekFrom::Start(range.from)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(range.to.saturating_sub(range.from)).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Goes on after a failure, and remembers the first.

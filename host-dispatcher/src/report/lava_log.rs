@@ -1,0 +1,115 @@
+//! LAVA's job log: a list in YAML, an item a line, `{dt, lvl, msg, ns}`.
+//!
+//! As `lava_common/log.py` writes it. Everything from the board has the level `target`; what the dispatcher and the agent
+//! say is `info`, `warning`, `error` or `debug`; a result is `results` with LAVA's keys. `ns` is the source, so that
+//! what LAVA cannot tell apart still can be: `kernel`, `stdout`, and so on. LAVA itself sets it for `feedback` only.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::lava::{job_row, log_time, message};
+use super::rows::{self, Row};
+use super::summary::Summary;
+use super::yaml;
+use crate::job::event::{Case, Event, LogRecord, Source, Stamped};
+
+#[derive(Serialize)]
+struct Item<'a> {
+    dt: String,
+    lvl: &'static str,
+    msg: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ns: Option<&'a str>,
+}
+
+/// The item of a line of the timeline.
+pub fn record(record: &LogRecord) -> String {
+    let lvl = match (record.source, record.level) {
+        (Source::Dispatcher, Some(0..=3)) => "error",
+        (Source::Dispatcher, Some(4)) => "warning",
+        (Source::Dispatcher, _) => "info",
+        (Source::Agent, _) => "debug",
+        _ => "target",
+    };
+    let text = match record.lost {
+        Some(lost) => format!("[{lost} lines are missing here] {}", record.text),
+        None => record.text.clone(),
+    };
+    let ns = Some(record.source.as_str());
+    yaml::item(&Item { dt: log_time(record.host_time), lvl, msg: text.into(), ns })
+}
+
+/// The item of an event that is a result; nothing for others, which have their line on the timeline.
+pub fn event(stamped: &Stamped) -> Option<String> {
+    let Event::CaseEnded(case) = &stamped.event else { return None };
+    Some(results(stamped.time, message(&row_of(case))))
+}
+
+/// The items at the end: suites that count themselves, and the result of the run itself.
+pub fn end(summary: &Summary) -> String {
+    let Some(time) = summary.ended else { return String::new() };
+    let suites = rows::of_suites(summary).filter(|row| {
+        // A case without an end was never told as an event.
+        row.case.as_ref().is_none_or(|case| matches!(case, std::borrow::Cow::Owned(_)))
+    });
+    suites.chain([job_row(summary)]).map(|row| results(time, message(&row))).collect()
+}
+
+fn results(time: jiff::Timestamp, message: Map<String, Value>) -> String {
+    yaml::item(&Item { dt: log_time(time), lvl: "results", msg: message.into(), ns: None })
+}
+
+fn row_of(case: &Case) -> Row<'_> {
+    let logged =
+        super::suite::LoggedCase { logged: jiff::Timestamp::UNIX_EPOCH, inner: case.clone() };
+    Row {
+        suite: &case.suite,
+        name: case.case.as_str().into(),
+        result: case.result,
+        why: case.why.clone(),
+        seconds: case.seconds,
+        logged: None,
+        case: Some(std::borrow::Cow::Owned(logged)),
+        error: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::run_with_cases;
+    use super::*;
+
+    #[test]
+    fn items() {
+        let events = run_with_cases();
+        let line = LogRecord {
+            host_time: events[0].time,
+            board_time_us: Some(1),
+            uncertainty_us: None,
+            source: Source::Kernel,
+            level: Some(3),
+            sequence: None,
+            suite: None,
+            case: None,
+            facility: None,
+            lost: None,
+            text: "usb \"1-1\"\u{85}".into(),
+        };
+        assert_eq!(
+            record(&line),
+            "- {\"dt\": \"2012-03-01T00:00:00.000000\", \"lvl\": \"target\", \"msg\": \"usb \\\"1-1\\\"\\u0085\", \"ns\": \"kernel\"}\n"
+        );
+        let told = LogRecord { source: Source::Dispatcher, level: Some(4), ..line };
+        assert!(record(&told).contains("\"lvl\": \"warning\""));
+        assert_eq!(
+            event(&events[2]).unwrap(),
+            "- {\"dt\": \"2012-03-01T00:00:02.000000\", \"lvl\": \"results\", \"msg\": {\"case\": \"read-rate\", \
+             \"definition\": \"smoke\", \"duration\": \"0.25\", \"measurement\": 41.5, \"result\": \"pass\", \
+             \"set\": \"disk\", \"units\": \"MB/s\"}}\n"
+        );
+        assert_eq!(event(&events[0]), None);
+        let end = end(&Summary::of(&events));
+        assert_eq!(end.lines().count(), 4, "{end}");
+        assert!(end.ends_with("\"case\": \"job\", \"definition\": \"lava\", \"duration\": \"50.00\", \"result\": \"pass\"}}\n"), "{end}");
+    }
+}
