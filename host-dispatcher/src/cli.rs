@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
 
 use crate::config::connection::PowerOperation;
 use crate::config::value::Period;
+use crate::job::event::Source;
+use crate::report::log_filter::{self, Level, When};
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -136,6 +139,29 @@ Exit status: 0 every byte arrived as it was sent, however often the line had to 
         /// The board's name
         board: String,
     },
+    /// Show the results of a run, or convert them for other tools
+    #[command(after_help = "Examples:
+  pumice results last
+  pumice results smoke-x7k2 --format junit --output results.xml
+  pumice results last --json | jq '.suites[].cases[] | select(.result != \"pass\")'
+
+RUN is a run directory, a part of a name below --out that only one has, or \"last\", the one that began last.
+A run may still be going on, or have been cut off: what is known of it is shown.
+
+Exit status: 0 the results could be read, whatever they are; 2 otherwise. That of the run stands in them.")]
+    Results(ResultsArgs),
+    /// Show the timeline of a run: every source, merged in the order of time
+    #[command(after_help = "Examples:
+  pumice log last
+  pumice log last --source kernel --level warn
+  pumice log last --test smoke/mount --since 12.5 --until 00:10:00
+  pumice log last --follow --grep 'usb [0-9]'
+
+RUN is a run directory, a part of a name below --out that only one has, or \"last\", the one that began last.
+A line: seconds from the run's start, source, level, text. --json gives the lines of timeline.ndjson.
+
+Exit status: 0 the log could be read; 2 otherwise.")]
+    Log(LogArgs),
     /// Check files without touching a board: jobs, labs, board types
     #[command(after_help = "Examples:
   pumice check job.yaml lab.yaml
@@ -176,6 +202,88 @@ pub struct RunArgs {
     /// The folder that gets the run directory
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+}
+
+/// `pumice results`.
+#[derive(Args, Clone, Debug)]
+pub struct ResultsArgs {
+    /// The run
+    pub run: String,
+    /// The folder with run directories
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// text for people, json and junit, tap (TAP 13), csv and lava (its REST interface's CSV and YAML) for other tools
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: ResultsFormat,
+    /// Write to this file, which is then there whole or not at all
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// The forms of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ResultsFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// JUnit XML.
+    Junit,
+    /// TAP 13.
+    Tap,
+    /// CSV with LAVA's columns.
+    Csv,
+    /// LAVA's results in YAML.
+    Lava,
+}
+
+/// `pumice log`.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// The run
+    pub run: String,
+    /// The folder with run directories
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Only these: kernel, stdout, stderr, user_console, console, agent, dispatcher, boot_loader
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = log_filter::source)]
+    pub source: Vec<Source>,
+    /// Only lines with this syslog level or a graver one: 0 to 7, or emerg to debug
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<Level>,
+    /// Only what this suite, or this case of it, printed
+    #[arg(long, value_name = "SUITE[/CASE]")]
+    pub test: Option<String>,
+    /// Not before: seconds from the run's start, HH:MM:SS (UTC), or a time with a date (RFC 3339)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub since: Option<When>,
+    /// Not after; as --since
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub until: Option<When>,
+    /// Only lines that this regular expression matches
+    #[arg(long, value_name = "REGEX", value_parser = log_filter::regex)]
+    pub grep: Option<Regex>,
+    /// Go on while the run does; Ctrl-C ends it
+    #[arg(long, short)]
+    pub follow: bool,
+    /// text, or lava: LAVA's job log in YAML, with the results in it
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        conflicts_with = "json"
+    )]
+    pub format: LogFormat,
+}
+
+/// The forms of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; with `--json` for programs.
+    Text,
+    /// LAVA's job log.
+    Lava,
 }
 
 /// `pumice exec`.
@@ -247,6 +355,8 @@ const HELP: &str = "\
 Jobs:
   run          Run one job in the foreground
   check        Check job, lab and board type files without touching a board
+  results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
+  log          Show the timeline of a run, filtered, live if it still goes on
 
 Hands on a board, through its agent:
   exec         Run a command, as if it ran here
@@ -356,6 +466,15 @@ mod tests {
         ));
         let Command::Run(run) = parse("run j").unwrap().command else { panic!("run is expected") };
         assert_eq!((run.out, run.board), ("runs".into(), None));
+        let Command::Log(log) =
+            parse("log last --source kernel,boot-loader --level warn --since -1 --until 10s")
+                .unwrap()
+                .command
+        else {
+            panic!("log is expected")
+        };
+        assert_eq!(log.source, [Source::Kernel, Source::BootLoader]);
+        assert_eq!((log.level, log.since), (Some(Level(4)), Some(When::AfterStart(-1.0))));
         assert!(matches!(
             parse("board-types").unwrap().command,
             Command::BoardTypes { action: None }
@@ -373,6 +492,12 @@ mod tests {
             "deploy b i --partition master",
             "line-test b --seconds 1",
             "line-test b --seconds 3601",
+            "log last --source radio",
+            "log last --level loud",
+            "log last --since noon",
+            "log last --grep (",
+            "log last --json --format lava",
+            "results last --format pdf",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }

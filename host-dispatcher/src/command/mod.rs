@@ -10,7 +10,9 @@ pub mod exec;
 pub mod files;
 pub mod info;
 pub mod line_test;
+pub mod log;
 pub mod power;
+pub mod results;
 pub mod run;
 
 mod boot_image;
@@ -29,6 +31,8 @@ pub fn run(cli: &Cli) -> u8 {
     let global = &cli.global;
     let outcome = match &cli.command {
         Command::Run(args) => return run::run(global, args),
+        Command::Results(args) => results::results(global, args, &mut out),
+        Command::Log(args) => log::log(global, args, &mut out),
         Command::Exec(args) => return exec::exec(global, args),
         Command::Push { board, local, remote } => return files::push(global, board, local, remote),
         Command::Pull { board, remote, local } => return files::pull(global, board, remote, local),
@@ -54,6 +58,11 @@ pub fn run(cli: &Cli) -> u8 {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(error) => complain(&error.to_string()),
     }
+}
+
+/// Whether the user wants colours on a terminal (<https://no-color.org>).
+fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Says what is wrong, in one line.

@@ -10,6 +10,7 @@ pub mod drive;
 pub mod emulator;
 pub mod event;
 pub mod event_loop;
+pub mod hangup;
 mod lock;
 mod port;
 mod process;

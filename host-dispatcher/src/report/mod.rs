@@ -9,6 +9,8 @@ pub mod junit;
 pub mod lava;
 pub mod lava_log;
 pub mod lines;
+pub mod log_filter;
+pub mod log_line;
 pub mod rows;
 pub mod suite;
 pub mod summary;

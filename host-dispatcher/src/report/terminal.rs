@@ -9,6 +9,7 @@ use super::Reporter;
 use super::summary::Summary;
 use super::text::{self, Color};
 use crate::job::event::{Event, Stamped};
+use crate::job::verdict::Tally;
 
 /// Draws on standard error; the summary goes to standard output.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Terminal {
     is_paused: bool,
     lines: Color,
     table: Color,
+    /// Results of the suite that runs.
+    counted: Tally,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ impl Terminal {
             is_paused: false,
             lines: color(color_lines),
             table: color(color_table),
+            counted: Tally::default(),
         }
     }
 
@@ -73,7 +77,15 @@ impl Reporter for Terminal {
                 self.bar.set_position(*done_bytes);
             }
             Event::ActionEnded { .. } => self.begin(""),
-            Event::TestStarted { suite } => self.begin(&format!("test {suite}")),
+            Event::TestStarted { suite } => {
+                self.counted = Tally::default();
+                self.begin(&format!("test {suite}"));
+            }
+            Event::CaseEnded(case) => {
+                self.counted.add(case.result);
+                let counts = text::counts_of(&self.counted);
+                self.bar.set_message(text::printable(&format!("{}: {counts}", case.suite)));
+            }
             Event::Phase { to, .. } => self.begin(&format!("board: {to}")),
             _ => {}
         }
@@ -123,7 +135,7 @@ fn style(shows: Shows) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::tests::panicked_run;
+    use super::super::summary::tests::{panicked_run, run_with_cases};
     use super::*;
 
     #[test]
@@ -147,5 +159,7 @@ mod tests {
         );
         panicked_run().iter().for_each(|event| terminal.event(event));
         assert_eq!(terminal.shows, Shows::Words);
+        run_with_cases().iter().take(5).for_each(|event| terminal.event(event));
+        assert_eq!(terminal.bar.message(), "smoke: 1 passed, 1 failed, 1 skipped");
     }
 }

@@ -6,10 +6,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::suite::SuiteSummary;
+use super::suite::{LoggedCase, SuiteSummary, is_not_allowed};
 use super::summary::Summary;
-use crate::job::event::{ActionOutcome, Event, OperationState, SuiteEnd};
-use crate::job::verdict::{CaseResult, Verdict};
+use crate::job::event::{ActionOutcome, Case, Event, OperationState, SuiteEnd};
+use crate::job::verdict::{CaseResult, Tally, Verdict};
 
 /// Whether colours are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +70,15 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
             printable(&end.to_string())
         ),
         Event::CaseStarted { .. } | Event::Attachment { .. } => return None,
-        Event::CaseEnded(case) => format!(
-            "  {} {}",
-            paint(color, result_color(case.result), case.result.as_str()),
-            printable(&case.case)
-        ),
+        Event::CaseEnded(case) => match case.result {
+            CaseResult::Pass | CaseResult::Skip => return None,
+            result => format!(
+                "  {} {}{}",
+                paint(color, result_color(result), &format!("{:<7}", result.as_str())),
+                printable(&case_name(case)),
+                in_brackets(case.why.as_deref())
+            ),
+        },
         Event::KernelReport(report) => {
             paint(color, YELLOW, &format!("kernel {}: {}", report.kind, printable(&report.title)))
         }
@@ -94,8 +98,23 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
     Some(text)
 }
 
-/// The table at the end of a run: every suite, the counts, what stopped the run, and where everything is.
+/// The table at the end of a run: every suite with its first cases that did not pass, the counts, what stopped the run,
+/// and where everything is.
 pub fn table(summary: &Summary, directory: &Path, color: Color) -> String {
+    results(summary, directory, color, Cases::NotPassed)
+}
+
+/// Which cases are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cases {
+    /// All.
+    All,
+    /// Of each suite the first 20 that did not pass.
+    NotPassed,
+}
+
+/// As [`table`], with more or fewer cases.
+pub fn results(summary: &Summary, directory: &Path, color: Color, cases: Cases) -> String {
     let mut text = String::new();
     let width = summary
         .suites
@@ -109,19 +128,19 @@ pub fn table(summary: &Summary, directory: &Path, color: Color) -> String {
             paint(color, result_color(suite.result), &format!("{:<7}", result_word(suite)));
         let name = printable(&suite.suite);
         let time = period(suite.seconds);
-        let why = suite
-            .end
-            .as_ref()
-            .filter(|_| suite.result != CaseResult::Pass)
-            .map(ToString::to_string);
-        let row = format!(
-            "{name:<width$}  {result}  {time:>8}  {}",
-            printable(why.as_deref().unwrap_or(""))
-        );
+        let counted = suite.has_cases().then(|| counts_of(&suite.tally));
+        let why = suite.why().filter(|_| suite.end.is_some() || !suite.kernel_reports.is_empty());
+        let notes: Vec<String> = counted.into_iter().chain(why).collect();
+        let row = format!("{name:<width$}  {result}  {time:>8}  {}", printable(&notes.join("; ")));
         let _ = writeln!(text, "{}", row.trim_end());
+        add_cases(&mut text, suite, color, cases);
     }
     if !summary.suites.is_empty() {
         text.push('\n');
+    }
+    for report in summary.kernel_reports.iter().filter(|report| is_not_allowed(report)) {
+        let report = format!("kernel {}: {}", report.kind, printable(&report.title));
+        let _ = writeln!(text, "{}", paint(color, RED, &report));
     }
     for error in &summary.errors {
         let _ = writeln!(
@@ -133,6 +152,62 @@ pub fn table(summary: &Summary, directory: &Path, color: Color) -> String {
     let _ = writeln!(text, "{}", counts(summary, color));
     let _ = writeln!(text, "{}", directory.display());
     text
+}
+
+/// The results of a tally in words: `12 passed, 1 failed`.
+pub fn counts_of(tally: &Tally) -> String {
+    let parts: Vec<String> = [
+        (tally.pass, "passed"),
+        (tally.fail, "failed"),
+        (tally.skip, "skipped"),
+        (tally.unknown, "unknown"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    if parts.is_empty() { "no results".to_owned() } else { parts.join(", ") }
+}
+
+fn add_cases(text: &mut String, suite: &SuiteSummary, color: Color, cases: Cases) {
+    let is_shown = |case: &LoggedCase| {
+        cases == Cases::All || matches!(case.result, CaseResult::Fail | CaseResult::Unknown)
+    };
+    let max = if cases == Cases::All { usize::MAX } else { CASES_SHOWN_MAX };
+    let mut shown = suite.all_cases().filter(|case| is_shown(case));
+    for case in shown.by_ref().take(max) {
+        let result =
+            paint(color, result_color(case.result), &format!("{:<7}", case.result.as_str()));
+        let _ = write!(text, "  {result}  {}", printable(&case_name(&case)));
+        if let Some(measurement) = case.measurement {
+            let units = printable(case.units.as_deref().unwrap_or(""));
+            let _ = write!(text, "  {}", format!("{measurement} {units}").trim_end());
+        }
+        let _ = writeln!(text, "{}", in_brackets(case.why.as_deref()));
+    }
+    let more = shown.count();
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more");
+    }
+}
+
+fn case_name(case: &Case) -> String {
+    match &case.set {
+        Some(set) => format!("{set}/{}", case.case),
+        None => case.case.clone(),
+    }
+}
+
+/// The first line of a reason.
+fn in_brackets(why: Option<&str>) -> String {
+    match why.and_then(|why| why.lines().next()) {
+        Some(why) => {
+            let short: String = why.chars().take(WHY_CHARS_MAX).collect();
+            let dots = if short.len() < why.len() { "…" } else { "" };
+            format!(" ({}{dots})", printable(&short))
+        }
+        None => String::new(),
+    }
 }
 
 /// A text without control characters and other characters that change how it is shown: each stands as its escape.
@@ -172,18 +247,7 @@ pub fn period(seconds: f64) -> String {
 }
 
 fn counts(summary: &Summary, color: Color) -> String {
-    let tally = &summary.tally;
-    let parts: Vec<String> = [
-        (tally.pass, "passed"),
-        (tally.fail, "failed"),
-        (tally.skip, "skipped"),
-        (tally.unknown, "unknown"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
-    .collect();
-    let counts = if parts.is_empty() { "no results".to_owned() } else { parts.join(", ") };
+    let counts = counts_of(&summary.tally);
     let verdict = match summary.verdict {
         Some(verdict) => {
             let hue = if verdict == Verdict::Passed { GREEN } else { RED };
@@ -217,7 +281,7 @@ fn result_color(result: CaseResult) -> &'static str {
     }
 }
 
-fn paint(color: Color, code: &str, text: &str) -> String {
+pub(super) fn paint(color: Color, code: &str, text: &str) -> String {
     match color {
         Color::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
         Color::None => text.to_owned(),
@@ -229,10 +293,14 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 /// As much of the console as shows a panic's cause; the rest is in `console.raw`.
 const TAIL_LINES_MAX: usize = 12;
+/// Of each suite, at the end of a run; `pumice results` shows all.
+const CASES_SHOWN_MAX: usize = 20;
+/// Of a reason; the rest is in the record.
+const WHY_CHARS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {
-    use super::super::summary::tests::panicked_run;
+    use super::super::summary::tests::{panicked_run, run_with_cases};
     use super::*;
 
     #[test]
@@ -249,6 +317,33 @@ mod tests {
              TestError: 1 passed, 1 failed, 1 unknown in 12.5 s\n\
              runs/2012-03-01-smoke-abc234\n"
         );
+    }
+
+    #[test]
+    fn cases_in_the_table() {
+        let summary = Summary::of(&run_with_cases());
+        let shown = results(&summary, Path::new("runs/x"), Color::None, Cases::All);
+        assert_eq!(
+            shown,
+            "smoke   timeout    30.5 s  1 passed, 2 failed, 1 skipped, 1 unknown; timeout\n  \
+             pass     disk/read-rate  41.5 MB/s\n  \
+             fail     disk/<a> & \"b\": ], 'c'\\u{1b}[2J (expected: 3)\n  \
+             skip     sound (no sound card)\n  \
+             unknown  hangs (its end was not seen)\n\
+             stress  fail        3.0 s  kernel oops: Internal error: Oops: 5 [#1] ARM\n\
+             \n\
+             Timeout: 1 passed, 3 failed, 1 skipped, 1 unknown in 50.0 s\n\
+             runs/x\n"
+        );
+        let short = table(&summary, Path::new("runs/x"), Color::None);
+        assert_eq!(short.lines().count(), shown.lines().count() - 2);
+        let live: Vec<String> =
+            run_with_cases().iter().filter_map(|event| line(&event.event, Color::None)).collect();
+        assert!(
+            live.contains(&"  fail    disk/<a> & \"b\": ], 'c'\\u{1b}[2J (expected: 3)".to_owned()),
+            "{live:?}"
+        );
+        assert!(!live.iter().any(|line| line.contains("read-rate") || line.contains('\u{1b}')));
     }
 
     #[test]

@@ -155,7 +155,8 @@ impl Observer for Recorder {
         let outcome = self.dir.event(&stamped);
         self.keep(outcome);
         if let Some(text) = said_by_dispatcher(&stamped.event) {
-            self.log(&line_of(wall, Source::Dispatcher, text));
+            let level = Some(level_of(&stamped.event));
+            self.log(&LogRecord { level, ..line_of(wall, Source::Dispatcher, text) });
         }
         self.reporter.event(&stamped);
     }
@@ -275,6 +276,15 @@ fn said_by_dispatcher(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// How grave that is: a syslog level.
+fn level_of(event: &Event) -> u8 {
+    match event {
+        Event::Error { .. } => 3,
+        Event::Warning { .. } => 4,
+        _ => 6,
+    }
 }
 
 fn line_of(wall: Timestamp, source: Source, text: String) -> LogRecord {

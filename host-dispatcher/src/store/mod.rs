@@ -4,8 +4,10 @@
 //! Names that come from a board become paths in [`names`] and nowhere else.
 
 pub mod append;
+pub mod find;
 pub mod names;
 pub mod reader;
+pub mod records;
 pub mod run_dir;
 pub mod timeline;
 

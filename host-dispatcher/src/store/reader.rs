@@ -31,11 +31,43 @@ pub fn events(run: &Path) -> Result<Events, StoreError> {
     events_in(BufReader::new(file)).map_err(StoreError::of("read", &path))
 }
 
+/// What a run came to, as far as its events can be read; without holding these.
+///
+/// # Errors
+/// As for [`events`].
+pub fn summary(run: &Path) -> Result<Summary, StoreError> {
+    let path = run.join("events.ndjson");
+    let file = File::open(&path).map_err(StoreError::of("open", &path))?;
+    let mut summary = Summary::default();
+    each_event(BufReader::new(file), |event| {
+        summary.handle_event(&event);
+        true
+    })
+    .map_err(StoreError::of("read", &path))?;
+    Ok(summary)
+}
+
 /// The events in a text.
 ///
 /// # Errors
 /// Those of the reader.
-pub fn events_in(mut reader: impl BufRead) -> std::io::Result<Events> {
+pub fn events_in(reader: impl BufRead) -> std::io::Result<Events> {
+    let mut events = Vec::new();
+    let read = each_event(reader, |event| {
+        let has_room = events.len() < EVENTS_MAX;
+        if has_room {
+            events.push(event);
+        }
+        has_room
+    })?;
+    Ok(Events { events, ..read })
+}
+
+/// Gives each event to `take`, until that says that it is enough. Returns what was not an event.
+fn each_event(
+    mut reader: impl BufRead,
+    mut take: impl FnMut(Stamped) -> bool,
+) -> std::io::Result<Events> {
     let mut read = Events::default();
     let mut line = Vec::new();
     let mut in_long_line = false;
@@ -53,12 +85,13 @@ pub fn events_in(mut reader: impl BufRead) -> std::io::Result<Events> {
             continue;
         }
         match serde_json::from_slice::<Stamped>(&line) {
-            Ok(_) if read.events.len() >= EVENTS_MAX => {
-                read.truncated = true;
-                return Ok(read);
-            }
             // A line may be whole but for its end.
-            Ok(event) => read.events.push(event),
+            Ok(event) => {
+                if !take(event) {
+                    read.truncated = true;
+                    return Ok(read);
+                }
+            }
             Err(_) if whole => read.skipped += 1,
             Err(_) => read.torn = true,
         }
@@ -71,8 +104,7 @@ pub fn events_in(mut reader: impl BufRead) -> std::io::Result<Events> {
 /// # Errors
 /// The events cannot be read, or a file not written.
 pub fn rebuild(run: &Path) -> Result<Summary, StoreError> {
-    let read = events(run)?;
-    let summary = Summary::of(&read.events);
+    let summary = summary(run)?;
     run_dir::write_results(run, &summary)?;
     let place = run.join("run.json");
     // A run.json that is there knows more: the link's counters were never events.
@@ -149,6 +181,7 @@ mod tests {
         let before = files.map(|file| fs::read(run.path().join(file)).unwrap());
         files.iter().for_each(|file| fs::remove_file(run.path().join(file)).unwrap());
         fs::remove_file(run.path().join("run.json")).unwrap();
+        assert_eq!(&summary(run.path()).unwrap(), run.summary());
         assert_eq!(&rebuild(run.path()).unwrap(), run.summary());
         assert_eq!(files.map(|file| fs::read(run.path().join(file)).unwrap()), before);
         assert!(run.path().join("run.json").exists());
