@@ -114,6 +114,7 @@ fn record(seconds: f64, source: Source, level: Option<u8>, text: &str) -> LogRec
         case: None,
         facility: None,
         lost: None,
+        elided: None,
         text: text.into(),
     }
 }

@@ -391,6 +391,9 @@ pub struct LogRecord {
     /// So many records of the source are missing here for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
+    /// So many bytes of the source were left out of the live log here, and are still to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elided: Option<u64>,
     /// The text, without its line end.
     pub text: String,
 }

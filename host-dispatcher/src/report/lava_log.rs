@@ -93,6 +93,7 @@ mod tests {
             case: None,
             facility: None,
             lost: None,
+            elided: None,
             text: "usb \"1-1\"\u{85}".into(),
         };
         assert_eq!(

@@ -187,6 +187,7 @@ mod tests {
             case: test.and_then(|(_, case)| case.map(str::to_owned)),
             facility: None,
             lost: None,
+            elided: None,
             text: "usb 1-1: new device".into(),
         }
     }

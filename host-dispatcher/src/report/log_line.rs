@@ -72,6 +72,7 @@ mod tests {
             case: None,
             facility: None,
             lost: None,
+            elided: None,
             text: "one\u{1b}[2J\ntwo".into(),
         };
         assert_eq!(

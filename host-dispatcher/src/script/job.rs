@@ -4,6 +4,7 @@
 //! synced comes home; whatever happens to anything, the record says what and why.
 
 use std::cell::RefCell;
+use std::future::pending;
 
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::response::{Info, TestStatus};
@@ -12,7 +13,7 @@ use agent_core::wire::{Method, request};
 use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
 use super::live::{Live, RETURN_WAIT};
-use super::{Bench, Either, Fault, race};
+use super::{Bench, Either, Fault, Trouble, race};
 use crate::board::spec::PowerKind;
 use crate::board::{Goal, Slot};
 use crate::config::board_type::BoardType;
@@ -193,7 +194,7 @@ impl JobRun<'_> {
         bench.reach(Goal::Up(slot)).await?;
         bench.clear_trouble();
         let clock = bench.clock().await?;
-        live.borrow_mut().begin_boot(clock);
+        live.borrow_mut().begin_boot(bench.boot_id(), clock);
         if slot == Slot::Master {
             self.keep_board(bench).await?;
         }
@@ -214,34 +215,68 @@ impl JobRun<'_> {
     async fn test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
         self.boot(bench, Slot::Test, live).await?;
         loop {
-            match race(self.watch(bench, live), self.trouble(bench)).await {
+            let watched = race(self.watch(bench, live), self.trouble(bench, live)).await;
+            let is_restarting = self.is_restarting(bench, live);
+            match watched {
                 Either::First(Ok(())) => return Ok(()),
+                Either::First(Err(_)) if is_restarting => {}
                 // Only what the end of the session did is no fault of its own.
                 Either::First(Err(fault)) if bench.board(|board, _| board.is_up()) => {
                     return Err(fault);
                 }
                 // The image died, and the session with it: it is not to be started again.
                 Either::First(Err(_)) if bench.trouble().is_some() => {
-                    return Err(self.trouble(bench).await);
+                    return Err(self.trouble(bench, live).await);
                 }
                 Either::First(Err(_)) => {}
                 Either::Second(fault) => return Err(fault),
             }
-            // The session is gone. The test runs on by itself: wait for the agent.
-            let back = bench
-                .within(RETURN_WAIT, race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench)));
-            match back.await {
-                Some(Either::First(Ok(()))) => {
-                    // If not now, then later: the clock of this boot is known.
-                    let _ = bench.compare_again(live).await;
+            // The session is gone. The test runs on by itself, or has restarted the board: wait for the agent.
+            let back = race(bench.reach(Goal::Up(Slot::Test)), self.trouble(bench, live));
+            match race(back, self.silence(bench, live)).await {
+                Either::First(Either::First(Ok(()))) => self.greet(bench, live).await?,
+                Either::First(Either::First(Err(fault)) | Either::Second(fault)) => {
+                    return Err(fault);
                 }
-                Some(Either::First(Err(fault)) | Either::Second(fault)) => return Err(fault),
-                None => {
-                    let message = "the test agent fell silent and did not come back".to_owned();
-                    return Err(Fault { class: ErrorClass::TestError, message });
-                }
+                Either::Second(fault) => return Err(fault),
             }
         }
+    }
+
+    /// Whether the board restarts as the running test was to make it.
+    fn is_restarting(&self, bench: &Bench, live: &RefCell<Live>) -> bool {
+        let running = live.borrow().running_test();
+        let test = running.and_then(|test| self.job.tests.get(usize::from(test)));
+        test.is_some_and(|test| test.expects_reboot)
+            && !matches!(bench.trouble(), Some(Trouble::Panic { .. }))
+    }
+
+    /// An agent of the test image has a session again: in the same boot, or in the one that a test began.
+    async fn greet(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
+        let boot_id = bench.boot_id();
+        if live.borrow().boot_id() == Some(boot_id) {
+            // If not now, then later: the clock of this boot is known.
+            let _ = bench.compare_again(live).await;
+            return Ok(());
+        }
+        bench.tell_clock(live, Slot::Test);
+        live.borrow_mut().end_boot();
+        let clock = bench.clock().await?;
+        live.borrow_mut().begin_boot(boot_id, clock);
+        bench.clear_trouble();
+        let text = "the board was restarted by the test, as it was meant to be".to_owned();
+        bench.tell(Event::Note { text });
+        Ok(())
+    }
+
+    /// The agent does not come back. A board that restarts has the deadlines of its phases instead.
+    async fn silence(&self, bench: &Bench, live: &RefCell<Live>) -> Fault {
+        bench.sleep(RETURN_WAIT).await;
+        if self.is_restarting(bench, live) {
+            return pending().await;
+        }
+        let message = "the test agent fell silent and did not come back".to_owned();
+        Fault { class: ErrorClass::TestError, message }
     }
 
     /// Follows one session of the test agent until its plan has ended.
@@ -284,16 +319,34 @@ impl JobRun<'_> {
         }
     }
 
-    /// What shows that the image under test is dead.
-    async fn trouble(&self, bench: &Bench) -> Fault {
-        let text = bench.until(|| bench.trouble()).await;
+    /// What shows that the image under test is dead, or that a test wants the job to stop.
+    async fn trouble(&self, bench: &Bench, live: &RefCell<Live>) -> Fault {
+        let message = bench.until(|| {
+            if let Some(raised) = live.borrow_mut().cases().raised() {
+                return Some(raised.to_owned());
+            }
+            let trouble = bench.trouble().filter(|_| !self.is_restarting(bench, live))?;
+            Some(match self.running(live) {
+                Some(suite) => format!("in the test image, while {suite} ran: {trouble}"),
+                None => format!("in the test image: {trouble}"),
+            })
+        });
+        let message = message.await;
         // What the kernel still has to say belongs to the record.
         bench.sleep(Duration::from_secs(2)).await;
-        Fault { class: ErrorClass::TestError, message: format!("in the test image: {text}") }
+        Fault { class: ErrorClass::TestError, message }
+    }
+
+    /// The suite that runs.
+    fn running(&self, live: &RefCell<Live>) -> Option<&str> {
+        let test = live.borrow().running_test()?;
+        self.job.tests.get(usize::from(test)).map(|test| test.name.as_str())
     }
 
     async fn collect_from_test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
-        match race(bench.collect("", self.run, &self.job.tests, live), self.trouble(bench)).await {
+        match race(bench.collect("", self.run, &self.job.tests, live), self.trouble(bench, live))
+            .await
+        {
             Either::First(outcome) => outcome,
             Either::Second(fault) => Err(fault),
         }

@@ -6,15 +6,18 @@ use agent_core::link::Priority;
 use agent_core::time::Duration;
 use agent_core::wire::record::Record;
 use agent_core::wire::response::Exit;
+use agent_core::wire::test_signal::Noted;
 use agent_core::wire::{Method, codec, request};
 use jiff::Timestamp;
 
 use super::ask::Stream;
+use super::cases::{Cases, Running, When, rusage_of};
 use super::files::SHORT_DEADLINE;
+use super::output::{Line as OutputLine, Outputs, Rest};
 use super::{Bench, Fault};
 use crate::board::Direction;
 use crate::clock::{Clock, HostTime};
-use crate::job::event::{Event, LogRecord, Rusage, Source, SuiteEnd};
+use crate::job::event::{Event, LogRecord, Source, SuiteEnd};
 use crate::job::spec::Test;
 
 /// Credit of the live log beyond the first.
@@ -23,16 +26,12 @@ const LIVE_WINDOW: usize = 16 * 1024;
 /// What the live log told so far.
 #[derive(Debug, Default)]
 pub struct Live {
-    clock: Option<Clock>,
-    /// The last line of each source: its own time, and the host's that it became.
-    last: HashMap<Source, (u64, Timestamp)>,
-    /// Kernel lines that are on the timeline, by time and text.
-    kernel: HashSet<(u64, String)>,
-    next_kernel: u64,
-    /// How far the output of each test is on the timeline, and from where on something is missing.
-    output: HashMap<(u16, Source), Coverage>,
-    /// The unfinished line of each test's outputs.
-    lines: HashMap<(u16, Source), Vec<u8>>,
+    /// The boots that had a session, or of which files came home; the newest is the last.
+    boots: Vec<Boot>,
+    /// The boot that the board is in.
+    current: Option<usize>,
+    outputs: Outputs,
+    cases: Cases,
     started: HashSet<u16>,
     ended: HashSet<u16>,
     has_begun: bool,
@@ -40,11 +39,16 @@ pub struct Live {
     elided_records: u64,
 }
 
-/// Which bytes of an output came live.
-#[derive(Clone, Copy, Debug, Default)]
-struct Coverage {
-    /// All bytes before this one.
-    contiguous: u64,
+/// One boot of the board: its clock, and what of its logs is on the timeline.
+#[derive(Debug, Default)]
+struct Boot {
+    id: [u8; 16],
+    clock: Option<Clock>,
+    /// The last line of each source: its own time, and the host's that it became.
+    last: HashMap<Source, (u64, Timestamp)>,
+    /// Kernel lines that are on the timeline, by time and text: every boot says the same things at the same times.
+    kernel: HashSet<(u64, String)>,
+    next_kernel: u64,
 }
 
 impl Bench {
@@ -92,33 +96,56 @@ impl Bench {
 }
 
 impl Live {
-    /// A boot began: it has a clock and a kernel log of its own.
-    pub fn begin_boot(&mut self, clock: Clock) {
-        self.clock = Some(clock);
-        self.last.clear();
-        self.next_kernel = 0;
-        // Every boot says the same things at the same times.
-        self.kernel.clear();
+    /// The board is in this boot, which has a clock and a kernel log of its own.
+    pub fn begin_boot(&mut self, id: [u8; 16], clock: Clock) {
+        let boot = self.boot_of(id);
+        self.boots[boot].clock = Some(clock);
+        self.current = Some(boot);
     }
 
     /// The board starts again: what comes home meanwhile has no clock.
     pub fn end_boot(&mut self) {
-        self.clock = None;
+        self.current = None;
+    }
+
+    /// The id of the boot that the board is in.
+    pub fn boot_id(&self) -> Option<[u8; 16]> {
+        self.current.map(|boot| self.boots[boot].id)
+    }
+
+    /// The place of a boot, made if it is new.
+    pub fn boot_of(&mut self, id: [u8; 16]) -> usize {
+        let known = self.boots.iter().position(|boot| boot.id == id);
+        known.unwrap_or_else(|| {
+            self.boots.push(Boot { id, ..Boot::default() });
+            self.boots.len() - 1
+        })
+    }
+
+    /// The place of the boot that files which do not name theirs are of: the board's, or the last that there was.
+    pub fn last_boot(&mut self) -> usize {
+        match self.current {
+            Some(boot) => boot,
+            None if self.boots.is_empty() => self.boot_of([0; 16]),
+            None => self.boots.len() - 1,
+        }
     }
 
     /// The clock of the boot, once it was compared.
     pub fn clock(&self) -> Option<&Clock> {
-        self.clock.as_ref()
+        self.boots[self.current?].clock.as_ref()
     }
 
     /// The clock of the boot was compared again.
     pub fn set_clock(&mut self, clock: Clock) {
-        self.clock = Some(clock);
+        if let Some(boot) = self.current {
+            self.boots[boot].clock = Some(clock);
+        }
     }
 
     /// The first kernel record of this boot that has not come.
     pub fn next_kernel(&self) -> u64 {
-        self.next_kernel
+        self.current.map_or(0, |boot| self.boots[boot].next_kernel)
     }
 
     /// From now on the image under test may have left something.
@@ -141,19 +168,24 @@ impl Live {
         self.elided_records
     }
 
-    /// Whether a kernel line is on the timeline.
-    pub fn has_kernel(&self, board_us: u64, text: &str) -> bool {
-        self.kernel.contains(&(board_us, text.to_owned()))
+    /// The cases of the tests.
+    pub fn cases(&mut self) -> &mut Cases {
+        &mut self.cases
     }
 
-    /// Bytes of a test's output that are on the timeline without a gap.
-    pub fn covered(&self, test: u16, source: Source) -> u64 {
-        self.output.get(&(test, source)).map_or(0, |coverage| coverage.contiguous)
+    /// What ran at a time of a boot.
+    pub fn running_at(&self, boot: usize, board_us: u64) -> Running {
+        self.cases.running_at(boot, board_us)
     }
 
-    /// The unfinished line at the end of what is covered.
-    pub fn take_partial_line(&mut self, test: u16, source: Source) -> Vec<u8> {
-        self.lines.remove(&(test, source)).unwrap_or_default()
+    /// The test that runs, as far as is known.
+    pub fn running_test(&self) -> Option<u16> {
+        self.started.difference(&self.ended).max().copied()
+    }
+
+    /// Gives up what is known of a test's output, for its file to bring the rest.
+    pub fn rest_of_output(&mut self, test: u16, source: Source) -> Rest {
+        self.outputs.rest(test, source)
     }
 
     /// Whether the start, or the end, of a test is on record.
@@ -167,41 +199,27 @@ impl Live {
     }
 
     /// A test started; on record once.
-    pub fn test_started(&mut self, bench: &Bench, test: u16, suite: &str) {
-        if self.started.insert(test) {
-            bench.tell(Event::TestStarted { suite: suite.to_owned() });
+    pub fn test_started(&mut self, bench: &Bench, when: &When<'_>) {
+        if self.started.insert(when.test) {
+            self.cases.test_started(when);
+            bench.tell(Event::TestStarted { suite: when.suite.to_owned() });
         }
     }
 
     /// A test ended; on record once.
-    pub fn test_ended(&mut self, bench: &Bench, test: u16, suite: &str, exit: &Exit) {
-        self.test_started(bench, test, suite);
-        if !self.ended.insert(test) {
+    pub fn test_ended(&mut self, bench: &Bench, when: &When<'_>, exit: &Exit) {
+        self.test_started(bench, when);
+        if !self.ended.insert(when.test) {
             return;
         }
-        let end = match exit.end {
-            Exit::EXITED => SuiteEnd::Exited { status: i32::from(exit.code) },
-            Exit::SIGNALED => SuiteEnd::Signaled { signal: i32::from(exit.code) },
-            Exit::TIMED_OUT | Exit::STEP_TIMED_OUT => SuiteEnd::TimedOut,
-            Exit::REBOOTED => SuiteEnd::Rebooted,
-            Exit::INTERRUPTED if exit.code == Exit::BY_AGENT => {
-                SuiteEnd::NotRun { why: "the agent was killed while it ran".to_owned() }
-            }
-            Exit::INTERRUPTED => {
-                SuiteEnd::NotRun { why: "the board restarted while it ran".to_owned() }
-            }
-            _ => SuiteEnd::NotRun { why: format!("it could not be started (errno {})", exit.code) },
-        };
+        self.cases.test_ended(when);
+        let end = end_of(exit);
         bench.tell(Event::TestEnded {
-            suite: suite.to_owned(),
+            suite: when.suite.to_owned(),
             result: end.result(),
             end,
             seconds: exit.elapsed_us as f64 / 1e6,
-            rusage: Some(Rusage {
-                user_us: exit.user_us,
-                system_us: exit.system_us,
-                max_rss_kib: exit.max_rss_kib,
-            }),
+            rusage: Some(rusage_of(exit)),
         });
     }
 
@@ -216,8 +234,8 @@ impl Live {
     }
 
     /// Puts a line on the timeline.
-    pub fn log(&mut self, bench: &Bench, line: Line<'_>) {
-        let time = self.host_time(line.source, line.board_us);
+    pub fn log(&mut self, bench: &Bench, boot: usize, line: Line<'_>) {
+        let time = self.host_time(boot, line.source, line.board_us);
         let record = LogRecord {
             host_time: time.map_or_else(|| bench.wall(), |time| time.wall),
             board_time_us: Some(line.board_us),
@@ -226,9 +244,10 @@ impl Live {
             level: line.level,
             sequence: line.sequence,
             suite: line.suite.map(str::to_owned),
-            case: None,
+            case: line.case,
             facility: None,
             lost: None,
+            elided: line.elided,
             text: line.text,
         };
         bench.observer(|observer| observer.log(&record));
@@ -238,13 +257,14 @@ impl Live {
     ///
     /// A clock that is compared again shows a little more or less than before. A line must not come before one that the
     /// same source wrote earlier, so it is put at the same time then, and what that adds is said.
-    fn host_time(&mut self, source: Source, board_us: u64) -> Option<HostTime> {
-        let clock = self.clock.as_ref()?;
+    fn host_time(&mut self, boot: usize, source: Source, board_us: u64) -> Option<HostTime> {
+        let boot = self.boots.get_mut(boot)?;
+        let clock = boot.clock.as_ref()?;
         let mut time = match source {
             Source::Kernel => clock.host_time_of_kernel(board_us)?,
             _ => clock.host_time(board_us)?,
         };
-        if let Some((earlier_us, earlier)) = self.last.get(&source)
+        if let Some((earlier_us, earlier)) = boot.last.get(&source)
             && *earlier_us <= board_us
             && *earlier > time.wall
         {
@@ -252,7 +272,7 @@ impl Live {
             time.uncertainty_us += u64::try_from(shift).unwrap_or(0);
             time.wall = *earlier;
         }
-        self.last.insert(source, (board_us, time.wall));
+        boot.last.insert(source, (board_us, time.wall));
         Some(time)
     }
 
@@ -260,100 +280,107 @@ impl Live {
     pub fn kernel_line(
         &mut self,
         bench: &Bench,
+        boot: usize,
         board_us: u64,
         priority: u8,
         sequence: Option<u64>,
         text: String,
     ) {
-        if self.kernel.insert((board_us, text.clone())) {
+        let is_new = self
+            .boots
+            .get_mut(boot)
+            .is_some_and(|boot| boot.kernel.insert((board_us, text.clone())));
+        if is_new {
             let level = Some(priority & 7);
-            self.log(
-                bench,
-                Line { board_us, source: Source::Kernel, level, sequence, suite: None, text },
-            );
+            let line = Line { level, sequence, ..Line::new(Source::Kernel, board_us, text) };
+            self.log(bench, boot, line);
         }
     }
 
-    /// Bytes of a test's output that follow on those before; they become lines when these end.
-    pub fn output(
+    /// A line of a test's output: on the timeline with its case, and, of standard output, read for what it says of cases.
+    /// What `is_shown` already is only read.
+    pub fn output_line(
         &mut self,
         bench: &Bench,
-        test: u16,
+        when: &When<'_>,
         source: Source,
-        suite: &str,
-        board_us: u64,
-        bytes: &[u8],
+        line: &OutputLine,
+        is_shown: bool,
     ) {
-        let mut line = self.lines.remove(&(test, source)).unwrap_or_default();
-        for byte in bytes {
-            if *byte == b'\n' || line.len() >= LINE_MAX {
-                let text = String::from_utf8_lossy(&line).into_owned();
-                line.clear();
-                self.log(
-                    bench,
-                    Line {
-                        board_us,
-                        source,
-                        level: None,
-                        sequence: None,
-                        suite: Some(suite),
-                        text,
-                    },
-                );
-            }
-            if *byte != b'\n' {
-                line.push(*byte);
+        if source == Source::Stdout && line.is_first && line.is_in_order {
+            for event in self.cases.line(when, line.offset, &line.bytes) {
+                bench.tell(event);
             }
         }
-        self.lines.insert((test, source), line);
-        self.output.entry((test, source)).or_default().contiguous += bytes.len() as u64;
+        if is_shown {
+            return;
+        }
+        let text = String::from_utf8_lossy(&line.bytes).into_owned();
+        let case = self.cases.case_at(when.test, source, line.offset).map(str::to_owned);
+        let line = Line { suite: Some(when.suite), case, ..Line::new(source, when.board_us, text) };
+        self.log(bench, when.boot, line);
     }
 
     fn handle_record(&mut self, bench: &Bench, record: &Record<'_>, tests: &[Test]) {
-        let suite = tests.get(usize::from(record.test)).map_or("", |test| test.name.as_str());
+        // Records come in a session, which has a boot.
+        let Some(boot) = self.current else { return };
+        let suite = tests.get(usize::from(record.test)).map(|test| test.name.as_str());
+        let when =
+            suite.map(|suite| When { test: record.test, suite, boot, board_us: record.board_us });
         let text = || String::from_utf8_lossy(record.text).into_owned();
-        match record.source {
-            Record::KERNEL => {
-                self.next_kernel = self.next_kernel.max(record.sequence + 1);
-                self.kernel_line(
-                    bench,
-                    record.board_us,
-                    record.priority,
-                    Some(record.sequence),
-                    text(),
-                );
+        match (record.source, when) {
+            (Record::KERNEL, _) => {
+                let next = &mut self.boots[boot].next_kernel;
+                *next = (*next).max(record.sequence + 1);
+                let sequence = Some(record.sequence);
+                self.kernel_line(bench, boot, record.board_us, record.priority, sequence, text());
             }
-            Record::STDOUT | Record::STDERR => {
-                let source =
-                    if record.source == Record::STDOUT { Source::Stdout } else { Source::Stderr };
-                // Behind a gap nothing is taken: the file brings it all, in order.
-                if !suite.is_empty() && record.sequence == self.covered(record.test, source) {
-                    self.output(bench, record.test, source, suite, record.board_us, record.text);
-                    self.append_live(bench, source, suite, record.text);
-                }
+            (Record::STDOUT, Some(when)) => self.output(bench, &when, Source::Stdout, record),
+            (Record::STDERR, Some(when)) => self.output(bench, &when, Source::Stderr, record),
+            (Record::AGENT, _) => {
+                self.log(bench, boot, Line::new(Source::Agent, record.board_us, text()));
             }
-            Record::AGENT => self.log(
-                bench,
-                Line {
-                    board_us: record.board_us,
-                    source: Source::Agent,
-                    level: None,
-                    sequence: None,
-                    suite: None,
-                    text: text(),
-                },
-            ),
-            Record::TEST_STARTED if !suite.is_empty() => {
-                self.test_started(bench, record.test, suite)
-            }
-            Record::TEST_ENDED if !suite.is_empty() => {
+            (Record::TEST_STARTED, Some(when)) => self.test_started(bench, &when),
+            (Record::TEST_ENDED, Some(when)) => {
                 if let Ok(exit) = codec::decode::<Exit>(record.text) {
-                    self.test_ended(bench, record.test, suite, &exit);
+                    self.test_ended(bench, &when, &exit);
                 }
             }
-            Record::PLAN_ENDED => self.is_over = true,
-            Record::ELIDED => self.elided_records += record.sequence,
+            (Record::TEST_SIGNAL, Some(when)) => {
+                if let Ok(noted) = codec::decode::<Noted<'_>>(record.text) {
+                    self.signal(bench, record.sequence, &when, &noted);
+                }
+            }
+            (Record::PLAN_RESUMED, _) => {
+                bench.tell(Event::Note { text: "the test plan goes on".to_owned() });
+            }
+            (Record::PLAN_ENDED, _) => self.is_over = true,
+            (Record::ELIDED, _) => self.elided_records += record.sequence,
             _ => {}
+        }
+    }
+
+    /// A test told its agent something; on record once.
+    pub fn signal(&mut self, bench: &Bench, n: u64, when: &When<'_>, noted: &Noted<'_>) {
+        for event in self.cases.signal(n, when, noted) {
+            bench.tell(event);
+        }
+    }
+
+    fn output(&mut self, bench: &Bench, when: &When<'_>, source: Source, record: &Record<'_>) {
+        let taken = self.outputs.take_live(when.test, source, record.sequence, record.text);
+        if taken.elided > 0 {
+            let text = format!("({} bytes are left out here; the file brings them)", taken.elided);
+            let line = Line::new(source, when.board_us, text);
+            let line = Line { suite: Some(when.suite), elided: Some(taken.elided), ..line };
+            self.log(bench, when.boot, line);
+        }
+        if taken.appendable > 0 {
+            let from = record.text.len() - taken.appendable;
+            self.append_live(bench, source, when.suite, &record.text[from..]);
+        }
+        for line in &taken.lines {
+            self.output_line(bench, when, source, line, false);
         }
     }
 
@@ -384,12 +411,38 @@ pub struct Line<'a> {
     pub sequence: Option<u64>,
     /// The suite whose output it is.
     pub suite: Option<&'a str>,
+    /// The case that ran.
+    pub case: Option<String>,
+    /// Bytes that were left out here.
+    pub elided: Option<u64>,
     /// The text.
     pub text: String,
 }
 
-/// A line of output that is longer becomes several.
-const LINE_MAX: usize = 4096;
+impl Line<'_> {
+    /// A line of a source that has nothing but a time and a text.
+    pub fn new(source: Source, board_us: u64, text: String) -> Self {
+        let (level, sequence, suite, case, elided) = (None, None, None, None, None);
+        Self { board_us, source, level, sequence, suite, case, elided, text }
+    }
+}
+
+/// How a test, or the command of a case, ended.
+pub fn end_of(exit: &Exit) -> SuiteEnd {
+    match exit.end {
+        Exit::EXITED => SuiteEnd::Exited { status: i32::from(exit.code) },
+        Exit::SIGNALED => SuiteEnd::Signaled { signal: i32::from(exit.code) },
+        Exit::TIMED_OUT | Exit::STEP_TIMED_OUT => SuiteEnd::TimedOut,
+        Exit::REBOOTED => SuiteEnd::Rebooted,
+        Exit::INTERRUPTED if exit.code == Exit::BY_AGENT => {
+            SuiteEnd::NotRun { why: "the agent was killed while it ran".to_owned() }
+        }
+        Exit::INTERRUPTED => {
+            SuiteEnd::NotRun { why: "the board restarted while it ran".to_owned() }
+        }
+        _ => SuiteEnd::NotRun { why: format!("it could not be started (errno {})", exit.code) },
+    }
+}
 
 /// How long a session that was lost is waited for before the board is started again.
 pub const RETURN_WAIT: Duration = Duration::from_secs(60);

@@ -7,7 +7,9 @@
 //! the time.
 
 pub mod ask;
+pub mod cases;
 pub mod collect;
+pub mod complete;
 pub mod deploy;
 pub mod files;
 pub mod inject;
@@ -16,6 +18,7 @@ pub mod line;
 pub mod line_test;
 pub mod live;
 pub mod observer;
+pub mod output;
 pub mod timing;
 
 use std::cell::{Cell, RefCell};
@@ -80,7 +83,7 @@ struct Inner {
     /// Requests whose outcome a script still wants; that of others is dropped.
     wanted: RefCell<HashSet<RequestId>>,
     incoming: RefCell<HashMap<u8, Incoming>>,
-    trouble: RefCell<Option<String>>,
+    trouble: RefCell<Option<Trouble>>,
     sessions: Cell<u64>,
     uart: Cell<line::Uart>,
     told: RefCell<Vec<line::Told>>,
@@ -88,6 +91,21 @@ struct Inner {
     stdin_ended: Cell<bool>,
     interrupts: Cell<u32>,
     waker: RefCell<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// What shows that an image is dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its kernel panicked.
+    Panic {
+        /// The line that says so.
+        text: String,
+    },
+    /// The board was restarted, and nobody here had asked for it.
+    Rebooted {
+        /// What shows it.
+        evidence: String,
+    },
 }
 
 /// How a request ended.
@@ -240,8 +258,8 @@ impl Bench {
         self.inner.interrupts.get()
     }
 
-    /// The first kernel panic or restart that nobody asked for since [`Self::clear_trouble`], in a sentence.
-    pub fn trouble(&self) -> Option<String> {
+    /// The first kernel panic or restart that nobody asked for since [`Self::clear_trouble`].
+    pub fn trouble(&self) -> Option<Trouble> {
         self.inner.trouble.borrow().clone()
     }
 
@@ -391,12 +409,12 @@ impl Bench {
                         self.inner.sessions.set(self.inner.sessions.get() + 1);
                     }
                     BoardEvent::Panic { text } => {
-                        let text = format!("the kernel panicked: {text}");
-                        self.inner.trouble.borrow_mut().get_or_insert(text);
+                        let trouble = Trouble::Panic { text: text.clone() };
+                        self.inner.trouble.borrow_mut().get_or_insert(trouble);
                     }
                     BoardEvent::Rebooted { evidence } => {
-                        let text = format!("the board was restarted ({evidence})");
-                        self.inner.trouble.borrow_mut().get_or_insert(text);
+                        let trouble = Trouble::Rebooted { evidence: evidence.clone() };
+                        self.inner.trouble.borrow_mut().get_or_insert(trouble);
                     }
                     _ => {}
                 }
@@ -464,6 +482,15 @@ impl Fault {
     #[must_use]
     pub fn during(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic { text } => write!(f, "the kernel panicked: {text}"),
+            Self::Rebooted { evidence } => write!(f, "the board was restarted ({evidence})"),
+        }
     }
 }
 

@@ -299,6 +299,7 @@ fn line_of(wall: Timestamp, source: Source, text: String) -> LogRecord {
         case: None,
         facility: None,
         lost: None,
+        elided: None,
         text,
     }
 }

@@ -73,6 +73,11 @@ impl Bench {
         Ok(())
     }
 
+    /// The boot of the agent that has the session, or had the last.
+    pub fn boot_id(&self) -> [u8; 16] {
+        self.board(|board, _| board.agent_start()).map_or([0; 16], |start| start.boot_id)
+    }
+
     /// Puts on record how good the clock of a boot was.
     pub fn tell_clock(&self, live: &RefCell<Live>, slot: Slot) {
         let quality = live.borrow().clock().and_then(Clock::quality);

@@ -172,6 +172,7 @@ mod tests {
             case: None,
             facility: None,
             lost: None,
+            elided: None,
             text: text.into(),
         }
     }

@@ -4,6 +4,7 @@
 //! line; and that every other file is whole or absent, or only grows. A failed write is returned, never a panic, and
 //! leaves the rest usable. Wall-clock times are passed in.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -31,6 +32,8 @@ pub struct RunDir {
     user_console: Append,
     dispatcher: Append,
     summary: Summary,
+    /// Outputs of suites of which every byte is on the timeline.
+    whole: HashSet<(String, Source)>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +93,7 @@ impl RunDir {
             user_console: make("user-console.log", LOG_BYTES_MAX)?,
             dispatcher: make("dispatcher.log", LOG_BYTES_MAX)?,
             summary: Summary::default(),
+            whole: HashSet::new(),
             path,
             name,
         })
@@ -174,6 +178,11 @@ impl RunDir {
         log.write(text.as_bytes())
     }
 
+    /// Every byte of a suite's output is on the timeline now: what was marked as left out is not missing any more.
+    pub fn output_is_whole(&mut self, suite: &str, source: Source) {
+        self.whole.insert((suite.to_owned(), source));
+    }
+
     /// Opens `tests/<suite>/<name>` to append to it as it comes live: `stdout.log`, `stderr.log`, `output.ndjson`.
     ///
     /// # Errors
@@ -238,7 +247,12 @@ impl RunDir {
         for log in logs {
             keep_first(&mut first, log.sync());
         }
-        keep_first(&mut first, timeline::sort(&self.path.join("timeline.ndjson")));
+        keep_first(
+            &mut first,
+            timeline::sort(&self.path.join("timeline.ndjson"), |suite, source| {
+                self.whole.contains(&(suite.to_owned(), source))
+            }),
+        );
         // What came home late stands at the end of these logs; the timeline has it in its place.
         for (name, source) in [
             ("kernel.log", Source::Kernel),
@@ -416,6 +430,7 @@ pub(crate) mod tests {
             case: None,
             facility: None,
             lost: None,
+            elided: None,
             text: text.into(),
         }
     }

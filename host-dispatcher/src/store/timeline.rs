@@ -11,18 +11,16 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{StoreError, WholeFile};
+use crate::job::event::Source;
 
-/// Sorts a file of lines with a `host_time`. A line without one stays behind the line before it.
+/// Sorts a file of lines with a `host_time`. A line without one stays behind the line before it. Marks of what was left
+/// out live are dropped where `is_whole` says of a suite's output that all of it has come.
 ///
 /// # Errors
 /// Failed reads and writes; the file is then as it was.
-pub fn sort(path: &Path) -> Result<(), StoreError> {
-    let read = StoreError::of("sort", path);
-    let mut lines = match lines_of(path) {
-        Ok(lines) => lines,
-        Err(error) => return Err(read(error)),
-    };
-    if lines.is_sorted_by_key(|line| line.time_us) {
+pub fn sort(path: &Path, is_whole: impl Fn(&str, Source) -> bool) -> Result<(), StoreError> {
+    let (mut lines, dropped) = lines_of(path, is_whole).map_err(StoreError::of("sort", path))?;
+    if dropped == 0 && lines.is_sorted_by_key(|line| line.time_us) {
         return Ok(());
     }
     lines.sort_by_key(|line| line.time_us);
@@ -41,20 +39,31 @@ struct Line {
 #[derive(Deserialize)]
 struct Timed {
     host_time: Timestamp,
+    source: Option<Source>,
+    suite: Option<String>,
+    elided: Option<u64>,
 }
 
-fn lines_of(path: &Path) -> io::Result<Vec<Line>> {
+/// The lines that stay, and how many do not.
+fn lines_of(path: &Path, is_whole: impl Fn(&str, Source) -> bool) -> io::Result<(Vec<Line>, u64)> {
     let mut reader = BufReader::new(File::open(path)?);
     let (mut lines, mut offset, mut time_us) = (Vec::new(), 0u64, i64::MIN);
-    let mut bytes = Vec::new();
+    let (mut bytes, mut dropped) = (Vec::new(), 0);
     loop {
         bytes.clear();
         let length = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
         if length == 0 {
-            return Ok(lines);
+            return Ok((lines, dropped));
         }
         if let Ok(timed) = serde_json::from_slice::<Timed>(&bytes) {
             time_us = timed.host_time.as_microsecond();
+            if let (Some(_), Some(suite), Some(source)) = (timed.elided, timed.suite, timed.source)
+                && is_whole(&suite, source)
+            {
+                dropped += 1;
+                offset += length as u64;
+                continue;
+            }
         }
         lines.push(Line { time_us, offset, length: u32::try_from(length).unwrap_or(u32::MAX) });
         offset += length as u64;

@@ -1,0 +1,360 @@
+//! Completing the record of a run from the files that came home: results from the journal, which the agent synced line
+//! by line, and what the live log left out from the logs.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+
+use agent_core::wire::response::Exit;
+use agent_core::wire::test_signal::{Noted, TestSignal};
+use serde::Deserialize;
+
+use super::Bench;
+use super::cases::When;
+use super::live::Live;
+use crate::job::event::Source;
+use crate::job::spec::Test;
+
+/// A line of the journal; `agent-core` writes it. What it does not know is ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JournalLine {
+    event: String,
+    test: u16,
+    end: String,
+    code: u8,
+    user_us: u64,
+    system_us: u64,
+    max_rss_kib: u64,
+    elapsed_us: u64,
+    board_us: u64,
+    /// Of the plan's start, and of its going on.
+    boot: String,
+    /// Of signals.
+    n: u64,
+    kind: String,
+    name: String,
+    result: String,
+    measurement: String,
+    units: String,
+    text: String,
+    step: u32,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+}
+
+/// A line of `output.ndjson`: when which bytes of an output came.
+#[derive(Debug, Deserialize)]
+struct OutputLine {
+    board_us: u64,
+    source: String,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Bench {
+    /// Puts on record what the files of the run directory have and the live log had not.
+    pub fn complete(&self, tests: &[Test], live: &RefCell<Live>) {
+        let boots = self.read_journal(tests, live);
+        self.read_kernel_log(&boots, live);
+        for (index, test) in tests.iter().enumerate() {
+            let Ok(index) = u16::try_from(index) else { return };
+            let boot = boots.of_test(index);
+            for (source, file) in [(Source::Stdout, "stdout"), (Source::Stderr, "stderr")] {
+                self.read_output(index, test, boot, source, file, live);
+            }
+        }
+    }
+
+    /// The last word on tests: what began and did not end, and what was expected and did not come.
+    pub fn close_tests(&self, tests: &[Test], live: &RefCell<Live>) {
+        for (index, test) in tests.iter().enumerate() {
+            let Ok(index) = u16::try_from(index) else { return };
+            let mut live = live.borrow_mut();
+            let has_started = live.has_started(index);
+            if has_started {
+                let when = When { test: index, suite: &test.name, boot: 0, board_us: 0 };
+                let events = live.cases().close(&when, u64::MAX, &test.expected);
+                events.into_iter().for_each(|event| self.tell(event));
+            }
+            let why = if has_started { NO_END } else { "it was not started" };
+            live.test_lost(self, index, &test.name, why);
+        }
+    }
+
+    fn read_journal(&self, tests: &[Test], live: &RefCell<Live>) -> Boots {
+        let mut live = live.borrow_mut();
+        let mut boots = Boots { all: vec![live.last_boot()], of_tests: Vec::new() };
+        self.each_line("board/journal.ndjson", |line| {
+            // A torn last line is what a crash leaves; the lines before it count.
+            let Ok(line) = serde_json::from_slice::<JournalLine>(line) else { return };
+            if let Some(id) = boot_id(&line.boot) {
+                let boot = live.boot_of(id);
+                boots.enter(boot, line.event == "plan_started");
+            }
+            let Some(test) = tests.get(usize::from(line.test)) else { return };
+            let boot = boots.current();
+            let when = When { test: line.test, suite: &test.name, boot, board_us: line.board_us };
+            match line.event.as_str() {
+                "test_started" => {
+                    boots.of_tests.push((line.test, boot));
+                    live.test_started(self, &when);
+                }
+                "test_ended" => live.test_ended(self, &when, &line.exit()),
+                "signal" => {
+                    if let Some(noted) = line.noted() {
+                        live.signal(self, line.n, &when, &noted);
+                    }
+                }
+                _ => {}
+            }
+        });
+        boots
+    }
+
+    /// Kernel lines that did not come live.
+    fn read_kernel_log(&self, boots: &Boots, live: &RefCell<Live>) {
+        let mut boot = boots.first();
+        self.each_line("board/kernel.log", |line| {
+            let line = String::from_utf8_lossy(line);
+            if let Some(id) = boot_mark(&line) {
+                boot = live.borrow_mut().boot_of(id);
+            } else if let Some((priority, us, text)) = parse_kernel_line(&line) {
+                live.borrow_mut().kernel_line(self, boot, us, priority, None, text.to_owned());
+            }
+        });
+    }
+
+    /// Output that did not come live.
+    fn read_output(
+        &self,
+        index: u16,
+        test: &Test,
+        boot: usize,
+        source: Source,
+        name: &str,
+        live: &RefCell<Live>,
+    ) {
+        let Some(mut file) = self.open(&format!("tests/{}/{name}.log", test.name)) else { return };
+        let mut times = Vec::new();
+        self.each_line(&format!("tests/{}/output.ndjson", test.name), |line| {
+            let line = serde_json::from_slice::<OutputLine>(line).ok();
+            times.extend(line.filter(|line| line.source == name));
+        });
+        let mut live = live.borrow_mut();
+        let mut rest = live.rest_of_output(index, source);
+        let mut offset = rest.from();
+        if file.seek(SeekFrom::Start(offset)).is_err() {
+            return;
+        }
+        let mut reader = BufReader::with_capacity(1 << 16, file.take(READ_MAX));
+        let show = |live: &mut Live, line: &super::output::Line, is_shown: bool| {
+            // Times are in the order of their bytes.
+            let at = times.partition_point(|time| time.offset + time.bytes <= line.offset);
+            let board_us = times.get(at).or(times.last()).map_or(0, |time| time.board_us);
+            let when = When { test: index, suite: &test.name, boot, board_us };
+            live.output_line(self, &when, source, line, is_shown);
+        };
+        loop {
+            let count = match reader.fill_buf() {
+                Ok(bytes) if bytes.is_empty() => break,
+                Ok(bytes) => {
+                    for byte in bytes {
+                        if let Some(line) = rest.push(offset, *byte) {
+                            show(&mut live, &line, rest.is_shown(&line));
+                        }
+                        offset += 1;
+                    }
+                    bytes.len()
+                }
+                Err(_) => return,
+            };
+            reader.consume(count);
+        }
+        if let Some(line) = rest.finish() {
+            show(&mut live, &line, rest.is_shown(&line));
+        }
+        self.run_dir(|dir| dir.output_is_whole(&test.name, source));
+    }
+
+    /// Each line of a file of the run directory, without its end; none when it is not there. What of a line is longer
+    /// than [`LINE_BYTES_MAX`] is left out.
+    fn each_line(&self, name: &str, mut work: impl FnMut(&[u8])) {
+        let Some(file) = self.open(name) else { return };
+        let mut reader = BufReader::new(file.take(READ_MAX));
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+                Ok(length) if length > 0 => {
+                    work(line.strip_suffix(b"\n").unwrap_or(&line));
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> Option<File> {
+        File::open(self.run_dir(|dir| dir.path().join(name))?).ok()
+    }
+}
+
+impl JournalLine {
+    fn exit(&self) -> Exit {
+        let end = match self.end.as_str() {
+            "exited" => Exit::EXITED,
+            "signaled" => Exit::SIGNALED,
+            "timed_out" => Exit::TIMED_OUT,
+            "step_timed_out" => Exit::STEP_TIMED_OUT,
+            "rebooted" => Exit::REBOOTED,
+            "interrupted" => Exit::INTERRUPTED,
+            _ => Exit::NOT_STARTED,
+        };
+        Exit {
+            end,
+            code: self.code,
+            user_us: self.user_us,
+            system_us: self.system_us,
+            max_rss_kib: self.max_rss_kib,
+            elapsed_us: self.elapsed_us,
+        }
+    }
+
+    fn noted(&self) -> Option<Noted<'_>> {
+        let kind = match self.kind.as_str() {
+            "case_started" => TestSignal::CASE_STARTED,
+            "case_ended" => TestSignal::CASE_ENDED,
+            "set_started" => TestSignal::SET_STARTED,
+            "set_ended" => TestSignal::SET_ENDED,
+            "reference" => TestSignal::REFERENCE,
+            "raise" => TestSignal::RAISE,
+            "event" => TestSignal::EVENT,
+            "feedback" => TestSignal::FEEDBACK,
+            "step" => TestSignal::STEP,
+            "attachment" => TestSignal::ATTACHMENT,
+            _ => return None,
+        };
+        let result = match self.result.as_str() {
+            "pass" => TestSignal::PASS,
+            "fail" => TestSignal::FAIL,
+            "skip" => TestSignal::SKIP,
+            _ => TestSignal::UNKNOWN,
+        };
+        let exit = if self.elapsed_us > 0 { self.exit() } else { Exit::default() };
+        let signal = TestSignal {
+            kind,
+            result,
+            name: &self.name,
+            measurement: &self.measurement,
+            units: &self.units,
+            text: &self.text,
+            step: self.step,
+            exit,
+        };
+        let Self { stdout_bytes, stderr_bytes, .. } = *self;
+        Some(Noted { stdout_bytes, stderr_bytes, signal })
+    }
+}
+
+/// The boots that the plan ran in.
+struct Boots {
+    /// By their places in [`Live`], in their order.
+    all: Vec<usize>,
+    of_tests: Vec<(u16, usize)>,
+}
+
+impl Boots {
+    fn enter(&mut self, boot: usize, is_first: bool) {
+        if is_first {
+            self.all.clear();
+        }
+        if self.all.last() != Some(&boot) {
+            self.all.push(boot);
+        }
+    }
+
+    fn first(&self) -> usize {
+        self.all.first().copied().unwrap_or(0)
+    }
+
+    fn current(&self) -> usize {
+        self.all.last().copied().unwrap_or(0)
+    }
+
+    fn of_test(&self, test: u16) -> usize {
+        let found = self.of_tests.iter().rev().find(|known| known.0 == test);
+        found.map_or(self.current(), |known| known.1)
+    }
+}
+
+/// Why tests without an end have none.
+const NO_END: &str = "its end was not seen";
+
+/// More of a file is not put on the timeline: it stands in the file.
+const READ_MAX: u64 = 256 * 1024 * 1024;
+
+/// A line of a log that the agent wrote is shorter.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// `-- boot 00112233445566778899aabbccddeeff --`: what follows was said in that boot.
+fn boot_mark(line: &str) -> Option<[u8; 16]> {
+    boot_id(line.strip_prefix("-- boot ")?.strip_suffix(" --")?)
+}
+
+fn boot_id(hex: &str) -> Option<[u8; 16]> {
+    u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32).map(u128::to_be_bytes)
+}
+
+/// `<6>[    1.234567] text`
+fn parse_kernel_line(line: &str) -> Option<(u8, u64, &str)> {
+    let (priority, rest) = line.strip_prefix('<')?.split_once(">[")?;
+    let (time, text) = rest.split_once("] ")?;
+    let (seconds, micros) = time.trim_start().split_once('.')?;
+    let board_us =
+        seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?;
+    Some((priority.parse().ok()?, board_us, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_lines_of_the_board_are_read() {
+        assert_eq!(
+            parse_kernel_line("<6>[   12.000345] usb 1-1: new device"),
+            Some((6, 12_000_345, "usb 1-1: new device"))
+        );
+        for bad in ["", "usb", "<6>[x] y", "<6>[99999999999999999999.1] z", "<900>[1.1] a"] {
+            assert_eq!(parse_kernel_line(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn boots_are_told_apart() {
+        let id = "000102030405060708090a0b0c0d0e0f";
+        let expected = std::array::from_fn(|index| index as u8);
+        assert_eq!(boot_mark(&format!("-- boot {id} --")), Some(expected));
+        for bad in ["", "-- boot --", "-- boot 00 --", "-- 5 records lost --"] {
+            assert_eq!(boot_mark(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_signal_of_the_journal_is_the_one_of_the_live_log() {
+        let line = r#"{"event":"signal","n":7,"test":1,"kind":"case_ended","name":"boot \"time\"","result":"fail",
+            "measurement":"1.5","units":"s","end":"exited","code":3,"elapsed_us":9,"stdout_bytes":5,"stderr_bytes":6,"board_us":7}"#;
+        let line: JournalLine = serde_json::from_str(line).unwrap();
+        let exit = Exit { end: Exit::EXITED, code: 3, elapsed_us: 9, ..Exit::default() };
+        let signal = TestSignal {
+            kind: TestSignal::CASE_ENDED,
+            result: TestSignal::FAIL,
+            name: "boot \"time\"",
+            measurement: "1.5",
+            units: "s",
+            exit,
+            ..TestSignal::default()
+        };
+        assert_eq!(line.noted(), Some(Noted { stdout_bytes: 5, stderr_bytes: 6, signal }));
+    }
+}
