@@ -232,7 +232,8 @@ fn check(summary: &Summary, text: &str, read: &Value) {
     assert_eq!(cases.len(), all.len(), "{summary:?}");
     for (row, case) in all.iter().zip(cases) {
         if row.suite != RUN_SUITE {
-            let class = set(row).map_or(row.suite.to_owned(), |set| format!("{}.{set}", row.suite));
+            let class =
+                set(row).map_or_else(|| row.suite.to_owned(), |set| format!("{}.{set}", row.suite));
             assert_eq!(case[0], xml_text(&class));
         }
         assert_eq!(case[1], xml_text(&row.name));
@@ -322,7 +323,7 @@ fn check(summary: &Summary, text: &str, read: &Value) {
             )
         })
         .collect();
-    let job = run.first().map_or((&*"job", CaseResult::Pass), |row| {
+    let job = run.first().map_or(("job", CaseResult::Pass), |row| {
         (if row.name == "run" { "job" } else { "kernel" }, row.result)
     });
     meant.push(format!("\"lava\"/\"{}\" \"{}\"", job.0, job.1));

@@ -114,11 +114,18 @@ impl Record {
         let of_run = suites.iter().find(|known| known["suite"] == suite);
         let of_run = of_run.unwrap_or_else(|| panic!("run.json has no {suite}: {run:#}"));
         let own = self.json(&format!("tests/{suite}/results.json"));
-        assert_eq!(&own, of_run, "{suite}");
+        // The cases stand in the suite's own file only.
+        let mut as_in_run = own.clone();
+        let cases = as_in_run.as_object_mut().and_then(|own| own.remove("cases"));
+        let cases = cases.unwrap_or_else(|| panic!("{suite} has no list of cases"));
+        assert_eq!(&as_in_run, of_run, "{suite}");
         let ends = self.events("test_ended");
         let ended: Vec<&Value> = ends.iter().filter(|event| event["suite"] == suite).collect();
         assert_eq!(ended.len(), 1, "{suite} ends once: {ended:#?}");
-        assert_eq!(ended[0]["result"], own["result"], "{suite}");
+        // The event tells what its end alone comes to.
+        if cases.as_array().is_some_and(Vec::is_empty) && own["kernel_reports"].is_null() {
+            assert_eq!(ended[0]["result"], own["result"], "{suite}");
+        }
         own["result"].as_str().unwrap_or_default().to_owned()
     }
 
