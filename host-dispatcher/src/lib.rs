@@ -6,6 +6,7 @@
 //! | [`command`] | what the words do | the shell below, standard streams |
 //! | [`config`] | lab and board type files | nothing (`load` functions read files) |
 //! | [`job`] | job files, events, verdicts, plans | nothing (`load` reads files) |
+//! | [`kernel`] | reports of trouble, cut out of what a kernel prints | nothing |
 //! | [`clock`] | how a board's clock stands to the host's | nothing |
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
 //! | [`script`] | what is done with a board, step by step | the run directory |
@@ -22,6 +23,7 @@ pub mod config;
 pub mod image;
 pub mod io;
 pub mod job;
+pub mod kernel;
 pub mod report;
 pub mod script;
 pub mod store;
