@@ -349,6 +349,7 @@ fn line(text: &str) -> LogRecord {
         case: None,
         facility: None,
         lost: None,
+        elided: None,
         text: text.to_owned(),
     }
 }

@@ -12,7 +12,7 @@ use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot, line_quality};
 use host_dispatcher::config::lab::Lab;
-use host_dispatcher::job::event::{Event, LogRecord, Source};
+use host_dispatcher::job::event::{Event, KernelReport, LogRecord, Source, Stamped};
 use host_dispatcher::job::spec::Job;
 use host_dispatcher::job::verdict::{ErrorClass, Verdict};
 use host_dispatcher::report::lines::Lines;
@@ -103,6 +103,99 @@ fn a_panic_ends_the_run_and_what_was_synced_comes_home_through_the_master_agent(
     assert_eq!((run.summary.tally.pass, run.summary.tally.unknown), (1, 2));
     assert_eq!(run.text("tests/first/stdout.log"), "safe\n");
     assert!(run.summary.errors[0].message.contains("panic"), "{:?}", run.summary.errors);
+}
+
+/// A test during which the kernel reports trouble, in its log.
+fn warns(text: &str) -> Program {
+    let lines = text.lines().map(|line| Step::Log(4, line.to_owned()));
+    let program = lines.fold(Program::new().wait_ms(1000), Program::then);
+    program.wait_ms(10_000).out("done\n").exit(0)
+}
+
+const WARNING: &str = "------------[ cut here ]------------\n\
+    WARNING: CPU: 0 PID: 412 at drivers/misc/lkdtm/bugs.c:89 lkdtm_WARNING+0x18/0x20\n\
+    CPU: 0 PID: 412 Comm: sh Not tainted 6.1.0 #1\n\
+    ---[ end trace 0000000000000000 ]---";
+
+#[test]
+fn a_kernel_report_is_on_record_with_the_suite_and_the_jobs_policy_decides() {
+    for (policy, verdict, done) in [
+        ("record", Verdict::Passed, 3),
+        ("fail", Verdict::Passed, 3),
+        ("abort", Verdict::Error(ErrorClass::TestError), 1),
+    ] {
+        let mut world = World::new(30, Options::clean(BAUD));
+        world.fake.script().suite("second", warns(WARNING));
+        let run = world.run(&format!("{JOB}kernel: {{warn: {policy}}}\n").replace("5s", "50s"));
+        assert_eq!(run.summary.verdict, Some(verdict), "{policy}: {:?}", run.summary.errors);
+        assert_eq!(run.summary.tally.pass, done, "{policy}");
+        let [report] = &run.reports()[..] else { panic!("{policy}: {:?}", run.reports()) };
+        assert_eq!((&*report.kind, &*report.policy, &*report.source), ("warn", policy, "kernel"));
+        assert_eq!(report.suite.as_deref(), Some("second"), "{policy}");
+        assert_eq!(report.text, WARNING, "{policy}");
+        if let [error] = &run.summary.errors[..] {
+            assert!(error.message.contains("WARNING: CPU: 0 PID: 412"), "{}", error.message);
+            assert!(error.message.ends_with("while the test second ran"), "{}", error.message);
+        }
+    }
+}
+
+#[test]
+fn what_user_space_writes_into_the_kernels_log_is_no_report() {
+    let mut world = World::new(31, Options::clean(BAUD));
+    let mut first = Program::new();
+    // 1: what echo has; 3: a daemon; 32: cut to a byte it would be the kernel's.
+    for facility in [1, 3, 32] {
+        for line in
+            WARNING.lines().chain(["Oops: 0000 [#1]", "BUG: x", "Kernel panic - not syncing: x"])
+        {
+            first = first.then(Step::Log(facility << 3 | 4, line.to_owned()));
+        }
+    }
+    let on_output = WARNING.replace('\n', "\r\n");
+    first = first.wait_ms(5_000).out(&on_output).err(&on_output);
+    world.fake.script().suite("first", first.exit(0));
+    let run = world.run(&format!("{JOB}kernel: {{warn: abort, oops: abort, bug: abort}}\n"));
+    assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary.errors);
+    assert_eq!(run.reports(), []);
+}
+
+#[test]
+fn a_report_whose_lines_did_not_all_come_live_is_whole_in_the_end() {
+    let mut world = World::new(32, Options::clean(BAUD));
+    // More than the line has room for, before and while the kernel reports.
+    let flood: String = (0..400).map(|line| format!("line {line} of the output\n")).collect();
+    let mut program = Program::new();
+    for line in WARNING.lines() {
+        program = program.out(&flood).wait_ms(10).then(Step::Log(4, line.to_owned()));
+    }
+    world.fake.script().suite("second", program.out(&flood).exit(0));
+    let run = world.run(&JOB.replace("5s", "500s"));
+    assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary.errors);
+    assert!(run.text("events.ndjson").contains("found no room on the line"));
+    let reports = run.reports();
+    assert_eq!(reports.iter().map(|report| &*report.text).collect::<Vec<_>>(), [WARNING]);
+}
+
+#[test]
+fn a_panics_text_is_whole_and_the_fault_names_its_line_and_the_test() {
+    let mut world = World::new(33, Options::clean(BAUD));
+    let panics = Program::new().wait_ms(3_000).then(Step::Panic("simulated".into()));
+    world.fake.script().suite("second", panics);
+    let run = world.run(JOB);
+    assert_eq!(run.summary.verdict, Some(Verdict::Error(ErrorClass::TestError)));
+    let message = &run.summary.errors[0].message;
+    assert!(message.contains("Kernel panic - not syncing: simulated"), "{message}");
+    assert!(message.ends_with("while the test second ran"), "{message}");
+    let [report] = &run.reports()[..] else { panic!("{:?}", run.reports()) };
+    assert_eq!((&*report.kind, &*report.policy, &*report.source), ("panic", "abort", "console"));
+    assert_eq!(report.suite.as_deref(), Some("second"));
+    let text = "Kernel panic - not syncing: simulated\nCPU: 0 PID: 1 Comm: init\n\
+                ---[ end Kernel panic - not syncing: simulated ]---";
+    assert_eq!(report.text, text);
+    let kept = run.text("panic.txt");
+    let lines = kept.lines().map(|line| line.split_once("] ").unwrap().1);
+    assert_eq!(lines.collect::<Vec<_>>().join("\n"), text);
 }
 
 #[test]
@@ -596,6 +689,16 @@ impl World {
 }
 
 impl Ran {
+    fn reports(&self) -> Vec<KernelReport> {
+        let events = self.text("events.ndjson");
+        let events = events.lines().map(|line| serde_json::from_str::<Stamped>(line).unwrap());
+        let report = |stamped: Stamped| match stamped.event {
+            Event::KernelReport(report) => Some(report),
+            _ => None,
+        };
+        events.filter_map(report).collect()
+    }
+
     fn text(&self, name: &str) -> String {
         let bytes = std::fs::read(self.folder.join(name));
         String::from_utf8(bytes.unwrap_or_else(|error| panic!("{name}: {error}"))).unwrap()

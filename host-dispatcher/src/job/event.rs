@@ -457,6 +457,7 @@ impl Event {
             self,
             Self::RunStarted { .. }
                 | Self::TestEnded { .. }
+                | Self::KernelReport(_)
                 | Self::Error { .. }
                 | Self::RunEnded { .. }
         )

@@ -15,6 +15,8 @@ use serde::de::IgnoredAny;
 use crate::config::lab::BoardWish;
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{self, Examples, FileError, Spanned, place};
+use crate::kernel::Policy;
+use crate::kernel::policy::PolicyForm;
 
 /// What to run, on what board, with what images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Job {
     pub tests: Vec<Test>,
     /// The hardware watchdog restarts the board when its agent was not heard of for so long; 0 s to 1 h.
     pub watchdog: Option<Duration>,
+    /// What is to be done about reports of the kernel under test.
+    pub kernel: Policy,
     /// How long the whole job may take.
     pub timeout: Duration,
     /// The file's text, to be kept with the run.
@@ -131,6 +135,7 @@ impl Job {
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
             tests: tests_of(file, form.tests)?,
             watchdog: None,
+            kernel: form.kernel.unwrap_or_default().policy(),
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
         })
@@ -320,6 +325,7 @@ struct JobForm {
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
     tests: Spanned<Vec<TestForm>>,
+    kernel: Option<PolicyForm>,
     timeout: Option<Period>,
 }
 
@@ -379,6 +385,7 @@ const EXAMPLES: Examples =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Action, Kind};
 
     fn parse(text: &str) -> Result<Job, String> {
         let size_of = |path: &Path| match path.to_str() {
@@ -413,6 +420,17 @@ mod tests {
     fn the_least_job() {
         let job = parse("name: x\ntests: [{name: a, run: 'true'}]").unwrap();
         assert_eq!((job.board, job.deploy), (BoardWish::default(), None));
+    }
+
+    #[test]
+    fn what_the_kernel_may_do() {
+        let job = parse("name: x\nkernel: {warn: fail, oops: abort}\ntests: [{name: a, run: b}]");
+        let policy = job.unwrap().kernel;
+        let action = |kind| policy.action(kind);
+        assert_eq!(
+            [action(Kind::Warn), action(Kind::Oops), action(Kind::Panic), action(Kind::Oom)],
+            [Action::Fail, Action::Abort, Action::Abort, Action::Record]
+        );
     }
 
     #[test]
@@ -494,6 +512,14 @@ mod tests {
             (
                 "name: x\ntests:\n - {name: a, run: b, timeout: 3 days}\n",
                 "job.yaml:3: \"3 days\" is no period of time: write it as 500ms, 30s, 5m or 1h",
+            ),
+            (
+                &format!("name: x\nkernel: {{ops: fail}}\n{tests}"),
+                "job.yaml:2: unknown key \"ops\": did you mean \"oops\"?",
+            ),
+            (
+                &format!("name: x\nkernel: {{oops: abrot}}\n{tests}"),
+                "job.yaml:2: unknown word \"abrot\": did you mean \"abort\"?",
             ),
             (
                 &format!("name: x\ntimeout: 0\n{tests}"),

@@ -56,6 +56,8 @@ struct Recent {
     board_us: Option<u64>,
     text: String,
     leads: Option<Lead>,
+    /// ... and has.
+    has_led: bool,
 }
 
 impl Cutter {
@@ -172,13 +174,15 @@ impl Cutter {
             (Some(then), Some(now)) => now.saturating_sub(then) < QUIET_US,
             _ => true,
         };
+        let is_alone = self.open.is_empty();
         let leads_in = |line: &Recent| {
-            line.leads.is_some_and(|lead| patterns::leads_of(kind, title).contains(&lead))
+            !(is_alone && line.has_led)
+                && line.leads.is_some_and(|lead| patterns::leads_of(kind, title).contains(&lead))
                 && is_near(line)
         };
-        // Of two leads the older is the older report's.
+        // While another report is open, nobody says which of two leads is whose: the older may be.
         if let Some(at) = self.recent.iter().position(leads_in) {
-            self.recent[at].leads = None;
+            self.recent[at].has_led = true;
             for line in self.recent.range(at..) {
                 open.take(line.board_us, &line.text);
             }
@@ -190,7 +194,7 @@ impl Cutter {
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(Recent { board_us, text: text.to_owned(), leads });
+        self.recent.push_back(Recent { board_us, text: text.to_owned(), leads, has_led: false });
     }
 
     /// What the kernel has said nothing to for a while, or has gone on about for long, is over.

@@ -115,14 +115,18 @@ impl Watch {
         self.is_followed = is_followed;
     }
 
+    /// The kernel is dead, and may have something to say yet: what the raw line told is all that there will be.
+    pub fn handle_death(&mut self) {
+        self.is_followed = false;
+        self.release();
+    }
+
     /// The image's kernel runs no more, or another one begins: what the raw line told is all that there will be.
     pub fn handle_end_of_boot(&mut self, now: Instant) {
         self.is_followed = false;
         self.console.finish(now);
         self.take_console();
-        for printed in std::mem::take(&mut self.held) {
-            self.put(printed.report, Origin::Console, self.slot, printed.raw);
-        }
+        self.release();
     }
 
     /// This image is the one that runs from now on.
@@ -191,6 +195,12 @@ impl Watch {
     /// Reports that found no room.
     pub fn dropped(&self) -> u64 {
         self.dropped + self.live.dropped() + self.file.dropped() + self.console.dropped()
+    }
+
+    fn release(&mut self) {
+        for printed in std::mem::take(&mut self.held) {
+            self.put(printed.report, Origin::Console, self.slot, printed.raw);
+        }
     }
 
     fn take_live(&mut self, slot: Slot) {

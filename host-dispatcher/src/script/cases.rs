@@ -198,9 +198,15 @@ impl Cases {
             let is_before_end = span.to_us.is_none_or(|to_us| board_us <= to_us);
             span.boot == boot && span.from_us <= board_us && is_before_end
         }) {
-            running = Running { suite: Some(span.suite.clone()), case: span.case.clone() };
+            running = span.running();
         }
         running
+    }
+
+    /// What runs now, as far as is known.
+    pub fn running(&self) -> Running {
+        let open = self.spans.iter().rfind(|span| span.to_us.is_none());
+        open.map_or_else(Running::default, Span::running)
     }
 
     /// Why a test wants the job to stop, if one does.
@@ -378,6 +384,12 @@ impl Cases {
         if let Some(span) = self.spans.get_mut(span) {
             span.to_us = Some(board_us);
         }
+    }
+}
+
+impl Span {
+    fn running(&self) -> Running {
+        Running { suite: Some(self.suite.clone()), case: self.case.clone() }
     }
 }
 

@@ -14,6 +14,7 @@ use super::cases::When;
 use super::live::Live;
 use crate::job::event::Source;
 use crate::job::spec::Test;
+use crate::kernel::watch::LogLine;
 
 /// A line of the journal; `agent-core` writes it. What it does not know is ignored.
 #[derive(Debug, Default, Deserialize)]
@@ -120,9 +121,12 @@ impl Bench {
             if let Some(id) = boot_mark(&line) {
                 boot = live.borrow_mut().boot_of(id);
             } else if let Some((priority, us, text)) = parse_kernel_line(&line) {
+                let line = LogLine { priority, board_us: us, sequence: None, text };
+                self.watch_log_file(&live.borrow(), line);
                 live.borrow_mut().kernel_line(self, boot, us, priority, None, text.to_owned());
             }
         });
+        self.end_log_file(&live.borrow());
     }
 
     /// Output that did not come live.

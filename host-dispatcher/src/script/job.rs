@@ -12,6 +12,7 @@ use agent_core::wire::{Method, request};
 
 use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
+use super::kernel::while_running;
 use super::live::{Live, RETURN_WAIT};
 use super::{Bench, Either, Fault, Trouble, race};
 use crate::board::spec::PowerKind;
@@ -32,6 +33,12 @@ const LATE_COLLECT: Duration = Duration::from_secs(300);
 /// While tests run, the agent is asked so often how far it is, in case a mark was lost.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
+/// A dying kernel is listened to for so long, ...
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// ... and for so long more while it tells of its panic: 64 KiB at 115200 baud take 6 s.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
+
 /// What a job needs to know of its run.
 #[derive(Debug)]
 pub struct JobRun<'j> {
@@ -51,10 +58,12 @@ pub struct JobRun<'j> {
 pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     let live = RefCell::new(Live::default());
     let deadline = bench.now() + duration(job.job.timeout);
-    let outcome = race(job.run_and_collect(bench, &live), stopped(bench, deadline)).await;
+    bench.begin_kernel_watch(job.job.kernel);
+    let work = race(job.run_and_collect(bench, &live), stopped(bench, deadline));
+    let outcome = race(bench.keep_kernel_watch(&live), work).await;
     let fault = match outcome {
-        Either::First(()) => None,
-        Either::Second(fault) => Some(fault),
+        Either::Second(Either::Second(fault)) => Some(fault),
+        _ => None,
     };
     if let Some(fault) = fault {
         bench.record_fault(&fault);
@@ -66,6 +75,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
             }
         }
     }
+    bench.end_kernel_watch(&live.borrow());
     bench.note_line().await;
     let line = bench.line_report();
     if line.verdict.is_bad() {
@@ -118,7 +128,7 @@ impl JobRun<'_> {
         match tested {
             Ok(()) => {
                 let collected = bench.action("collect", self.collect_from_test(bench, live)).await;
-                let Err(fault) = collected else { return };
+                let Err(fault) = collected else { return bench.trust_kernel_log() };
                 bench.warn(&format!("the test agent did not send its files: {}", fault.message));
                 if let Err(fault) = self.collect_through_master(bench, live).await {
                     bench.record_fault(&fault);
@@ -155,6 +165,7 @@ impl JobRun<'_> {
             bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
             // Its counters go with it.
             bench.note_line().await;
+            bench.trust_kernel_log();
             Ok(())
         };
         let tests = &self.job.tests;
@@ -248,7 +259,7 @@ impl JobRun<'_> {
         let running = live.borrow().running_test();
         let test = running.and_then(|test| self.job.tests.get(usize::from(test)));
         test.is_some_and(|test| test.expects_reboot)
-            && !matches!(bench.trouble(), Some(Trouble::Panic { .. }))
+            && matches!(bench.trouble(), None | Some(Trouble::Rebooted { .. }))
     }
 
     /// An agent of the test image has a session again: in the same boot, or in the one that a test began.
@@ -321,26 +332,25 @@ impl JobRun<'_> {
 
     /// What shows that the image under test is dead, or that a test wants the job to stop.
     async fn trouble(&self, bench: &Bench, live: &RefCell<Live>) -> Fault {
-        let message = bench.until(|| {
+        let text = bench.until(|| {
             if let Some(raised) = live.borrow_mut().cases().raised() {
                 return Some(raised.to_owned());
             }
             let trouble = bench.trouble().filter(|_| !self.is_restarting(bench, live))?;
-            Some(match self.running(live) {
-                Some(suite) => format!("in the test image, while {suite} ran: {trouble}"),
-                None => format!("in the test image: {trouble}"),
-            })
+            let running = match trouble {
+                // It says so itself.
+                Trouble::Report { .. } => None,
+                _ => live.borrow().running_at(None).map(|(suite, _)| suite),
+            };
+            Some(format!("in the test image: {trouble}{}", while_running(running.as_deref())))
         });
-        let message = message.await;
+        let message = text.await;
+        bench.take_kernel_abort();
         // What the kernel still has to say belongs to the record.
-        bench.sleep(Duration::from_secs(2)).await;
+        bench.sleep(LAST_WORDS).await;
+        let told = bench.until(|| (!bench.is_in_panic()).then_some(()));
+        let _ = bench.within(LAST_WORDS_MAX, told).await;
         Fault { class: ErrorClass::TestError, message }
-    }
-
-    /// The suite that runs.
-    fn running(&self, live: &RefCell<Live>) -> Option<&str> {
-        let test = live.borrow().running_test()?;
-        self.job.tests.get(usize::from(test)).map(|test| test.name.as_str())
     }
 
     async fn collect_from_test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {

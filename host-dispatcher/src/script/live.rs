@@ -11,14 +11,15 @@ use agent_core::wire::{Method, codec, request};
 use jiff::Timestamp;
 
 use super::ask::Stream;
-use super::cases::{Cases, Running, When, rusage_of};
+use super::cases::{Cases, When, rusage_of};
 use super::files::SHORT_DEADLINE;
 use super::output::{Line as OutputLine, Outputs, Rest};
 use super::{Bench, Fault};
-use crate::board::Direction;
+use crate::board::{Direction, Slot};
 use crate::clock::{Clock, HostTime};
 use crate::job::event::{Event, LogRecord, Source, SuiteEnd};
 use crate::job::spec::Test;
+use crate::kernel::watch::LogLine;
 
 /// Credit of the live log beyond the first.
 const LIVE_WINDOW: usize = 16 * 1024;
@@ -158,6 +159,25 @@ impl Live {
         self.has_begun
     }
 
+    /// The image whose log comes.
+    pub fn slot(&self) -> Slot {
+        if self.has_begun { Slot::Test } else { Slot::Master }
+    }
+
+    /// The suite, and the case of it, that ran at a time of the kernel's clock, or runs now.
+    pub fn running_at(&self, kernel_us: Option<u64>) -> Option<(String, Option<String>)> {
+        let boot = self.current.or(self.boots.len().checked_sub(1));
+        let running = match (kernel_us, boot) {
+            (Some(kernel_us), Some(boot)) => {
+                let quality = self.boots[boot].clock.as_ref().and_then(Clock::quality);
+                let offset_us = quality.and_then(|quality| quality.kernel_offset_us).unwrap_or(0);
+                self.cases.running_at(boot, kernel_us.saturating_add_signed(-offset_us))
+            }
+            _ => self.cases.running(),
+        };
+        running.suite.map(|suite| (suite, running.case))
+    }
+
     /// Whether the plan has ended.
     pub fn is_over(&self) -> bool {
         self.is_over
@@ -171,11 +191,6 @@ impl Live {
     /// The cases of the tests.
     pub fn cases(&mut self) -> &mut Cases {
         &mut self.cases
-    }
-
-    /// What ran at a time of a boot.
-    pub fn running_at(&self, boot: usize, board_us: u64) -> Running {
-        self.cases.running_at(boot, board_us)
     }
 
     /// The test that runs, as far as is known.
@@ -286,6 +301,9 @@ impl Live {
         sequence: Option<u64>,
         text: String,
     ) {
+        if sequence.is_some() {
+            bench.watch_log(self, LogLine { priority, board_us, sequence, text: &text });
+        }
         let is_new = self
             .boots
             .get_mut(boot)

@@ -14,6 +14,7 @@ pub mod deploy;
 pub mod files;
 pub mod inject;
 pub mod job;
+pub mod kernel;
 pub mod line;
 pub mod line_test;
 pub mod live;
@@ -84,6 +85,7 @@ struct Inner {
     wanted: RefCell<HashSet<RequestId>>,
     incoming: RefCell<HashMap<u8, Incoming>>,
     trouble: RefCell<Option<Trouble>>,
+    kernel: RefCell<Option<kernel::Watching>>,
     sessions: Cell<u64>,
     uart: Cell<line::Uart>,
     told: RefCell<Vec<line::Told>>,
@@ -105,6 +107,11 @@ pub enum Trouble {
     Rebooted {
         /// What shows it.
         evidence: String,
+    },
+    /// Its kernel reported what the job wants to stop for.
+    Report {
+        /// What, and while which test ran.
+        text: String,
     },
 }
 
@@ -158,6 +165,7 @@ impl Bench {
                 wanted: RefCell::default(),
                 incoming: RefCell::default(),
                 trouble: RefCell::default(),
+                kernel: RefCell::default(),
                 sessions: Cell::new(0),
                 uart: Cell::default(),
                 told: RefCell::default(),
@@ -258,9 +266,11 @@ impl Bench {
         self.inner.interrupts.get()
     }
 
-    /// The first kernel panic or restart that nobody asked for since [`Self::clear_trouble`].
+    /// The first kernel panic or restart that nobody asked for since [`Self::clear_trouble`], or the kernel report that
+    /// is to stop the run.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.inner.trouble.borrow().clone()
+        let report = || Some(Trouble::Report { text: self.kernel_abort()? });
+        self.inner.trouble.borrow().clone().or_else(report)
     }
 
     /// What happened before does not count any more: the board was started anew.
@@ -418,6 +428,7 @@ impl Bench {
                     }
                     _ => {}
                 }
+                self.watch_event(&other);
                 let wall = self.wall();
                 self.observer(|observer| observer.board_event(wall, &other));
             }
@@ -490,6 +501,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Panic { text } => write!(f, "the kernel panicked: {text}"),
             Self::Rebooted { evidence } => write!(f, "the board was restarted ({evidence})"),
+            Self::Report { text } => f.write_str(text),
         }
     }
 }

@@ -274,6 +274,7 @@ fn said_by_dispatcher(event: &Event) -> Option<String> {
         Event::TestEnded { suite, end, result, .. } => {
             format!("test {suite}: {}, {end}", result.as_str())
         }
+        Event::KernelReport(report) => format!("kernel {}: {}", report.kind, report.title),
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -181,6 +181,20 @@ impl RunDir {
     /// Every byte of a suite's output is on the timeline now: what was marked as left out is not missing any more.
     pub fn output_is_whole(&mut self, suite: &str, source: Source) {
         self.whole.insert((suite.to_owned(), source));
+    }
+
+    /// Appends the text of a kernel panic to `panic.txt`, and has it on the disk.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn append_panic(&self, text: &str) -> Result<(), StoreError> {
+        let path = self.path.join("panic.txt");
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        file.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(StoreError::of("write", &path))
     }
 
     /// Opens `tests/<suite>/<name>` to append to it as it comes live: `stdout.log`, `stderr.log`, `output.ndjson`.

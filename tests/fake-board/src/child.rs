@@ -36,7 +36,8 @@ struct Output {
 /// What a program does to the board.
 #[derive(Debug)]
 pub(crate) enum Deed {
-    Kernel(String),
+    Log(u16, String),
+    Print(String),
     Panic(String),
     Reset,
 }
@@ -105,7 +106,17 @@ impl Child {
                     break;
                 }
                 Step::Kernel(text) => {
-                    let deed = Deed::Kernel(std::mem::take(text));
+                    let deed = Deed::Log(6, std::mem::take(text));
+                    self.steps.pop_front();
+                    return Some(deed);
+                }
+                Step::Log(priority, text) => {
+                    let deed = Deed::Log(*priority, std::mem::take(text));
+                    self.steps.pop_front();
+                    return Some(deed);
+                }
+                Step::Print(text) => {
+                    let deed = Deed::Print(std::mem::take(text));
                     self.steps.pop_front();
                     return Some(deed);
                 }

@@ -295,7 +295,7 @@ impl FakeBoard {
     }
 
     /// The kernel of the running image logs a line.
-    pub fn log_kernel(&mut self, now: Instant, priority: u8, line: &str) {
+    pub fn log_kernel(&mut self, now: Instant, priority: u16, line: &str) {
         if let State::Up(machine, _) = &mut self.state {
             machine.log_kernel(now, priority, line, &mut self.text);
             self.settle(now);

@@ -155,7 +155,7 @@ impl Machine {
     pub(crate) fn log_kernel(
         &mut self,
         now: Instant,
-        priority: u8,
+        priority: u16,
         line: &str,
         text: &mut Vec<u8>,
     ) {
@@ -301,7 +301,7 @@ impl Machine {
             Answer::ClockMark => {
                 self.log_kernel(
                     now,
-                    MARK_PRIORITY,
+                    MARK_PRIORITY.into(),
                     &format!("pumice: clock mark {request}"),
                     world.text,
                 );
@@ -346,7 +346,10 @@ impl Machine {
             let (op, waiting) = (child.op, child.input_waiting());
             if let Some(deed) = child.play(now) {
                 match deed {
-                    Deed::Kernel(line) => self.log_kernel(now, 6, &line, world.text),
+                    Deed::Log(priority, line) => {
+                        self.log_kernel(now, priority, &line, world.text);
+                    }
+                    Deed::Print(text) => world.text.extend(text.bytes()),
                     Deed::Panic(text) => return Err(Fate::Panic(text)),
                     Deed::Reset => return Err(Fate::Reset),
                 }

@@ -20,6 +20,10 @@ pub enum Step {
     IgnoreTerm,
     /// The kernel logs a line.
     Kernel(String),
+    /// A record of this priority (facility × 8 + level) comes into the kernel's log.
+    Log(u16, String),
+    /// Text is written to the console, by whomever.
+    Print(String),
     /// The kernel panics.
     Panic(String),
     /// The board resets, as by a watchdog.
