@@ -4,7 +4,7 @@
 /// One record, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelRecord<'a> {
-    /// Facility << 3 | level, cut to a byte: no facility in use is above 31.
+    /// Facility << 3 | level; facilities above 31, which none in use is, are shown as 31.
     pub priority: u8,
     /// Sequence number.
     pub sequence: u64,
@@ -25,7 +25,9 @@ impl<'a> KernelRecord<'a> {
         let us = fields.next()?.parse().ok()?;
         let text = &record[semicolon + 1..];
         let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
-        Some(Self { priority: priority as u8, sequence, us, text: &text[..end] })
+        // Cut to a byte, what user space writes as "<256>" would pass for the kernel's own facility 0.
+        let priority = u8::try_from(priority).unwrap_or(31 << 3 | (priority & 7) as u8);
+        Some(Self { priority, sequence, us, text: &text[..end] })
     }
 }
 
@@ -46,6 +48,9 @@ mod tests {
                 text: b"NET: Registered protocol family 10",
             })
         );
+        let priority = |record| KernelRecord::parse(record).map(|record| record.priority);
+        assert_eq!(priority(b"12,1,2,-;text"), Some(12));
+        assert_eq!(priority(b"257,1,2,-;text"), Some(31 << 3 | 1));
         for bad in [&b""[..], b"6,1,2", b"x,1,2,-;text", b"6;text", b"\xff,1,2;t"] {
             assert_eq!(KernelRecord::parse(bad), None);
         }
