@@ -198,6 +198,57 @@ fn a_panics_text_is_whole_and_the_fault_names_its_line_and_the_test() {
     assert_eq!(lines.collect::<Vec<_>>().join("\n"), text);
 }
 
+/// What a boot and a death of the kernel look like on the raw line.
+const OLD_LOG: &str = "\r\nU-Boot 2023.01+dfsg-2 (Jan 01 2023)\r\n\
+    Hit any key to stop autoboot:  2 \x08\x08\x08 1 \r\n=> bootz\r\n\
+    [    0.000000] Booting Linux on physical CPU 0x0\r\n\
+    [    9.000000] ------------[ cut here ]------------\r\n\
+    [    9.000001] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x0/0x1\r\n\
+    [    9.000002] ---[ end trace 0000000000000000 ]---\r\n\
+    [   12.345678] Kernel panic - not syncing: sysrq triggered crash\r\n\
+    [   12.345679] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n";
+
+#[test]
+fn a_test_that_prints_an_old_log_of_the_line_disturbs_nothing() {
+    for (seed, faults) in [
+        (34, Options::clean(BAUD)),
+        (35, Options::noisy(BAUD, 4000)),
+        (36, Options::lossy(BAUD, 4000)),
+    ] {
+        let mut world = World::new(seed, faults);
+        // Line by line, then in one piece.
+        let mut first = Program::new().wait_ms(500);
+        for line in OLD_LOG.split_inclusive("\r\n") {
+            first = first.then(Step::Print(line.to_owned())).wait_ms(700);
+        }
+        let first = first.then(Step::Print(OLD_LOG.to_owned())).wait_ms(20_000).out("here\n");
+        world.fake.script().suite("first", first.exit(0));
+        let run = world.run(JOB);
+        assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{seed}: {:?}", run.summary.errors);
+        assert_eq!(run.summary.tally.pass, 3, "{seed}");
+        assert_eq!(run.reports(), [], "{seed}");
+        let restarts = run.summary.warnings.iter().filter(|text| text.contains("restarted"));
+        assert_eq!(restarts.count(), 0, "{seed}: {:?}", run.summary.warnings);
+        let prints = run.text("events.ndjson").matches("was a print: the agent lives").count();
+        assert!(prints >= 3, "{seed}: {prints}");
+        assert!(!run.folder.join("panic.txt").exists(), "{seed}");
+    }
+}
+
+#[test]
+fn a_board_that_really_restarts_is_found_at_its_boot_loader_in_time() {
+    for seed in 37..40 {
+        let mut world = World::new(seed, Options::clean(BAUD));
+        let resets = Program::new().wait_ms(seed * 37).then(Step::Reset);
+        world.fake.script().suite("second", resets);
+        let run = world.run(JOB);
+        assert_eq!(run.summary.verdict, Some(Verdict::Error(ErrorClass::TestError)), "{seed}");
+        let message = &run.summary.errors[0].message;
+        assert!(message.contains("the board was restarted"), "{seed}: {message}");
+        assert_eq!((run.summary.tally.pass, run.summary.tally.unknown), (1, 2), "{seed}");
+    }
+}
+
 #[test]
 fn a_board_that_dies_once_on_its_way_is_started_again() {
     for at in [DieAt::PowerOn, DieAt::Kernel, DieAt::Agent] {

@@ -123,6 +123,11 @@ impl Driver {
         self.drive(now);
     }
 
+    /// Something was typed that nobody meant: it goes away from the prompt.
+    pub fn throw_away(&mut self) {
+        self.typing.push_back(CTRL_C);
+    }
+
     /// Whether the boot command has been given.
     pub fn is_launched(&self) -> bool {
         self.state == State::Launched

@@ -285,7 +285,8 @@ impl Board {
     /// Time has passed.
     pub(super) fn handle_deadlines(&mut self, now: Instant) {
         self.connection.handle_timeout(now);
-        if self.panic.as_ref().is_some_and(|(at, _)| now >= *at) {
+        self.settle_doubt(now);
+        if self.panic.as_ref().is_some_and(|panic| now >= panic.at) {
             self.end_panic(now);
         }
         if self.phase_deadline().is_none_or(|deadline| now < deadline) {

@@ -116,6 +116,11 @@ pub enum BoardEvent {
         /// The line that says so.
         text: String,
     },
+    /// A banner or a panic in an open session was somebody's print: the agent lives.
+    Printed {
+        /// What it looked like.
+        what: String,
+    },
     /// The bytes that come look as if something were wrong with the line.
     Suspicion {
         /// What.

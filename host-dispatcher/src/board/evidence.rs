@@ -7,7 +7,7 @@ use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
 use super::phase::{Cause, Goal, Phase, Slot};
 use agent_core::link::{Beacon, CloseReason, Event, Peer, VERSION, VERSION_MIN};
-use agent_core::time::{Duration, Instant};
+use agent_core::time::Instant;
 
 /// What is known of the boots of a board.
 #[derive(Clone, Debug, Default)]
@@ -97,20 +97,33 @@ impl Board {
         if !self.link.is_open() && !self.is_deaf() {
             self.sense.handle_text(&text);
         }
+        if !text.is_empty() {
+            self.prolong_panic(now);
+        }
+        if !self.hold_text(now, &text) {
+            self.read_lines(now, &text, 0, false);
+        }
+        self.text = text;
+        self.text.clear();
+    }
+
+    /// Reads text of which the console has read the first bytes. What a print says has happened has not.
+    pub(super) fn read_lines(&mut self, now: Instant, text: &[u8], read: usize, is_print: bool) {
         let mut start = 0;
-        for (index, byte) in text.iter().enumerate() {
-            let Some(note) = self.console.push(*byte) else { continue };
+        for (index, byte) in text.iter().enumerate().skip(read) {
+            let Some(note) = self.console.push(*byte).filter(|_| !is_print) else { continue };
             if matches!(note, Note::BootLoader | Note::Kernel) {
                 // The whole line is the newcomer's, as far as it came in this piece.
                 let line = (index + 1).saturating_sub(self.console.line_bytes()).max(start);
                 self.tell_text(now, &text[start..line]);
                 start = line;
+                if self.doubt_banner(now, &note, text, line, index + 1) {
+                    return;
+                }
             }
             self.handle_note(now, note);
         }
         self.tell_text(now, &text[start..]);
-        self.text = text;
-        self.text.clear();
     }
 
     fn tell_text(&mut self, now: Instant, text: &[u8]) {
@@ -125,7 +138,7 @@ impl Board {
         }
     }
 
-    fn handle_note(&mut self, now: Instant, note: Note) {
+    pub(super) fn handle_note(&mut self, now: Instant, note: Note) {
         if self.is_deaf() {
             return;
         }
@@ -134,8 +147,7 @@ impl Board {
             Note::Kernel => self.handle_kernel_banner(now),
             Note::Panic if !matches!(self.phase, Phase::Off | Phase::Broken(_)) => {
                 if self.panic.is_none() {
-                    self.panic = Some((now + PANIC_COLLECTED, None));
-                    self.journey.overrule();
+                    self.begin_panic(now);
                 }
             }
             Note::Panic => {}
@@ -208,20 +220,14 @@ impl Board {
         }
     }
 
-    fn tell_panic(&mut self, line: String) {
-        if let Some((_, text @ None)) = &mut self.panic {
-            *text = Some(line.clone());
-            self.events.push(BoardEvent::Panic { text: line });
-        }
-    }
-
     /// Enough was collected of a panic.
     pub(super) fn end_panic(&mut self, now: Instant) {
         let line = self.console.take_panic_line().unwrap_or_default();
         self.tell_panic(line);
-        let Some((_, text)) = self.panic.take() else { return };
+        self.believe_panic();
+        let Some(panic) = self.panic.take() else { return };
         let was_ordered = self.journey.is_ordered();
-        self.break_down(now, Cause::Panic, text.unwrap_or_default());
+        self.break_down(now, Cause::Panic, panic.line.unwrap_or_default());
         if was_ordered {
             // The owner has heard of the panic and set a goal since.
             self.journey.begin();
@@ -269,7 +275,11 @@ impl Board {
 
     /// Takes what the link has.
     pub(super) fn read_link(&mut self, now: Instant) {
+        self.settle_doubt(now);
         while let Some(heard) = self.link.poll_event().map(Heard::from) {
+            if let Heard::Closed(_) = heard {
+                self.believe_banner(now);
+            }
             match heard {
                 Heard::Beacon(beacon) => self.handle_beacon(now, &beacon),
                 Heard::Opened(peer) => self.handle_opened(now, peer),
@@ -379,7 +389,10 @@ impl Board {
     /// Takes what became of requests.
     pub(super) fn read_client(&mut self, now: Instant) {
         while let Some(event) = Client::poll_event(&mut self.client) {
-            if !self.is_about_restart(now, &event) && !self.is_about_speed(now, &event) {
+            let is_own = self.is_about_restart(now, &event)
+                || self.is_about_speed(now, &event)
+                || self.is_about_panic(&event);
+            if !is_own {
                 self.events.push(event);
             }
         }
@@ -420,6 +433,3 @@ impl From<Event<'_>> for Heard {
 fn slot_of(role: u8) -> Slot {
     if role == 0 { Slot::Master } else { Slot::Test }
 }
-
-/// A panic's registers and call trace take about 4 KiB of text, which is 0.4 s at 115200 baud.
-const PANIC_COLLECTED: Duration = Duration::from_secs(2);

@@ -13,6 +13,7 @@
 //! * [`phase`], [`power`]: tables · `engine`, `switching`: carry their steps out, count tries · `evidence`: what the
 //!   line shows
 //! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
+//! * `doubt`: what a session shows that may be somebody's print
 //! * `baud`: the line's speed in a session
 //! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
@@ -20,6 +21,7 @@ mod baud;
 pub mod boot_loader;
 pub mod client;
 pub mod console;
+mod doubt;
 mod engine;
 pub mod event;
 mod evidence;
@@ -74,8 +76,8 @@ pub struct Board {
     power: Option<PowerRun>,
     /// The request that asked the agent to restart the board.
     restart: Option<RequestId>,
-    /// When enough was collected of a panic, and its line once that is known.
-    panic: Option<(Instant, Option<String>)>,
+    panic: Option<doubt::Panic>,
+    doubt: Option<doubt::Doubt>,
     boot: evidence::Boot,
     console: Console,
     sense: LineSense,
@@ -104,6 +106,7 @@ impl Board {
             power: None,
             restart: None,
             panic: None,
+            doubt: None,
             boot: evidence::Boot::default(),
             console: Console::new(&spec),
             sense: LineSense::default(),
@@ -306,7 +309,7 @@ impl Board {
                 Some(bytes)
             }
             Phase::Unknown | Phase::Booting(_) | Phase::Up(_) => {
-                if !self.may_transmit() {
+                if !self.may_transmit() || !self.may_ask() {
                     return None;
                 }
                 let mut frame = [0; LINE_MAX];
@@ -340,7 +343,8 @@ impl Board {
             self.speed.poll_timeout(),
             self.client.poll_timeout(),
             self.connection.retry_at(),
-            self.panic.as_ref().map(|(at, _)| *at),
+            self.panic.as_ref().map(|panic| panic.at),
+            self.doubt_timeout(),
             self.power.as_ref().and_then(PowerRun::poll_timeout),
             driver.and_then(Driver::poll_timeout),
         ]

@@ -126,6 +126,7 @@ impl Bench {
             }
             BoardEvent::SessionClosed { .. } => watch.set_followed(false),
             BoardEvent::Panic { .. } => watch.handle_death(),
+            BoardEvent::Printed { .. } => watch.handle_print(),
             BoardEvent::Rebooted { .. } => watch.handle_end_of_boot(now),
             BoardEvent::Phase { to, .. } => match to {
                 Phase::Booting(slot) | Phase::Up(slot) => watch.set_slot(now, *slot),

@@ -249,6 +249,9 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
             Event::Warning { text: format!("the line stays at {baud} baud: {why}") }
         }
         BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
+        BoardEvent::Printed { what } => Event::Note {
+            text: format!("text on the line that looks like {what} was a print: the agent lives"),
+        },
         BoardEvent::Suspicion { found } => Event::Warning { text: found.to_string() },
         BoardEvent::Rebooted { evidence } => {
             Event::Warning { text: format!("the board was restarted: {evidence}") }

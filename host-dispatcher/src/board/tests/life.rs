@@ -235,9 +235,13 @@ fn an_emulator_that_ends_is_noticed() {
 fn a_panic_ends_in_broken_and_the_owner_says_what_then() {
     let mut world = World::new(spec());
     world.goal(Goal::Up(Slot::Test)).run();
-    world.agent = None;
+    (world.agent, world.is_deaf) = (None, true);
     world.says(&format!("{PANIC}\r\n[   12.345999] CPU: 0 PID: 1\r\n"));
-    world.run_for(Duration::from_millis(100));
+    // The agent is asked, and does not answer.
+    world.run_for(Duration::from_secs(3));
+    assert!(!world.has(|event| matches!(event, BoardEvent::Panic { .. })));
+    world.run_for(Duration::from_secs(2));
+    world.is_deaf = false;
     assert!(world.has(|event| *event == BoardEvent::Panic { text: PANIC.into() }));
     world.run();
     assert_eq!(world.board.phase(), Phase::Broken(Cause::Panic));
@@ -248,13 +252,59 @@ fn a_panic_ends_in_broken_and_the_owner_says_what_then() {
 }
 
 #[test]
+fn a_print_of_a_banner_or_a_panic_changes_nothing() {
+    for text in [
+        format!("{U_BOOT}\r\n{KERNEL}{PANIC}\r\n"),
+        KERNEL.to_owned(),
+        format!("{PANIC}\r\nCPU: 0\r\n"),
+        format!("{PANIC}\r\n{U_BOOT}"),
+    ] {
+        for size in [1, 7, 10_000] {
+            let mut world = World::new(spec());
+            world.goal(Goal::Up(Slot::Test)).run();
+            let before = world.phases().len();
+            world.events.clear();
+            let start = world.now;
+            for piece in text.as_bytes().chunks(size) {
+                world.board.handle_bytes(world.now, piece);
+                // As they come on the line.
+                let end = world.now + Duration::from_micros(87 * size as u64);
+                world.run_until(end, |_| false);
+            }
+            world.run_for(Duration::from_secs(20));
+            assert!(world.now.since(start) > Duration::from_secs(20));
+            assert_eq!(world.board.phase(), Phase::Up(Slot::Test), "{text}");
+            assert_eq!((before > 0, world.phases()), (true, vec![]), "{text}");
+            assert!(world.has(|event| matches!(event, BoardEvent::Printed { .. })), "{text}");
+            let is_wrong = |event: &BoardEvent| {
+                matches!(
+                    event,
+                    BoardEvent::Panic { .. }
+                        | BoardEvent::Rebooted { .. }
+                        | BoardEvent::SessionClosed { .. }
+                )
+            };
+            assert!(!world.has(is_wrong), "{text}");
+            // Not a byte of it is lost, and none is the boot loader's.
+            assert_eq!(world.text(ConsoleSource::Console), text);
+            let id = world.request(Method::INFO, &[]);
+            world.run_for(Duration::from_secs(1));
+            let is_it = |event: &BoardEvent| matches!(event, BoardEvent::Answer { request, .. } if *request == id);
+            assert!(world.has(is_it), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_goal_set_during_a_panic_is_followed_after_it() {
     let mut world = World::new(spec());
     world.goal(Goal::Up(Slot::Test)).run();
-    world.agent = None;
+    (world.agent, world.is_deaf) = (None, true);
     world.says(&format!("{PANIC}\r\n"));
     world.goal(Goal::Up(Slot::Master)).run_for(Duration::from_secs(1));
     assert_eq!(world.board.phase(), Phase::Up(Slot::Test));
+    world.run_for(Duration::from_secs(2));
+    world.is_deaf = false;
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.board.phase(), Phase::Up(Slot::Master));
     assert!(world.phases().contains(&"broken".to_owned()));
@@ -337,7 +387,9 @@ fn a_board_that_reboots_itself_is_brought_back() {
     world.run_for(Duration::from_millis(100));
     world.agent = None;
     world.step(Step::Banner);
-    world.settle();
+    // In time for the countdown, though it was asked first whether that is a print.
+    let end = world.now + Duration::from_secs(1);
+    world.run_until(end, |world| world.board.phase() == Phase::PoweringOn);
     assert_eq!(world.board.phase(), Phase::PoweringOn);
     assert!(world.has(|event| *event == BoardEvent::Lost { request: lost }));
     assert!(world.has(|event| matches!(event, BoardEvent::Rebooted { .. })));

@@ -306,6 +306,10 @@ impl World {
                     self.next = None;
                     self.says("\x08\x08\x08 0 \r\n=> ");
                 }
+                Firmware::Prompt(line) if *byte == 3 => {
+                    line.clear();
+                    self.says("<INTERRUPT>\r\n=> ");
+                }
                 Firmware::Prompt(line) if *byte == b'\n' => {
                     let line = std::mem::take(line);
                     self.says("\r\n");
@@ -329,7 +333,7 @@ impl World {
         }
     }
 
-    /// A small agent: answers `info`, refuses `stat`, never answers `clock`, sends four bytes for `get`, restarts.
+    /// A small agent: answers `info`, refuses `stat`, never answers `clock` without a time, sends four bytes for `get`, restarts.
     fn serve(&mut self) {
         let mut control = Vec::new();
         let Some(agent) = &mut self.agent else { return };
@@ -351,7 +355,8 @@ impl World {
                         Failure { kind: FailureKind::NOT_FOUND, os_error: 2, text: "/nowhere" };
                     self.answer(Method::FAILED, id, &failure);
                 }
-                Method::CLOCK => {}
+                // Only the question behind a panic's line has a time in it.
+                Method::CLOCK if envelope.body == [0] => {}
                 Method::GET => {
                     let stream = envelope.body[0];
                     let agent = self.agent.as_mut().unwrap();
