@@ -5,6 +5,7 @@
 //! | [`cli`] | what can be typed | nothing |
 //! | [`command`] | what the words do | the shell below, standard streams |
 //! | [`config`] | lab and board type files | nothing (`load` functions read files) |
+//! | [`definition`] | test definitions, and what goes to a board with them | files and `git`, while a job is loaded |
 //! | [`job`] | job files, events, verdicts, plans | nothing (`load` reads files) |
 //! | [`kernel`] | reports of trouble, cut out of what a kernel prints | nothing |
 //! | [`clock`] | how a board's clock stands to the host's | nothing |
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod definition;
 pub mod image;
 pub mod io;
 pub mod job;

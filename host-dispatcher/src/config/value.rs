@@ -1,6 +1,7 @@
 //! Small checked values that several files use: names and periods.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -127,6 +128,18 @@ pub fn shorten(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// A path as a message shows it: control characters visible, and nothing cut off, for the end tells most.
+pub fn visible_path(path: &Path) -> String {
+    path.to_string_lossy()
+        .chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_debug());
+            let plain = (!c.is_control()).then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
 }
 
 /// A name is part of paths whose components are limited to 255 bytes; 64 leaves room for a date and an id.
