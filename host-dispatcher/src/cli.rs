@@ -162,7 +162,7 @@ A line: seconds from the run's start, source, level, text. --json gives the line
 
 Exit status: 0 the log could be read; 2 otherwise.")]
     Log(LogArgs),
-    /// Check files without touching a board: jobs, labs, board types
+    /// Check files without touching a board: jobs, test definitions, labs, board types
     #[command(after_help = "Examples:
   pumice check job.yaml lab.yaml
   pumice check --lab lab.yaml job.yaml        also: does the lab have such a board?
@@ -354,7 +354,7 @@ const HELP: &str = "\
 
 Jobs:
   run          Run one job in the foreground
-  check        Check job, lab and board type files without touching a board
+  check        Check jobs, test definitions, labs and board types without touching a board
   results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
   log          Show the timeline of a run, filtered, live if it still goes on
 

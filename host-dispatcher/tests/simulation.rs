@@ -2,7 +2,9 @@
 //! made up only where there would be hardware. A failure prints its seed as a command to paste.
 
 use std::cell::{Cell, RefCell};
+use std::fs::Permissions;
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -58,6 +60,59 @@ fn a_job_passes_and_its_record_is_whole() {
     assert_eq!((&link["verdict"], roles), (&"good".into(), [&"master".into(), &"test".into()]));
     assert!(link["frames_in"].as_u64() > link["agents"][0]["frames_out"].as_u64(), "{link:#}");
 }
+
+#[test]
+fn an_overlay_arrives_whole_with_its_modes_and_stays_out_of_the_results() {
+    let folder = std::env::temp_dir().join(format!("pumice-overlay-{}", std::process::id()));
+    let large: Vec<u8> = (0..40_000_u32).map(|n| ((n * n) >> 3) as u8).collect();
+    let files = [
+        ("suite/smoke.yaml", 0o644, DEFINITION.as_bytes()),
+        ("suite/lib/deep/er/check.sh", 0o755, b"true\n"),
+        ("suite/lib/it's a name \u{e4}", 0o600, b""),
+        ("suite/lib/large", 0o444, &large),
+        (
+            "job.yaml",
+            0o644,
+            b"name: x\ntests: [{definition: {directory: suite, path: smoke.yaml}}]\n",
+        ),
+    ];
+    for (path, mode, bytes) in files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::symlink("deep/er", folder.join("suite/lib/link")).unwrap();
+    let job = Job::load(&folder.join("job.yaml")).unwrap();
+
+    let mut world = World::new(12, Options::noisy(BAUD, 20_000));
+    world.fake.script().suite("simulated", Program::new().out("ran\n").exit(0));
+    let run = world.run_job(&job);
+    assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary);
+    let below = format!("/.pumice/runs/{}/tests/simulated", run.name());
+    let expected = files.iter().filter_map(|(path, ..)| path.strip_prefix("suite/"));
+    for path in expected.chain(["lib/link/check.sh"]) {
+        let sent = world.fake.file("testrootfs", &format!("{below}/overlay/{path}"));
+        let source = std::fs::read(folder.join("suite").join(path)).unwrap();
+        assert_eq!(sent, Some(&source[..]), "{path}");
+    }
+    for (path, mode, _) in &files[..4] {
+        let path = path.strip_prefix("suite/").unwrap();
+        let sent = world.fake.file_mode("testrootfs", &format!("{below}/overlay/{path}"));
+        assert_eq!(sent, Some(*mode), "{path}");
+    }
+    let script = world.fake.file("testrootfs", &format!("{below}/run.sh")).unwrap();
+    assert!(String::from_utf8_lossy(script).ends_with("cd overlay\n. lib/link/check.sh\n"));
+    assert_eq!(run.text("definitions/simulated.yaml"), DEFINITION);
+    assert_eq!(run.text("tests/simulated/stdout.log"), "ran\n");
+    assert!(!run.folder.join("tests/simulated/overlay").exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+const DEFINITION: &str = "\
+metadata: {format: Lava-Test Test Definition 1.0, name: simulated}
+run: {steps: [. lib/link/check.sh]}
+";
 
 #[test]
 fn a_noisy_line_is_a_warning_and_on_record() {
@@ -583,7 +638,10 @@ impl World {
     }
 
     fn run(&mut self, text: &str) -> Ran {
-        let job = Job::from_str("job.yaml", text, Path::new(""), |_| Ok(0)).unwrap();
+        self.run_job(&Job::from_str("job.yaml", text, Path::new(""), |_| Ok(0)).unwrap())
+    }
+
+    fn run_job(&mut self, job: &Job) -> Ran {
         let board = Lab::embedded().boards.remove(0);
         let id = format!("pumice-simulation-{}-{}", std::process::id(), self.seed);
         let root = std::env::temp_dir().join(id);
@@ -595,7 +653,7 @@ impl World {
         let observer = Box::new(recorder.clone());
         let bench = Bench::new(Board::new(spec, self.seed), observer, self.now, wall(self.now));
         let job_run = JobRun {
-            job: &job,
+            job,
             run: &run,
             board: &board.name,
             board_type: &board.board_type,
@@ -748,6 +806,10 @@ impl Ran {
             _ => None,
         };
         events.filter_map(report).collect()
+    }
+
+    fn name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).unwrap()
     }
 
     fn text(&self, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! `pumice check`: are these files in order? Touches no board.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,8 @@ use crate::config::board_type::BoardType;
 use crate::config::kind::FileKind;
 use crate::config::lab::Lab;
 use crate::config::yaml::{self, FileError};
-use crate::job::spec::Job;
+use crate::definition::form::Definition;
+use crate::job::spec::{Job, Test};
 use crate::job::verdict::ErrorClass;
 
 /// Checks files; writes a line for each that is in order to `out`, and one for each that is not to `errors` (with
@@ -48,23 +50,33 @@ struct Good {
     file: String,
     kind: FileKind,
     says: String,
+    /// A job's tests.
+    tests: Vec<Test>,
 }
 
 fn check_file(path: &Path, lab: Option<&Lab>) -> Result<Good, FileError> {
     let file = path.display().to_string();
     let kind = FileKind::of(&file, &yaml::read(path)?)?;
+    let mut tests = Vec::new();
     let says = match kind {
         FileKind::Job => {
             let job = Job::load(path)?;
             if let Some(lab) = lab {
                 lab.find(&job.board).map_err(|error| FileError::whole(&file, error.to_string()))?;
             }
-            format!("\"{}\", {}", job.name, count(job.tests.len(), "test"))
+            tests = job.tests;
+            format!("\"{}\", {}", job.name, count(tests.len(), "test"))
         }
         FileKind::Lab => count(Lab::load(path)?.boards.len(), "board"),
         FileKind::BoardType => BoardType::load(path)?.name,
+        FileKind::Definition => {
+            let Definition { name, steps, notes, .. } =
+                Definition::from_str(&file, &yaml::read(path)?)?;
+            let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+            format!("\"{name}\", {}{notes}", count(steps.len(), "step"))
+        }
     };
-    Ok(Good { file, kind, says })
+    Ok(Good { file, kind, says, tests })
 }
 
 fn report(
@@ -74,10 +86,17 @@ fn report(
     errors: &mut impl Write,
 ) -> io::Result<()> {
     match result {
-        Ok(Good { file, kind, .. }) if json => {
-            writeln!(out, "{}", json!({"file": file, "ok": true, "kind": kind.to_string()}))
+        Ok(Good { file, kind, tests, .. }) if json => {
+            let mut value = json!({"file": file, "ok": true, "kind": kind.to_string()});
+            if *kind == FileKind::Job {
+                value["tests"] = tests.iter().map(test_json).collect();
+            }
+            writeln!(out, "{value}")
         }
-        Ok(Good { file, kind, says }) => writeln!(out, "{file}: {kind} in order: {says}"),
+        Ok(Good { file, kind, says, tests }) => {
+            writeln!(out, "{file}: {kind} in order: {says}")?;
+            tests.iter().try_for_each(|test| writeln!(out, "  {}", test_text(test)))
+        }
         Err(error) if json => {
             let FileError { file, line, column, message, mend } = error;
             let value = json!({"file": file, "ok": false, "line": line, "column": column, "message": message, "mend": mend});
@@ -87,8 +106,40 @@ fn report(
     }
 }
 
-fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+fn test_text(test: &Test) -> String {
+    let mut text = format!("{}: {}", test.name, count(test.steps, "step"));
+    if test.install.is_some() {
+        text.push_str(", install");
+    }
+    if test.overlay.count() > 0 {
+        let files = count(test.overlay.files.len(), "file");
+        text.push_str(&format!(", overlay of {files}, {}", count(test.overlay.bytes, "byte")));
+    }
+    if let Some(origin) = &test.definition {
+        text.push_str(&format!(", definition {}", origin.name));
+        origin.commits.iter().for_each(|commit| text.push_str(&format!("; {commit}")));
+    }
+    test.notes.iter().for_each(|note| text.push_str(&format!("; {note}")));
+    text
+}
+
+fn test_json(test: &Test) -> serde_json::Value {
+    let origin = test.definition.as_ref();
+    json!({
+        "name": test.name,
+        "steps": test.steps,
+        "overlay_files": test.overlay.files.len(),
+        "overlay_bytes": test.overlay.bytes,
+        "definition": origin.map(|origin| &origin.name),
+        "commits": origin.map(|origin| &origin.commits),
+        "notes": test.notes,
+    })
+}
+
+fn count<N: fmt::Display>(number: N, word: &str) -> String {
+    let number = number.to_string();
+    let ending = if number == "1" { "" } else { "s" };
+    format!("{number} {word}{ending}")
 }
 
 #[cfg(test)]
@@ -125,7 +176,7 @@ mod tests {
         assert_eq!(status, 2);
         assert_eq!(
             text,
-            "j.yaml: job in order: \"x\", 1 test\nl.yaml: lab in order: 1 board\nt.yaml: board type in order: t\nw.yaml:2: unknown key \"nam\": did you mean \"name\"?\n"
+            "j.yaml: job in order: \"x\", 1 test\n  a: 1 step\nl.yaml: lab in order: 1 board\nt.yaml: board type in order: t\nw.yaml:2: unknown key \"nam\": did you mean \"name\"?\n"
         );
         assert_eq!(run(&[JOB, LAB], None, false).0, 0);
     }

@@ -1,4 +1,4 @@
-//! What a YAML file is: a job, a lab or a board type, told apart by its keys.
+//! What a YAML file is: a job, a lab, a board type or a test definition, told apart by its keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,26 +17,31 @@ pub enum FileKind {
     Lab,
     /// A board type: it has a `line`.
     BoardType,
+    /// A test definition: it has `metadata`.
+    Definition,
 }
 
 impl FileKind {
     /// What the file is.
     ///
     /// # Errors
-    /// It is no YAML map, or has keys of none of the three.
+    /// It is no YAML map, or has keys of none of them.
     pub fn of(file: &str, text: &str) -> Result<Self, FileError> {
         let Keys(keys) = yaml::from_str(file, text, &[])?;
         let has = |names: &[&str]| names.iter().any(|name| keys.contains_key(*name));
-        // The keys that only one of the three has; a job may be recognised although its tests are forgotten.
+        // The keys that only one of them has; a job may be recognised although its tests are forgotten.
         if has(&["boards", "board_types"]) {
             Ok(Self::Lab)
         } else if has(&["tests", "deploy", "board", "timeout"]) {
             Ok(Self::Job)
         } else if has(&["line", "boot_loader", "emulator", "partitions", "kernel_args"]) {
             Ok(Self::BoardType)
+        } else if has(&["metadata", "run", "install"]) {
+            Ok(Self::Definition)
         } else {
-            Err(FileError::whole(file, "neither a job, a lab nor a board type")
-                .mend("a job has the key \"tests\", a lab \"boards\", a board type \"line\""))
+            Err(FileError::whole(file, "neither a job, a lab, a board type nor a test definition").mend(
+                "a job has the key \"tests\", a lab \"boards\", a board type \"line\", a test definition \"metadata\"",
+            ))
         }
     }
 }
@@ -47,6 +52,7 @@ impl fmt::Display for FileKind {
             Self::Job => "job",
             Self::Lab => "lab",
             Self::BoardType => "board type",
+            Self::Definition => "test definition",
         })
     }
 }
@@ -64,6 +70,7 @@ mod tests {
             ("boards: []", Some(FileKind::Lab)),
             ("name: x\ntests: []", Some(FileKind::Job)),
             ("name: x\nline: {}", Some(FileKind::BoardType)),
+            ("run: {steps: []}", Some(FileKind::Definition)),
             ("name: x", None),
             ("- a", None),
             ("", None),

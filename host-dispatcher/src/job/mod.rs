@@ -5,6 +5,7 @@ pub mod event;
 pub mod output;
 pub mod plan;
 pub mod spec;
+pub mod test;
 pub mod verdict;
 
 mod signal_text;

@@ -1,22 +1,25 @@
 //! Job files: what to run, on what board, with what images.
 //!
-//! A [`Job`] that comes out of here has at least one test, names that may stand in paths, and images that were there
-//! when it was read. Everything that is wrong with a job file is one line, before any board is touched. Knows nothing
+//! A [`Job`] that comes out of here has at least one test, names that may stand in paths, and images and definitions that
+//! were there when it was read. Everything that is wrong with a job file is one line, before any board is touched. Knows nothing
 //! of how a job is done.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use super::test::{self, TestForm};
 use crate::config::lab::BoardWish;
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{self, Examples, FileError, Spanned, place};
+use crate::definition::fetch::Fetcher;
+use crate::definition::variable::{Variable, VariablesForm};
 use crate::kernel::Policy;
 use crate::kernel::policy::PolicyForm;
+
+pub use super::test::{Origin, Test};
 
 /// What to run, on what board, with what images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Job {
     pub boot_with: BootWith,
     /// The tests, in order; at least one, and no two of one name.
     pub tests: Vec<Test>,
-    /// The hardware watchdog restarts the board when its agent was not heard of for so long; 0 s to 1 h.
+    /// The hardware watchdog restarts the board when its agent did not feed it for so long; 1 s to 1 h, in whole seconds.
     pub watchdog: Option<Duration>,
     /// What is to be done about reports of the kernel under test.
     pub kernel: Policy,
@@ -78,26 +81,9 @@ pub struct Image {
     pub sha256: Option<[u8; 32]>,
 }
 
-/// One test: a shell text that passes with exit status 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Test {
-    /// The suite's name; may stand in a path as it is.
-    pub name: String,
-    /// The text for `sh`.
-    pub run: String,
-    /// How long it may take before its process group is killed.
-    pub timeout: Duration,
-    /// How long each of its steps may take.
-    pub step_timeout: Option<Duration>,
-    /// It restarts the board, and the plan goes on behind it.
-    pub expects_reboot: bool,
-    /// Cases that must have a result; those without are unknown.
-    pub expected: Vec<String>,
-}
-
 impl Job {
     /// The job in a text. `file` is the name to show in errors, `folder` what relative paths are relative to;
-    /// `size_of` says how long a file is.
+    /// `size_of` says how long a file is. Definitions that do not stand in the text are fetched from this host.
     ///
     /// # Errors
     /// What is wrong, where, and how to mend it.
@@ -128,13 +114,16 @@ impl Job {
             return Err(FileError::at(file, place(key), message)
                 .mend("remove boot_with:, or boot: and kernel: from deploy:"));
         }
+        let environment = form.environment.map(|form| environment_of(file, form)).transpose()?;
+        let environment = environment.unwrap_or_default();
+        let mut fetcher = Fetcher::new(file, folder);
         Ok(Self {
             boot_with,
             name: form.name.value,
             board: form.board.map(BoardForm::wish).unwrap_or_default(),
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
-            tests: tests_of(file, form.tests)?,
-            watchdog: None,
+            watchdog: form.watchdog.map(|form| watchdog_of(file, &form)).transpose()?,
+            tests: test::tests_of(file, form.tests, &environment, &mut fetcher)?,
             kernel: form.kernel.unwrap_or_default().policy(),
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
@@ -251,65 +240,27 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
     }
 }
 
-fn tests_of(file: &str, forms: Spanned<Vec<TestForm>>) -> Result<Vec<Test>, FileError> {
-    if !(1..=TESTS_MAX).contains(&forms.value.len()) {
-        return Err(FileError::at(
-            file,
-            place(&forms),
-            format!("a job has 1 to {TESTS_MAX} tests"),
-        )
-        .mend("add \"- {name: uname, run: uname -a}\""));
+fn environment_of(file: &str, form: VariablesForm) -> Result<Vec<Variable>, FileError> {
+    let mut environment = Vec::new();
+    for (variable, place) in form.check(file, "variable")? {
+        let name = variable.name.as_str();
+        let is_agents =
+            AGENTS_VARIABLES.contains(&name) || name.starts_with(AGENTS_VARIABLES_BEGIN);
+        if is_agents {
+            return Err(FileError::at(file, place, format!("{name} is set by the agent"))
+                .mend("set it in a step, where it is needed"));
+        }
+        environment.push(variable);
     }
-    let mut lines: HashMap<String, u32> = HashMap::new();
-    let mut tests = Vec::with_capacity(forms.value.len());
-    for form in forms.value {
-        if let Some(definition) = &form.definition {
-            return Err(FileError::at(
-                file,
-                place(definition),
-                "test definitions are not read yet",
-            )
-            .mend("use run:"));
-        }
-        let missing = |key: &str, example: &str| {
-            let at = form
-                .name
-                .as_ref()
-                .map(place)
-                .or_else(|| form.run.as_ref().map(place))
-                .unwrap_or_default();
-            FileError::at(file, at, format!("a test misses the key \"{key}\""))
-                .mend(format!("add \"{example}\""))
-        };
-        let name = form.name.as_ref().ok_or_else(|| missing("name", "name: uname"))?;
-        let run = form.run.as_ref().ok_or_else(|| missing("run", "run: uname -a"))?;
-        if run.value.trim().is_empty()
-            || run.value.len() > RUN_BYTES_MAX
-            || run.value.contains('\0')
-        {
-            let message = format!("run is a shell text of 1 to {RUN_BYTES_MAX} bytes");
-            return Err(FileError::at(file, place(run), message));
-        }
-        // Names that differ in case only would share a folder on some file systems.
-        if let Some(line) = lines.insert(name.value.as_str().to_ascii_lowercase(), place(name).line)
-        {
-            return Err(FileError::at(
-                file,
-                place(name),
-                format!("the test {} stands in line {line} already", name.value),
-            )
-            .mend("give each test a name of its own"));
-        }
-        tests.push(Test {
-            name: name.value.as_str().to_owned(),
-            run: run.value.clone(),
-            timeout: form.timeout.map_or(TEST_TIMEOUT, Period::duration),
-            step_timeout: None,
-            expects_reboot: false,
-            expected: Vec::new(),
-        });
+    Ok(environment)
+}
+
+fn watchdog_of(file: &str, form: &Spanned<Period>) -> Result<Duration, FileError> {
+    let period = form.value.duration();
+    if period.subsec_nanos() != 0 || period > WATCHDOG_MAX {
+        return Err(FileError::at(file, place(form), "watchdog is 1s to 1h, in whole seconds"));
     }
-    Ok(tests)
+    Ok(period)
 }
 
 /// A path as a person recognises it: without the `./` and empty parts that joining leaves.
@@ -324,8 +275,10 @@ struct JobForm {
     board: Option<BoardForm>,
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
+    environment: Option<VariablesForm>,
     tests: Spanned<Vec<TestForm>>,
     kernel: Option<PolicyForm>,
+    watchdog: Option<Spanned<Period>>,
     timeout: Option<Period>,
 }
 
@@ -350,15 +303,6 @@ struct DeployForm {
     dtb: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TestForm {
-    name: Option<Spanned<Name>>,
-    run: Option<Spanned<String>>,
-    timeout: Option<Period>,
-    definition: Option<Spanned<IgnoredAny>>,
-}
-
 impl BoardForm {
     fn wish(self) -> BoardWish {
         let text = |name: Name| name.as_str().to_owned();
@@ -371,13 +315,13 @@ impl BoardForm {
 }
 
 const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
-const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// One line in every report.
 const NAME_CHARACTERS_MAX: usize = 200;
-/// What an agent takes in one plan.
-const TESTS_MAX: usize = agent_core::wire::plan::TESTS_MAX;
-/// A longer text is a program: it belongs into the image.
-const RUN_BYTES_MAX: usize = 64 * 1024;
+/// As long as a plan can say it, and longer than any watchdog of a board.
+const WATCHDOG_MAX: Duration = Duration::from_secs(3600);
+/// Without these the helpers are not found, or find nobody.
+const AGENTS_VARIABLES: [&str; 3] = ["PATH", "LAVA_RESULT_DIR", "TESTRUN_ID"];
+const AGENTS_VARIABLES_BEGIN: &str = "PUMICE_";
 
 const EXAMPLES: Examples =
     &[("name", "name: smoke"), ("tests", "tests: [{name: uname, run: uname -a}]")];
@@ -434,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn environment_and_watchdog() {
+        let head = "name: x\nenvironment: {A: it's 1, B: }\nwatchdog: 60s\n";
+        let job = parse(&format!("{head}tests: [{{name: a, run: 'true'}}]")).unwrap();
+        assert_eq!(job.tests[0].run, "export A='it'\\''s 1'\nexport B=''\ntrue");
+        assert_eq!(job.watchdog, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
     fn mistakes() {
         let tests = "tests: [{name: a, run: b}]\n";
         for (text, expected) in [
@@ -486,10 +438,6 @@ mod tests {
                 "job.yaml:2: a ramdisk or device tree goes with a kernel: add \"kernel: PATH\"",
             ),
             (
-                "name: x\ntests:\n - definition: tests/smoke.yaml\n",
-                "job.yaml:3: test definitions are not read yet: use run:",
-            ),
-            (
                 "name: x\ntests:\n - name: a\n",
                 "job.yaml:3: a test misses the key \"run\": add \"run: uname -a\"",
             ),
@@ -520,6 +468,26 @@ mod tests {
             (
                 &format!("name: x\nkernel: {{oops: abrot}}\n{tests}"),
                 "job.yaml:2: unknown word \"abrot\": did you mean \"abort\"?",
+            ),
+            (
+                &format!("name: x\nwatchdog: 500ms\n{tests}"),
+                "job.yaml:2: watchdog is 1s to 1h, in whole seconds",
+            ),
+            (
+                &format!("name: x\nwatchdog: 2h\n{tests}"),
+                "job.yaml:2: watchdog is 1s to 1h, in whole seconds",
+            ),
+            (
+                &format!("name: x\nenvironment:\n  PATH: /bin\n{tests}"),
+                "job.yaml:3: PATH is set by the agent: set it in a step, where it is needed",
+            ),
+            (
+                &format!("name: x\nenvironment:\n  A: 1\n  PUMICE_SOCKET: x\n{tests}"),
+                "job.yaml:4: PUMICE_SOCKET is set by the agent: set it in a step, where it is needed",
+            ),
+            (
+                &format!("name: x\nenvironment: {{A.B: 1}}\n{tests}"),
+                "job.yaml:2: \"A.B\" cannot be the name of a shell variable: use 1 to 64 letters, digits and _, no digit first",
             ),
             (
                 &format!("name: x\ntimeout: 0\n{tests}"),

@@ -58,9 +58,29 @@ impl Bench {
 
 /// What a run leaves, without what was put there for it.
 fn is_result(path: &str) -> bool {
-    path != "plan" && !path.ends_with("/run.sh")
+    // `tests/<suite>/…`: the suite's own scripts and overlay, not files of such names elsewhere.
+    let of_suite = path.strip_prefix("tests/").and_then(|path| path.split_once('/'));
+    path != "plan"
+        && !of_suite.is_some_and(|(_, name)| {
+            matches!(name, "run.sh" | "install.sh") || name.starts_with("overlay/")
+        })
 }
 
 fn stored(error: &StoreError) -> Fault {
     Fault::infrastructure(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_there_is_no_result() {
+        for path in ["plan", "tests/a/run.sh", "tests/a/install.sh", "tests/a/overlay/x/y"] {
+            assert!(!is_result(path), "{path}");
+        }
+        for path in ["journal.ndjson", "tests/a/stdout.log", "tests/a/attachments/b/run.sh"] {
+            assert!(is_result(path), "{path}");
+        }
+    }
 }

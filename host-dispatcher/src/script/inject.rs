@@ -1,18 +1,28 @@
-//! Inject: the agent that runs now, the test plan and the tests, into the root file system under test.
+//! Inject: the agent that runs now, the test plan, the tests and their overlays, into the root file system under test.
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
 
 use agent_core::time::Duration;
 use agent_core::wire::response::{Injected, Mounted};
 use agent_core::wire::{Method, request};
 
-use super::files::SHORT_DEADLINE;
+use super::ask::both;
+use super::files::{Outgoing, SHORT_DEADLINE};
 use super::{Bench, Fault};
+use crate::definition::overlay::OverlayFile;
+use crate::job::event::Event;
 use crate::job::spec::Test;
+use crate::store::run_dir::RunDir;
 
 /// Where the agent lies in the image under test; the boot arguments name it as `init=`.
 pub const AGENT_PATH: &str = "/.pumice/agent";
 
 /// The partition of the root file system under test.
 pub const TEST_ROOTFS: &str = "testrootfs";
+
+/// Progress is told about so often: every second of a line at 115200 baud.
+const PROGRESS_BYTES: u64 = 10_000;
 
 /// A mount may have to replay a journal.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(120);
@@ -43,6 +53,27 @@ impl Bench {
         Ok(outcome)
     }
 
+    /// Notes what the tests are made from, and keeps the definitions with the run.
+    pub fn note_definitions(&self, tests: &[Test]) {
+        for test in tests {
+            if let Some(origin) = &test.definition {
+                for commit in &origin.commits {
+                    let text = format!("{}: the definition's files are {commit}", test.name);
+                    self.tell(Event::Note { text });
+                }
+                let keep = |dir: &mut RunDir| dir.keep_definition(&test.name, &origin.text);
+                if !origin.text.is_empty()
+                    && let Some(Err(error)) = self.run_dir(keep)
+                {
+                    self.warn(&error.to_string());
+                }
+            }
+            for note in &test.notes {
+                self.tell(Event::Note { text: format!("{}: {note}", test.name) });
+            }
+        }
+    }
+
     /// Puts agent, plan and tests into the partition. Returns the agent's size.
     ///
     /// # Errors
@@ -54,14 +85,80 @@ impl Bench {
             let injected: Injected = answer.read()?;
             let directory = format!("{root}{}", run_directory(run));
             for test in tests {
-                let path = format!("{directory}/tests/{}/run.sh", test.name);
-                self.put_bytes(&path, test.run.as_bytes(), 0o755).await?;
+                let folder = format!("{directory}/tests/{}", test.name);
+                self.put_bytes(&format!("{folder}/run.sh"), test.run.as_bytes(), 0o755).await?;
+                if let Some(install) = &test.install {
+                    let path = format!("{folder}/install.sh");
+                    self.put_bytes(&path, install.as_bytes(), 0o755).await?;
+                }
             }
+            Box::pin(self.put_overlays(&directory, tests)).await?;
             // Last: the agent begins only with a whole plan.
             self.put_bytes(&format!("{directory}/plan"), plan, 0o644).await?;
             Ok(injected.bytes)
         })
         .await
+    }
+
+    /// Puts the overlays of all tests. A board that syncs each file answers late: several are under way at once.
+    async fn put_overlays(&self, directory: &str, tests: &[Test]) -> Result<(), Fault> {
+        let total_bytes = tests.iter().map(|test| test.overlay.bytes).sum();
+        let files = tests
+            .iter()
+            .flat_map(|test| test.overlay.files.iter().map(move |file| (test.name.as_str(), file)));
+        let files = RefCell::new(files);
+        let has_failed = Cell::new(false);
+        let (done_bytes, told_bytes) = (Cell::new(0), Cell::new(0));
+        let progress = |bytes: u64| {
+            done_bytes.set(done_bytes.get() + bytes);
+            let is_end = done_bytes.get() == total_bytes;
+            if is_end || done_bytes.get() - told_bytes.get() >= PROGRESS_BYTES {
+                told_bytes.set(done_bytes.get());
+                let action = "inject".to_owned();
+                let done_bytes = done_bytes.get();
+                let total_bytes = Some(total_bytes);
+                self.tell(Event::ActionProgress { action, done_bytes, total_bytes });
+            }
+        };
+        let worker = async || {
+            while !has_failed.get() {
+                let Some((suite, file)) = files.borrow_mut().next() else { break };
+                let path = format!("{directory}/tests/{suite}/overlay/{}", file.path);
+                let put = self.put_overlay_file(&path, file, &progress).await;
+                if put.is_err() {
+                    has_failed.set(true);
+                    return put;
+                }
+            }
+            Ok(())
+        };
+        // As many as keep the line busy, and leave the agent places for others. Boxed: four of them are large.
+        let worker = || Box::pin(worker());
+        let ((a, b), (c, d)) = both(both(worker(), worker()), both(worker(), worker())).await;
+        a.and(b).and(c).and(d)
+    }
+
+    async fn put_overlay_file(
+        &self,
+        path: &str,
+        file: &OverlayFile,
+        progress: &impl Fn(u64),
+    ) -> Result<(), Fault> {
+        let failed = |error| Fault::job(format!("{}: {error}", file.source.display()));
+        let reader = File::open(&file.source).map_err(failed)?;
+        let OverlayFile { mode, size, sha256, .. } = *file;
+        let mut sent = 0;
+        let outgoing = Outgoing { reader, size, sha256, mode };
+        let put = self.put(path, outgoing, |bytes| {
+            progress(bytes - sent);
+            sent = bytes;
+        });
+        put.await.map_err(|fault| {
+            fault.during(&format!(
+                "the overlay's file {} is not on the board",
+                file.source.display()
+            ))
+        })
     }
 
     /// Asks the agent to take a signal to a command.

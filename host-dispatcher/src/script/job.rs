@@ -59,6 +59,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     let live = RefCell::new(Live::default());
     let deadline = bench.now() + duration(job.job.timeout);
     bench.begin_kernel_watch(job.job.kernel);
+    bench.note_definitions(&job.job.tests);
     let work = race(job.run_and_collect(bench, &live), stopped(bench, deadline));
     let outcome = race(bench.keep_kernel_watch(&live), work).await;
     let fault = match outcome {

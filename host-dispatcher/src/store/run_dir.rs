@@ -122,6 +122,16 @@ impl RunDir {
         write_whole(&self.path.join("job.yaml"), text.as_bytes())
     }
 
+    /// Keeps the test definition that a suite was made from as `definitions/<suite>.yaml`. `suite` is a name of the job.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn keep_definition(&self, suite: &str, text: &str) -> Result<(), StoreError> {
+        let place = self.path.join("definitions").join(format!("{suite}.yaml"));
+        self.make_folder_of(&place)?;
+        write_whole(&place, text.as_bytes())
+    }
+
     /// Keeps what is known of the board as `board.json`; may be called again when more is known.
     ///
     /// # Errors

@@ -134,6 +134,10 @@ impl Disk {
     }
 
     /// Writes a whole file, durably.
+    pub(crate) fn mode(&self, at: &(String, String)) -> Option<u32> {
+        self.files.get(at).map(|file| file.mode)
+    }
+
     pub(crate) fn put(&mut self, at: (String, String), bytes: Vec<u8>, mode: u32) {
         let synced = bytes.len();
         self.files.insert(at, File { bytes, mode, synced });

@@ -276,6 +276,11 @@ impl FakeBoard {
         self.disk.file(&(label.to_owned(), path.to_owned()))
     }
 
+    /// The permission bits of a file in a partition.
+    pub fn file_mode(&self, label: &str, path: &str) -> Option<u32> {
+        self.disk.mode(&(label.to_owned(), path.to_owned()))
+    }
+
     /// Puts a file on a partition, durably.
     pub fn put_file(&mut self, label: &str, path: &str, bytes: &[u8]) {
         self.disk.put((label.to_owned(), path.to_owned()), bytes.to_vec(), 0o644);
