@@ -87,25 +87,32 @@ fn an_overlay_arrives_whole_with_its_modes_and_stays_out_of_the_results() {
 
     let mut world = World::new(12, Options::noisy(BAUD, 20_000));
     world.fake.script().suite("simulated", Program::new().out("ran\n").exit(0));
+    let old = "/.pumice/overlay/simulated/lib/of-an-earlier-run";
+    world.fake.put_file("testrootfs", old, b"x");
     let run = world.run_job(&job);
     assert_eq!(run.summary.verdict, Some(Verdict::Passed), "{:?}", run.summary);
+    assert_eq!(world.fake.file("testrootfs", old), None);
     let below = format!("/.pumice/runs/{}/tests/simulated", run.name());
     let expected = files.iter().filter_map(|(path, ..)| path.strip_prefix("suite/"));
     for path in expected.chain(["lib/link/check.sh"]) {
-        let sent = world.fake.file("testrootfs", &format!("{below}/overlay/{path}"));
+        let sent = world.fake.file("testrootfs", &format!("/.pumice/overlay/simulated/{path}"));
         let source = std::fs::read(folder.join("suite").join(path)).unwrap();
         assert_eq!(sent, Some(&source[..]), "{path}");
     }
     for (path, mode, _) in &files[..4] {
         let path = path.strip_prefix("suite/").unwrap();
-        let sent = world.fake.file_mode("testrootfs", &format!("{below}/overlay/{path}"));
+        let sent =
+            world.fake.file_mode("testrootfs", &format!("/.pumice/overlay/simulated/{path}"));
         assert_eq!(sent, Some(*mode), "{path}");
     }
     let script = world.fake.file("testrootfs", &format!("{below}/run.sh")).unwrap();
-    assert!(String::from_utf8_lossy(script).ends_with("cd overlay\n. lib/link/check.sh\n"));
+    assert!(String::from_utf8_lossy(script).ends_with("overlay/simulated'\n. lib/link/check.sh\n"));
     assert_eq!(run.text("definitions/simulated.yaml"), DEFINITION);
     assert_eq!(run.text("tests/simulated/stdout.log"), "ran\n");
-    assert!(!run.folder.join("tests/simulated/overlay").exists());
+    let home = std::fs::read_dir(run.folder.join("tests/simulated")).unwrap();
+    for name in home.map(|entry| entry.unwrap().file_name()) {
+        assert!(name != "run.sh" && name != "lib", "{name:?} came home");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

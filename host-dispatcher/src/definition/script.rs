@@ -1,6 +1,6 @@
 //! The scripts that a board runs for a test: `run.sh`, and `install.sh` beside it.
 //!
-//! A board's agent runs `/bin/sh -e run.sh` in the suite's folder `tests/<suite>/`. Of what LAVA writes there, the
+//! A board's agent runs `/bin/sh -e run.sh` in the suite's folder `/.pumice/runs/<run>/tests/<suite>/`. Of what LAVA writes there, the
 //! order is kept: parameters with their defaults, the job's, the folder of the overlay, the steps.
 
 use super::form::{Definition, Install};
@@ -45,7 +45,9 @@ impl Frame<'_> {
     /// `run.sh` for a definition.
     pub fn run_sh(&self, steps: &Steps<'_>) -> String {
         let mut script = self.head("steps", steps);
-        script.push_str("mkdir -p overlay\ncd overlay\n");
+        // Beside the folders of all runs: a collect need not walk through it.
+        let overlay = quote(&format!("../../../../overlay/{}", self.suite));
+        line(&mut script, &format!("mkdir -p {overlay}\ncd {overlay}"));
         for folder in steps.empty_folders {
             line(&mut script, &format!("mkdir -p {}", quote(&format!("./{folder}"))));
         }
@@ -132,7 +134,7 @@ fn late_words(step: &str) -> String {
     late
 }
 
-const RUN_INSTALL: &str = r#"/bin/sh -e ../install.sh || {
+const RUN_INSTALL: &str = r#"/bin/sh -e "$OLDPWD/install.sh" || {
   status=$?
   echo "the install part of the definition failed with status $status: its steps are not run" >&2
   lava-test-case install --result fail || :
@@ -191,9 +193,9 @@ mod tests {
             let empty_folders = &["a folder/it's".to_owned()][..];
             let steps =
                 Steps { definition: &definition, origin: "d.yaml", overrides, empty_folders };
-            self.put("suite/run.sh", &frame.run_sh(&steps));
+            self.put("runs/run/tests/smoke/run.sh", &frame.run_sh(&steps));
             if let Some(install) = frame.install_sh(&steps) {
-                self.put("suite/install.sh", &install);
+                self.put("runs/run/tests/smoke/install.sh", &install);
             }
             let path = format!(
                 "{}:{}",
@@ -202,7 +204,7 @@ mod tests {
             );
             Command::new("/bin/sh")
                 .args(["-e", "run.sh"])
-                .current_dir(self.folder.path().join("suite"))
+                .current_dir(self.folder.path().join("runs/run/tests/smoke"))
                 .env("PATH", path)
                 .output()
                 .unwrap()
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_definition_as_people_write_them() {
         let suite = Suite::new();
-        suite.put("suite/overlay/lib/report.sh", "report() { echo \"$1=$2\"; }\n");
+        suite.put("overlay/smoke/lib/report.sh", "report() { echo \"$1=$2\"; }\n");
         let text = format!(
             "{HEAD}parameters:\n  COUNT: 2\n  WORDS: \"it's $HOME\"\n\
              run:\n  steps:\n    - cd lib\n    - . ./report.sh\n    - if [ \"$COUNT\" -gt 2 ]; then\n    - '  report count \"$COUNT\"'\n    - fi\n\
@@ -331,10 +333,12 @@ mod tests {
             let empty_folders = &[];
             let steps = Steps { definition: &definition, origin: &origin, overrides: &overrides, empty_folders };
             let folder = TestFolder::new();
+            let cwd = folder.path().join("runs/run/tests/smoke");
+            fs::create_dir_all(&cwd).unwrap();
             let script = frame(&environment).run_sh(&steps);
             let output = Command::new("/bin/sh")
                 .args(["-e", "-c", &script])
-                .current_dir(folder.path())
+                .current_dir(&cwd)
                 .output()
                 .unwrap();
             prop_assert!(output.status.success(), "{:?}", output);

@@ -323,8 +323,16 @@ const WATCHDOG_MAX: Duration = Duration::from_secs(3600);
 const AGENTS_VARIABLES: [&str; 3] = ["PATH", "LAVA_RESULT_DIR", "TESTRUN_ID"];
 const AGENTS_VARIABLES_BEGIN: &str = "PUMICE_";
 
-const EXAMPLES: Examples =
-    &[("name", "name: smoke"), ("tests", "tests: [{name: uname, run: uname -a}]")];
+const EXAMPLES: Examples = &[
+    ("name", "name: smoke"),
+    ("tests", "tests: [{name: uname, run: uname -a}]"),
+    // Of a definition in the job.
+    ("metadata", "metadata: {format: Lava-Test Test Definition 1.0, name: smoke}"),
+    ("format", "format: Lava-Test Test Definition 1.0"),
+    ("run", "run: {steps: [uname -a]}"),
+    ("steps", "steps: [uname -a]"),
+    ("url", "url: https://…"),
+];
 
 #[cfg(test)]
 mod tests {

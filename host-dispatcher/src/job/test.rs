@@ -25,7 +25,7 @@ pub struct Test {
     pub run: String,
     /// What `run.sh` runs first, in a shell of its own: `install.sh`.
     pub install: Option<String>,
-    /// The files that lie in `overlay/` beside it.
+    /// The files that lie in the suite's overlay, where the steps begin.
     pub overlay: Overlay,
     /// Number of steps; 1 for a test that is a shell text.
     pub steps: usize,
@@ -495,15 +495,16 @@ esac
         let mut results = Vec::new();
         for test in &job.tests {
             assert_eq!((&test.install, &test.notes[..]), (&None, &[][..]));
-            put(board.path(), &format!("{}/run.sh", test.name), &test.run);
+            let folder = format!("runs/run/tests/{}", test.name);
+            put(board.path(), &format!("{folder}/run.sh"), &test.run);
             for file in &test.overlay.files {
                 let text = fs::read_to_string(&file.source).unwrap();
-                put(board.path(), &format!("{}/overlay/{}", test.name, file.path), &text);
+                put(board.path(), &format!("overlay/{}/{}", test.name, file.path), &text);
             }
             let output = std::process::Command::new("/bin/sh")
                 .args(["-e", "run.sh"])
                 .env("PATH", &path)
-                .current_dir(board.path().join(&test.name))
+                .current_dir(board.path().join(&folder))
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{}: {output:?}", test.name);
@@ -676,7 +677,7 @@ esac
             ),
             (
                 "{name: a, definition: {inline: {run: {steps: [a]}}}}",
-                "job.yaml:3: missing key \"metadata\": add \"metadata: …\"",
+                "job.yaml:3: missing key \"metadata\": add \"metadata: {format: Lava-Test Test Definition 1.0, name: smoke}\"",
             ),
             (
                 "{name: a, definition: [x]}",

@@ -18,6 +18,9 @@ use crate::store::run_dir::RunDir;
 /// Where the agent lies in the image under test; the boot arguments name it as `init=`.
 pub const AGENT_PATH: &str = "/.pumice/agent";
 
+/// Where overlays lie in the image under test, one folder a suite; `run.sh` goes there from its own.
+const OVERLAYS: &str = "/.pumice/overlay";
+
 /// The partition of the root file system under test.
 pub const TEST_ROOTFS: &str = "testrootfs";
 
@@ -84,6 +87,7 @@ impl Bench {
             let answer = self.ask(Method::INJECT, &body, MOUNT_DEADLINE).await?;
             let injected: Injected = answer.read()?;
             let directory = format!("{root}{}", run_directory(run));
+            self.remove_overlays(&root).await?;
             for test in tests {
                 let folder = format!("{directory}/tests/{}", test.name);
                 self.put_bytes(&format!("{folder}/run.sh"), test.run.as_bytes(), 0o755).await?;
@@ -92,7 +96,7 @@ impl Bench {
                     self.put_bytes(&path, install.as_bytes(), 0o755).await?;
                 }
             }
-            Box::pin(self.put_overlays(&directory, tests)).await?;
+            Box::pin(self.put_overlays(&root, tests)).await?;
             // Last: the agent begins only with a whole plan.
             self.put_bytes(&format!("{directory}/plan"), plan, 0o644).await?;
             Ok(injected.bytes)
@@ -100,8 +104,19 @@ impl Bench {
         .await
     }
 
+    /// What an earlier run left is no part of this one's overlays, and would fill the disk.
+    async fn remove_overlays(&self, root: &str) -> Result<(), Fault> {
+        let path = format!("{root}{OVERLAYS}");
+        let body = request::Path { path: &path };
+        // Mostly there are none.
+        if self.ask(Method::STAT, &body, SHORT_DEADLINE).await.is_ok() {
+            self.ask(Method::REMOVE, &body, MOUNT_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
     /// Puts the overlays of all tests. A board that syncs each file answers late: several are under way at once.
-    async fn put_overlays(&self, directory: &str, tests: &[Test]) -> Result<(), Fault> {
+    async fn put_overlays(&self, root: &str, tests: &[Test]) -> Result<(), Fault> {
         let total_bytes = tests.iter().map(|test| test.overlay.bytes).sum();
         let files = tests
             .iter()
@@ -123,7 +138,7 @@ impl Bench {
         let worker = async || {
             while !has_failed.get() {
                 let Some((suite, file)) = files.borrow_mut().next() else { break };
-                let path = format!("{directory}/tests/{suite}/overlay/{}", file.path);
+                let path = format!("{root}{OVERLAYS}/{suite}/{}", file.path);
                 let put = self.put_overlay_file(&path, file, &progress).await;
                 if put.is_err() {
                     has_failed.set(true);

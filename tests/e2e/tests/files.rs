@@ -200,7 +200,7 @@ fn files_in_order_are_said_to_be() {
     let output = lab.pumice(&["check", "job.yaml", "lab.yaml"]).exits_with(0);
     assert_eq!(
         output.out(),
-        "job.yaml: job in order: \"x\", 1 test\nlab.yaml: lab in order: 1 board\n"
+        "job.yaml: job in order: \"x\", 1 test\n  a: 1 step\nlab.yaml: lab in order: 1 board\n"
     );
     assert!(!lab.path("state").exists(), "a board was touched");
     // And those that we ship.

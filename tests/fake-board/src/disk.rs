@@ -133,11 +133,11 @@ impl Disk {
         Err(failure(FailureKind::NOT_FOUND, "no such file"))
     }
 
-    /// Writes a whole file, durably.
     pub(crate) fn mode(&self, at: &(String, String)) -> Option<u32> {
         self.files.get(at).map(|file| file.mode)
     }
 
+    /// Writes a whole file, durably.
     pub(crate) fn put(&mut self, at: (String, String), bytes: Vec<u8>, mode: u32) {
         let synced = bytes.len();
         self.files.insert(at, File { bytes, mode, synced });
