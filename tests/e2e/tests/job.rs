@@ -64,6 +64,61 @@ fn a_whole_job() {
 }
 
 #[test]
+fn a_definition_with_its_overlay() {
+    let lab = lab(None);
+    for folder in ["lib", "many", "empty/folder"] {
+        fs::create_dir_all(lab.path("suite").join(folder)).unwrap();
+    }
+    lab.write(
+        "suite/smoke.yaml",
+        r#"metadata: {format: Lava-Test Test Definition 1.0, name: smoke}
+parameters: {COUNT: 1, WORDS: none}
+install: {steps: [echo prepared > ../prepared]}
+run:
+  steps:
+    - cat ../prepared
+    - stat -c '%a %s %n' lib/tool lib/data* && test -d empty/folder
+    - lib/tool "$WORDS"
+    - printenv LEVEL
+    - if [ $COUNT -eq 2 ]; then
+    - exit 3
+    - fi
+"#,
+    );
+    lab.write("suite/lib/tool", "#!/bin/sh\necho \"tool: $1\"\n");
+    lab.write("suite/lib/data's file", vec![0x5a; 100_000]);
+    for (name, mode) in [("tool", 0o755), ("data's file", 0o440)] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(lab.path("suite/lib").join(name), mode).unwrap();
+    }
+    // Twenty more: they go several at a time.
+    for n in 0..20 {
+        lab.write(&format!("suite/many/{n}"), vec![n; 999]);
+    }
+    let (output, record) = lab.run(
+        "name: pty
+board: {type: pty-board}
+environment: {LEVEL: it's high}
+tests:
+  - definition: {directory: suite, path: smoke.yaml}
+    parameters: {WORDS: 'a \"b\" $HOME'}
+  - {name: second, definition: {directory: suite, path: smoke.yaml}, parameters: {COUNT: 2}}
+timeout: 5m
+",
+    );
+    output.exits_with(1);
+    let [first, second] = ["smoke", "second"].map(|suite| record.result(suite));
+    assert_eq!((first, second), ("pass".into(), "fail".into()));
+    let out = record.text("tests/smoke/stdout.log");
+    let listed = "755 26 lib/tool\n440 100000 lib/data's file\n";
+    assert_eq!(out, format!("prepared\n{listed}tool: a \"b\" $HOME\nit's high\n"));
+    let below = lab.path("board/testrootfs/.pumice/overlay/smoke");
+    for n in 0..20 {
+        assert_eq!(fs::read(below.join(format!("many/{n}"))).unwrap(), vec![n; 999]);
+    }
+}
+
+#[test]
 fn a_bad_line_changes_no_result_and_loses_no_text() {
     let seeds = match std::env::var("PUMICE_SEED") {
         Ok(seed) => vec![seed.parse().expect("PUMICE_SEED is a number")],
