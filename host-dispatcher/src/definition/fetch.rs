@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::form::{Definition, Repository};
+use super::form::Definition;
 use super::git::{self, Checkout, Wanted};
+use super::install::Repository;
 use super::overlay::{Overlay, OverlayError, is_relative};
 use super::variable::Variable;
 use crate::config::value::{shorten, visible_path};

@@ -5,12 +5,14 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::install::{Install, InstallForm};
+use super::step::{Step, steps_of};
 use super::variable::{Variable, VariablesForm};
 use crate::config::value::shorten;
-use crate::config::yaml::{self, Examples, FileError, Place, Spanned, did_you_mean, place};
+use crate::config::yaml::{self, Examples, FileError, Spanned, did_you_mean, place};
 
 /// A test definition, checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,36 +31,6 @@ pub struct Definition {
     pub expected: Vec<String>,
     /// What of the definition is not done; a sentence each.
     pub notes: Vec<String>,
-}
-
-/// What a definition needs before its steps.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Install {
-    /// Keys of package sources, as shell words.
-    pub keys: Vec<String>,
-    /// Package sources, as shell words.
-    pub sources: Vec<String>,
-    /// Packages, as shell words.
-    pub deps: Vec<String>,
-    /// More packages where `/etc/os-release` has that `ID`.
-    pub os_deps: Vec<(String, Vec<String>)>,
-    /// Repositories to be there when the steps run.
-    pub repositories: Vec<Repository>,
-    /// Shell texts.
-    pub steps: Vec<String>,
-}
-
-/// A git repository that a definition's steps use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    /// Where it is; may be a parameter's name.
-    pub url: String,
-    /// Its branch or tag; may be a parameter's name.
-    pub branch: Option<String>,
-    /// The folder in the overlay; may be a parameter's name.
-    pub destination: Option<String>,
-    /// Where it stands in its file.
-    pub place: Place,
 }
 
 impl Definition {
@@ -111,31 +83,9 @@ struct RunForm {
     steps: Spanned<Vec<Spanned<Step>>>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct InstallForm {
-    keys: Vec<Spanned<String>>,
-    sources: Vec<Spanned<String>>,
-    deps: Vec<Spanned<String>>,
-    os_deps: Vec<(String, Vec<Spanned<String>>)>,
-    repositories: Vec<Spanned<RepositoryForm>>,
-    steps: Vec<Spanned<Step>>,
-}
-
-#[derive(Clone, Debug)]
-struct RepositoryForm {
-    url: String,
-    branch: Option<String>,
-    destination: Option<String>,
-    is_skipped: bool,
-}
-
 /// A list of words, or one.
 #[derive(Clone, Debug)]
 struct Words;
-
-/// A shell text.
-#[derive(Clone, Debug)]
-struct Step(String);
 
 impl DefinitionForm {
     /// The definition. `file` is the name to show in errors.
@@ -212,130 +162,6 @@ pub fn expected_of(file: &str, names: Vec<Spanned<String>>) -> Result<Vec<String
     Ok(names.into_iter().map(|name| name.value).collect())
 }
 
-impl InstallForm {
-    fn check(self, file: &str) -> Result<Install, FileError> {
-        let words = |what: &str, words: Vec<Spanned<String>>| {
-            words
-                .into_iter()
-                .map(|word| {
-                    let is_word = !word.value.trim().is_empty()
-                        && word.value.len() <= WORD_BYTES_MAX
-                        && !word.value.chars().any(char::is_control);
-                    let message = format!("{what} has words of 1 to {WORD_BYTES_MAX} bytes");
-                    let wrong = FileError::at(file, place(&word), message);
-                    if is_word { Ok(word.value) } else { Err(wrong) }
-                })
-                .collect::<Result<Vec<String>, FileError>>()
-        };
-        let mut os_deps = Vec::new();
-        for (os, deps) in self.os_deps {
-            let deps = words(&format!("deps-{os}"), deps)?;
-            os_deps.push((os, deps));
-        }
-        let mut repositories = Vec::new();
-        for repository in self.repositories {
-            let place = place(&repository);
-            let RepositoryForm { url, branch, destination, is_skipped } = repository.value;
-            if url.trim().is_empty() {
-                return Err(FileError::at(file, place, "a repository has no address")
-                    .mend("add \"url: https://…\""));
-            }
-            if !is_skipped {
-                repositories.push(Repository { url, branch, destination, place });
-            }
-        }
-        Ok(Install {
-            keys: words("keys", self.keys)?,
-            sources: words("sources", self.sources)?,
-            deps: words("deps", self.deps)?,
-            os_deps,
-            repositories,
-            steps: steps_of(file, self.steps)?,
-        })
-    }
-}
-
-fn steps_of(file: &str, steps: Vec<Spanned<Step>>) -> Result<Vec<String>, FileError> {
-    if let Some(step) = steps.get(STEPS_MAX) {
-        let message = format!("a definition has at most {STEPS_MAX} steps");
-        return Err(FileError::at(file, place(step), message));
-    }
-    for step in &steps {
-        let text = &step.value.0;
-        if text.trim().is_empty() {
-            return Err(FileError::at(file, place(step), "a step has no text")
-                .mend("write one, or remove the dash"));
-        }
-        if text.len() > STEP_BYTES_MAX || text.contains('\0') {
-            let message = format!("a step is a shell text of 1 to {STEP_BYTES_MAX} bytes");
-            return Err(FileError::at(file, place(step), message));
-        }
-    }
-    Ok(steps.into_iter().map(|step| step.value.0).collect())
-}
-
-impl<'de> Deserialize<'de> for Step {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct StepVisitor;
-
-        impl<'de> Visitor<'de> for StepVisitor {
-            type Value = Step;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a shell text: put it in quotes")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Step, E> {
-                Ok(Step(text.to_owned()))
-            }
-
-            // "steps without text" is one mistake, whether YAML takes them for null or for "".
-            fn visit_unit<E: de::Error>(self) -> Result<Step, E> {
-                Ok(Step(String::new()))
-            }
-
-            fn visit_none<E: de::Error>(self) -> Result<Step, E> {
-                self.visit_unit()
-            }
-
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Step, E> {
-                Err(E::custom(not_a_text(value)))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Step, E> {
-                Err(E::custom(not_a_text(value)))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Step, E> {
-                Err(E::custom(not_a_text(value)))
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Step, E> {
-                Err(E::custom(not_a_text(value)))
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Step, M::Error> {
-                // The colon and the space in `- echo a: b` make a map of what looks like a text.
-                let key: Option<String> = map.next_key().unwrap_or_default();
-                let key = shorten(&key.unwrap_or_default());
-                Err(de::Error::custom(format!(
-                    "a step is a text, and \"{key}: …\" is a map: put the step in quotes, or write it behind \"- |\""
-                )))
-            }
-
-            fn visit_seq<S: de::SeqAccess<'de>>(self, _: S) -> Result<Step, S::Error> {
-                Err(de::Error::custom("a step is a text, and this is a list: put it in quotes"))
-            }
-        }
-
-        fn not_a_text(value: impl fmt::Display) -> String {
-            format!("a step is a text, and {value} is none: put it in quotes")
-        }
-
-        deserializer.deserialize_any(StepVisitor)
-    }
-}
-
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct WordsVisitor;
@@ -369,151 +195,6 @@ impl<'de> Deserialize<'de> for Words {
     }
 }
 
-impl<'de> Deserialize<'de> for InstallForm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InstallVisitor;
-
-        impl<'de> Visitor<'de> for InstallVisitor {
-            type Value = InstallForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of keys and values")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<InstallForm, M::Error> {
-                let mut form = InstallForm::default();
-                while let Some(key) = map.next_key::<Spanned<String>>()? {
-                    match key.value.as_str() {
-                        "keys" => form.keys = list(&mut map)?,
-                        "sources" => form.sources = list(&mut map)?,
-                        "deps" => form.deps = list(&mut map)?,
-                        "git-repos" => form.repositories = list(&mut map)?,
-                        "steps" => form.steps = list(&mut map)?,
-                        other => match other.strip_prefix("deps-") {
-                            Some(os) if is_os(os) => {
-                                form.os_deps.push((os.to_owned(), list(&mut map)?));
-                            }
-                            _ => return Err(de::Error::unknown_field(other, INSTALL_KEYS)),
-                        },
-                    }
-                }
-                Ok(form)
-            }
-        }
-
-        /// A key without a value is an empty list.
-        fn list<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
-            map: &mut M,
-        ) -> Result<Vec<T>, M::Error> {
-            map.next_value::<Option<Vec<T>>>().map(Option::unwrap_or_default)
-        }
-
-        deserializer.deserialize_map(InstallVisitor)
-    }
-}
-
-/// `ID` of os-release(5): lower-case letters, digits and `. _ -`.
-fn is_os(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
-        })
-}
-
-impl<'de> Deserialize<'de> for RepositoryForm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Fields {
-            url: String,
-            branch: Option<String>,
-            destination: Option<String>,
-            #[serde(default)]
-            skip_by_default: Skip,
-        }
-
-        /// Python's truth values are common here.
-        #[derive(Default, Deserialize)]
-        enum Skip {
-            #[serde(rename = "true", alias = "True")]
-            Yes,
-            #[default]
-            #[serde(rename = "false", alias = "False")]
-            No,
-        }
-
-        struct RepositoryVisitor;
-
-        impl<'de> Visitor<'de> for RepositoryVisitor {
-            type Value = RepositoryForm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the address of a repository, or a map with the key \"url\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RepositoryForm, E> {
-                let url = text.to_owned();
-                Ok(RepositoryForm { url, branch: None, destination: None, is_skipped: false })
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<RepositoryForm, M::Error> {
-                let map = de::value::MapAccessDeserializer::new(map);
-                let Fields { url, branch, destination, skip_by_default } =
-                    Fields::deserialize(map)?;
-                let is_skipped = matches!(skip_by_default, Skip::Yes);
-                Ok(RepositoryForm { url, branch, destination, is_skipped })
-            }
-        }
-
-        deserializer.deserialize_any(RepositoryVisitor)
-    }
-}
-
-/// What of `install` a job leaves out, as LAVA names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InstallPart {
-    /// `keys`.
-    Keys,
-    /// `sources`.
-    Sources,
-    /// `deps` and `deps-<os>`.
-    Deps,
-    /// `steps`.
-    Steps,
-    /// `git-repos`.
-    GitRepos,
-    /// Everything.
-    All,
-}
-
-impl Install {
-    /// Whether there is nothing to do on the board.
-    pub fn is_empty(&self) -> bool {
-        let Self { keys, sources, deps, os_deps, repositories: _, steps } = self;
-        keys.is_empty()
-            && sources.is_empty()
-            && deps.is_empty()
-            && os_deps.is_empty()
-            && steps.is_empty()
-    }
-
-    /// Leaves a part out.
-    pub fn skip(&mut self, part: InstallPart) {
-        match part {
-            InstallPart::Keys => self.keys.clear(),
-            InstallPart::Sources => self.sources.clear(),
-            InstallPart::Deps => {
-                self.deps.clear();
-                self.os_deps.clear();
-            }
-            InstallPart::Steps => self.steps.clear(),
-            InstallPart::GitRepos => self.repositories.clear(),
-            InstallPart::All => *self = Self::default(),
-        }
-    }
-}
-
 /// A note for a parameter that the job sets and the definition does not know, if the text does not have the word at all:
 /// parameters are no environment, so it would do nothing.
 pub fn unknown_parameter(definition: &Definition, name: &str) -> Option<String> {
@@ -539,14 +220,6 @@ pub fn unknown_parameter(definition: &Definition, name: &str) -> Option<String> 
 /// The first is the present one; the second stands in older definitions of the same form.
 const FORMATS: [&str; 2] = ["Lava-Test Test Definition 1.0", "Lava-Test-Shell Test Definition 1.0"];
 
-const INSTALL_KEYS: &[&str] = &["keys", "sources", "deps", "deps-<os>", "git-repos", "steps"];
-
-/// More is generated, and belongs into a script of the overlay.
-const STEPS_MAX: usize = 1000;
-/// A longer text is a program: it belongs into the overlay.
-const STEP_BYTES_MAX: usize = 64 * 1024;
-/// A package's name, a URL.
-const WORD_BYTES_MAX: usize = 1024;
 /// What an agent takes.
 const CASE_NAME_MAX: usize = agent_core::wire::test_signal::NAME_MAX;
 /// As many as anybody will write down.

@@ -1,11 +1,13 @@
 //! Test definitions (`Lava-Test Test Definition 1.0`): read, checked, and turned into the files that a board runs.
 //!
-//! [`form`] and [`script`] are pure. [`fetch`], [`git`] and [`overlay`] read this host's disk; they run before a board
+//! [`form`], [`install`] and [`script`] are pure. [`fetch`], [`git`] and [`overlay`] read this host's disk; they run before a board
 //! is touched. What comes out of here can be sent as it is: names are checked, links are followed, sizes are bounded.
 
 pub mod fetch;
 pub mod form;
 pub mod git;
+pub mod install;
 pub mod overlay;
 pub mod script;
+mod step;
 pub mod variable;

@@ -3,7 +3,8 @@
 //! A board's agent runs `/bin/sh -e run.sh` in the suite's folder `/.pumice/runs/<run>/tests/<suite>/`. Of what LAVA writes there, the
 //! order is kept: parameters with their defaults, the job's, the folder of the overlay, the steps.
 
-use super::form::{Definition, Install};
+use super::form::Definition;
+use super::install::Install;
 use super::variable::{Variable, quote};
 use crate::config::value::shorten;
 
