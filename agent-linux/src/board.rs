@@ -6,6 +6,7 @@
 use crate::block::Writer;
 use crate::children::{self, Child, Output, STDERR, STDOUT};
 use crate::files::{self, Put};
+use crate::helper::links;
 use crate::info::Gathered;
 use crate::kernel_log::{self, KernelLog};
 use crate::listing::Listing;
@@ -14,14 +15,17 @@ use crate::options::Options;
 use crate::partitions::Partitions;
 use crate::problem::{Outcome, Problem, about};
 use crate::run_files::{Capture, RunFiles};
+use crate::sys::child::words;
 use crate::sys::clock;
 use crate::sys::disk;
 use crate::sys::kmsg::{Found, RECORD_MAX};
 use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
+use crate::test_socket::TestSocket;
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
 use agent_core::time::Instant;
+use agent_core::wire::test_signal::SIGNAL_MAX;
 use agent_core::wire::{FailureKind, Method, request, response};
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -37,6 +41,9 @@ pub(crate) struct Board {
     partitions: Partitions,
     run_files: RunFiles,
     environment: Vec<u8>,
+    /// What the environment of tests has in addition.
+    test_environment: Vec<u8>,
+    test_socket: TestSocket,
     kernel_log: KernelLog,
     console_level: ConsoleLevel,
     sysrq: Sysrq,
@@ -114,6 +121,9 @@ pub(crate) enum Source {
     Kernel,
     Input(Op),
     Output(Op, Pipe),
+    /// Somebody wants to be a client of the test's socket.
+    Caller,
+    Client(u8),
 }
 
 impl Board {
@@ -128,6 +138,8 @@ impl Board {
             partitions: Partitions::new(std::mem::take(&mut options.partitions)),
             run_files,
             environment: children::environment(),
+            test_environment: Vec::new(),
+            test_socket: TestSocket::default(),
             kernel_log: KernelLog::open(),
             console_level: if is_board {
                 ConsoleLevel::remember()
@@ -143,6 +155,19 @@ impl Board {
     /// The files of the run.
     pub(crate) fn run_files(&mut self) -> &mut RunFiles {
         &mut self.run_files
+    }
+
+    /// Makes what the tests of a plan find: the socket, the helpers, and an environment that leads to them.
+    pub(crate) fn prepare_tests(&mut self) {
+        let path = words(&self.environment).find_map(|word| word.strip_prefix(b"PATH="));
+        let helpers = links::make(&self.root);
+        // The old one brings the NUL.
+        self.test_environment =
+            [b"PATH=", helpers.as_bytes(), b":", path.unwrap_or(b"\0")].concat();
+        if let Some(socket) = self.test_socket.open(self.run_files.directory()) {
+            let variable = ["PUMICE_SOCKET=", &socket, "\0"].concat();
+            self.test_environment.extend_from_slice(variable.as_bytes());
+        }
     }
 
     /// Leaves the machine as it was found.
@@ -224,6 +249,10 @@ impl Board {
             }
             Effect::RunFile { file, bytes } => report_files(self.run_files.append(file, bytes)),
             Effect::SyncRun => report_files(self.run_files.sync()),
+            Effect::AnswerSignal { client, os_error } => {
+                self.test_socket.answer(client, os_error);
+                Report::Nothing
+            }
             Effect::QuietConsole(quiet) => {
                 self.console_level.quiet(quiet);
                 Report::Nothing
@@ -287,6 +316,14 @@ impl Board {
         if let Some(fd) = self.kernel_log.fd().filter(|_| agent.kernel_room()) {
             add(Source::Kernel, fd, false);
         }
+        if agent.signal_room() {
+            if let Some(fd) = self.test_socket.listener() {
+                add(Source::Caller, fd, false);
+            }
+            for (client, fd) in self.test_socket.clients() {
+                add(Source::Client(client), fd, false);
+            }
+        }
         for (index, slot) in self.slots.iter().enumerate() {
             let (Slot::Exec(child) | Slot::Test(child)) = slot else { continue };
             let op = Op(index as u8);
@@ -315,8 +352,38 @@ impl Board {
                 }
                 taken > 0
             }
-            Source::Output(op, pipe) => self.take_output(now, op, pipe, agent),
+            Source::Output(op, pipe) => {
+                self.take_output(now, op, pipe, usize::MAX, agent).is_some()
+            }
+            Source::Caller => {
+                if agent.signal_room() {
+                    self.test_socket.accept();
+                }
+                false
+            }
+            Source::Client(client) => {
+                let buffer = &mut self.buffer[..SIGNAL_MAX];
+                // Without room the packet waits, and so does who sent it.
+                let length =
+                    if agent.signal_room() { self.test_socket.read(client, buffer) } else { None };
+                let Some(length) = length else { return false };
+                let packet = &self.buffer[..length];
+                agent.handle_event(now, Event::Signal { client, packet });
+                true
+            }
         }
+    }
+
+    /// What the running test has printed so far and nobody has read: pipe and bytes.
+    pub(crate) fn unread_of_test(&self) -> [(Op, Pipe, usize); 2] {
+        let mut unread = [(Op(0), Pipe::Stdout, 0), (Op(0), Pipe::Stderr, 0)];
+        for (op, slot) in (0..).zip(&self.slots) {
+            if let Slot::Test(child) = slot {
+                unread[0] = (Op(op), Pipe::Stdout, child.waiting(STDOUT));
+                unread[1] = (Op(op), Pipe::Stderr, child.waiting(STDERR));
+            }
+        }
+        unread
     }
 
     /// Reports one child that has ended. To be called until it returns `false`.
@@ -415,7 +482,10 @@ impl Board {
                 Ok(Slot::Exec(Box::new(child)))
             }
             Command::Test { index: _, suite } => {
-                let (directory, more) = self.run_files.begin_test(suite).map_err(about(suite))?;
+                let (directory, more) = self
+                    .run_files
+                    .begin_test(suite, &self.test_environment)
+                    .map_err(about(suite))?;
                 let piped = [false, true, true];
                 let child =
                     Child::start(RUN_TEST, &self.environment, &more, &directory, piped, now)?;
@@ -434,8 +504,16 @@ impl Board {
         true
     }
 
-    fn take_output(&mut self, now: Instant, op: Op, pipe: Pipe, agent: &mut Agent) -> bool {
-        let room = agent.output_room(op, pipe).min(self.buffer.len());
+    /// Takes at most `max` bytes of a child's output; `None` when there is nothing now, 0 at its end.
+    pub(crate) fn take_output(
+        &mut self,
+        now: Instant,
+        op: Op,
+        pipe: Pipe,
+        max: usize,
+        agent: &mut Agent,
+    ) -> Option<usize> {
+        let room = agent.output_room(op, pipe).min(self.buffer.len()).min(max);
         let (index, capture) = match pipe {
             Pipe::Stdout => (STDOUT, Capture::Stdout),
             Pipe::Stderr => (STDERR, Capture::Stderr),
@@ -443,14 +521,14 @@ impl Board {
         let (child, is_test) = match self.slots.get_mut(usize::from(op.0)) {
             Some(Slot::Exec(child)) => (child, false),
             Some(Slot::Test(child)) => (child, true),
-            _ => return false,
+            _ => return None,
         };
         // A read of nothing would look like the end.
         if room == 0 {
-            return false;
+            return None;
         }
         let Output::Bytes(length) = child.read(index, &mut self.buffer[..room]) else {
-            return false;
+            return None;
         };
         let bytes = &self.buffer[..length];
         if is_test {
@@ -461,7 +539,7 @@ impl Board {
             }
         }
         agent.handle_event(now, Event::Output { op, pipe, bytes });
-        true
+        Some(length)
     }
 
     fn slot(&mut self, op: Op) -> Option<&mut Slot> {

@@ -57,7 +57,15 @@ impl Child {
         if argv.is_empty() || !is_words(argv) || !is_words(more_environment) {
             return Err(Problem::new(FailureKind::BAD_MESSAGE, "argv or env"));
         }
-        let start = Start { argv, environment, more_environment, directory: &path, piped };
+        let start = Start {
+            argv,
+            environment,
+            more_environment,
+            directory: &path,
+            piped,
+            is_apart: true,
+            has_own_group: true,
+        };
         match child::start(&start) {
             Ok(Started { pid, pipes }) => Ok(Self {
                 pid,
@@ -126,6 +134,11 @@ impl Child {
     /// Output pipe, until it has ended.
     pub(crate) fn output_pipe(&self, index: usize) -> Option<BorrowedFd<'_>> {
         self.pipes[index].as_ref().map(|pipe| pipe.as_fd())
+    }
+
+    /// Bytes of output that wait in a pipe.
+    pub(crate) fn waiting(&self, index: usize) -> usize {
+        self.pipes[index].as_ref().map_or(0, file::queued)
     }
 
     /// Reads output.

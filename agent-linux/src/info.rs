@@ -29,7 +29,7 @@ impl Gathered {
         let (mut host_name, mut kernel) = identity::names();
         host_name.truncate(floor(&host_name, TEXT_MAX));
         kernel.truncate(floor(&kernel, TEXT_MAX));
-        let mut addresses = identity::addresses();
+        let mut addresses = identity::addresses(false);
         if addresses.len() > WORDS_MAX {
             // Whole words only.
             let end = addresses[..WORDS_MAX].iter().rposition(|byte| *byte == 0);

@@ -1,12 +1,13 @@
 //! `pumice-agent`: the agent on a Linux board.
 //!
 //! What the agent does stands in `agent-core`: it takes bytes of the line and events and gives back effects. This
-//! program is the shell around it, in four layers:
+//! program is the shell around it, in layers:
 //!
 //! * [`options`]: what was typed, or what the kernel passed to its `init=`;
 //! * [`run`]: the poll loop: line, signals, kernel log and the pipes of children, one deadline, no threads;
 //! * [`board`]: does the effects, with one file an idea ([`files`], [`listing`], [`block`], [`partitions`],
-//!   [`mounts`], [`children`], [`run_files`], [`info`]);
+//!   [`mounts`], [`children`], [`run_files`], [`test_socket`], [`info`]);
+//! * [`helper`]: what the program does under another name, called by a test;
 //! * [`sys`]: the only place that names `nix`, and the only one with `unsafe`.
 //!
 //! Size decides here (128 KiB is the goal for a static ARMv7 program): no `format!` where bytes can be pushed, no
@@ -17,6 +18,7 @@ mod block;
 mod board;
 mod children;
 mod files;
+mod helper;
 mod info;
 mod kernel_log;
 mod line;
@@ -28,16 +30,23 @@ mod problem;
 mod run;
 mod run_files;
 mod sys;
+mod test_socket;
 
 use options::{Command, HELP, Options};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use sys::init;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
-    let is_spared = words.next().is_some_and(|name| name.as_encoded_bytes().starts_with(b"@"));
+    let name = words.next().unwrap_or_default();
+    let is_spared = name.as_encoded_bytes().starts_with(b"@");
     let words: Vec<_> = words.collect();
+    let called = Path::new(&name).file_name().and_then(|name| name.to_str());
+    if let Some(status) = called.and_then(|name| helper::run(name, &words)) {
+        return status;
+    }
     let is_init = init::is_first_process();
     // The kernel gives its `init=` all words of the command line that it does not know itself.
     let tolerant = is_init || is_spared;

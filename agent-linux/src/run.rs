@@ -205,7 +205,11 @@ impl Shell {
             Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
             Err(_) => Err("the plan cannot be read"),
         };
-        self.agent.start_plan(now, plan, files.directory());
+        let directory = files.directory().to_owned();
+        if plan.is_ok() {
+            self.board.prepare_tests();
+        }
+        self.agent.start_plan(now, plan, &directory);
         self.settle()
     }
 
@@ -229,7 +233,26 @@ impl Shell {
 
     fn take_board(&mut self, source: Source) -> bool {
         // It may have been closed since the wait, by what another input led to: then there is nothing.
-        !self.board.take(clock::now(), source, &mut self.agent) || self.settle()
+        (!matches!(source, Source::Client(_)) || self.catch_up())
+            && (!self.board.take(clock::now(), source, &mut self.agent) || self.settle())
+    }
+
+    /// Takes what the running test has printed so far: a signal that it sent then belongs behind it. `false` when the
+    /// agent is to end.
+    fn catch_up(&mut self) -> bool {
+        for (op, pipe, mut left) in self.board.unread_of_test() {
+            while left > 0 {
+                let now = clock::now();
+                match self.board.take_output(now, op, pipe, left, &mut self.agent) {
+                    Some(taken @ 1..) => left -= taken,
+                    _ => break,
+                }
+                if !self.settle() {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     fn wait(&self, signals: &Signals, ready: &mut Vec<Ready<Token>>) {

@@ -84,8 +84,9 @@ impl RunFiles {
         Ok(plan)
     }
 
-    /// Test `suite` begins: returns its directory, and the environment that tells the test where it is.
-    pub(crate) fn begin_test(&mut self, suite: &str) -> io::Result<(String, Vec<u8>)> {
+    /// Test `suite` begins: returns its directory, and the environment that tells the test where it is, `more` at its
+    /// end.
+    pub(crate) fn begin_test(&mut self, suite: &str, more: &[u8]) -> io::Result<(String, Vec<u8>)> {
         let directory = [&self.directory, "/tests/", suite].concat();
         fs::create_dir_all(&directory)?;
         // The files of the test before are synced by the core before this.
@@ -95,8 +96,18 @@ impl RunFiles {
         self.stdout.open(&directory, "stdout.log")?;
         self.stderr.open(&directory, "stderr.log")?;
         self.suite.clone_from(&directory);
-        let environment = ["PUMICE_RUN=", &self.run, "\0PUMICE_SUITE=", suite, "\0"].concat();
-        Ok((directory, environment.into_bytes()))
+        let variables = [
+            ("PUMICE_RUN=", &*self.run),
+            ("PUMICE_SUITE=", suite),
+            ("TESTRUN_ID=", suite),
+            ("LAVA_RESULT_DIR=", &directory),
+        ];
+        let mut environment = Vec::new();
+        for (name, value) in variables {
+            environment.extend_from_slice(&[name, value, "\0"].concat().into_bytes());
+        }
+        environment.extend_from_slice(more);
+        Ok((directory, environment))
     }
 
     /// Appends to a file of the run.
@@ -190,9 +201,11 @@ mod tests {
         assert_eq!(files.read_plan().unwrap(), b"plan");
         files.append(RunFile::Journal, b"one\n").unwrap();
         for suite in ["a", "b"] {
-            let (directory, environment) = files.begin_test(suite).unwrap();
+            let (directory, environment) = files.begin_test(suite, b"A=1\0").unwrap();
             assert_eq!(Path::new(&directory), top.join("tests").join(suite));
-            let expected = format!("PUMICE_RUN=r-1\0PUMICE_SUITE={suite}\0");
+            let expected = format!(
+                "PUMICE_RUN=r-1\0PUMICE_SUITE={suite}\0TESTRUN_ID={suite}\0LAVA_RESULT_DIR={directory}\0A=1\0"
+            );
             assert_eq!(environment, expected.into_bytes());
             files.capture(Capture::Stdout, suite.as_bytes()).unwrap();
             files.append(RunFile::Output, b"{}\n").unwrap();

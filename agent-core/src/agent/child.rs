@@ -22,7 +22,9 @@ const SIGKILL: u8 = 9;
 pub(super) struct Child {
     deadline: Option<Instant>,
     kill_at: Option<Instant>,
-    is_timed_out: bool,
+    step_deadline: Option<Instant>,
+    /// The end that it gets when it was killed at one of them.
+    killed_as: Option<u8>,
     exit: Option<Exit>,
     drain_until: Instant,
     drain_left: usize,
@@ -35,12 +37,20 @@ impl Child {
         Self {
             deadline: timeout.map(|timeout| now + timeout),
             kill_at: None,
-            is_timed_out: false,
+            step_deadline: None,
+            killed_as: None,
             exit: None,
             drain_until: now,
             drain_left: DRAIN_MAX,
             is_stdout_open: true,
             is_stderr_open: true,
+        }
+    }
+
+    /// A step of it begins, and may take until then. One that is killed already gets no more time.
+    pub(super) fn begin_step(&mut self, until: Option<Instant>) {
+        if self.killed_as.is_none() {
+            self.step_deadline = until;
         }
     }
 
@@ -83,9 +93,14 @@ impl Child {
         if self.exit.is_some() {
             return None;
         }
-        if self.deadline.is_some_and(|at| now >= at) {
-            (self.deadline, self.kill_at, self.is_timed_out) = (None, Some(now + KILL_GRACE), true);
-            return Some(SIGTERM);
+        for (at, end) in
+            [(self.deadline, Exit::TIMED_OUT), (self.step_deadline, Exit::STEP_TIMED_OUT)]
+        {
+            if at.is_some_and(|at| now >= at) {
+                (self.deadline, self.step_deadline) = (None, None);
+                (self.kill_at, self.killed_as) = (Some(now + KILL_GRACE), Some(end));
+                return Some(SIGTERM);
+            }
         }
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill_at = None;
@@ -106,14 +121,13 @@ impl Child {
 
     /// How it ended, whatever its pipes still hold.
     pub(super) fn exit(&self) -> Option<Exit> {
-        let end = |exit: Exit| if self.is_timed_out { Exit::TIMED_OUT } else { exit.end };
-        self.exit.map(|exit| Exit { end: end(exit), ..exit })
+        self.exit.map(|exit| Exit { end: self.killed_as.unwrap_or(exit.end), ..exit })
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.exit {
             Some(_) => Some(self.drain_until),
-            None => [self.deadline, self.kill_at].into_iter().flatten().min(),
+            None => [self.deadline, self.step_deadline, self.kill_at].into_iter().flatten().min(),
         }
     }
 }

@@ -124,6 +124,13 @@ pub enum Effect<'a> {
     },
     /// Make the run's files durable: those of the running test, kernel log and journal.
     SyncRun,
+    /// Answer a client of the test's socket with this byte.
+    AnswerSignal {
+        /// As in [`Event::Signal`]; it may be gone meanwhile.
+        client: u8,
+        /// 0: it is on the disk; otherwise the low byte of an `errno`.
+        os_error: u8,
+    },
     /// Set the level up to which the kernel prints on the console: `true` lowers it for a session, `false`
     /// restores what was found at the start.
     QuietConsole(bool),
@@ -308,6 +315,15 @@ pub enum Event<'a> {
         op: Op,
         /// How.
         exit: Exit,
+    },
+    /// A process of the running test sent a packet to the test's socket, and waits for
+    /// [`Effect::AnswerSignal`]. What the test printed before it has been reported. Only when
+    /// [`Agent::signal_room`](super::Agent::signal_room) says so.
+    Signal {
+        /// Whose answer it will be.
+        client: u8,
+        /// The packet, cut behind [`SIGNAL_MAX`](crate::wire::test_signal::SIGNAL_MAX) bytes.
+        packet: &'a [u8],
     },
     /// One record as read from /dev/kmsg.
     Kernel {

@@ -21,6 +21,7 @@ mod ops;
 mod outcomes;
 mod queue;
 mod runner;
+mod signals;
 mod transfer;
 
 pub use crate::wire::plan;
@@ -184,7 +185,13 @@ impl Agent {
         match event {
             Event::Kernel { record } => self.handle_kernel(now, record),
             Event::KernelGap => self.note(now, "the kernel's log lost records"),
-            Event::RunFileFailed { .. } => self.note(now, "a file of the run could not be written"),
+            Event::RunFileFailed { os_error } => {
+                self.runner.handle_file_failed(os_error);
+                self.note(now, "a file of the run could not be written");
+            }
+            Event::Signal { client, packet } => {
+                self.runner.handle_signal(now, client, packet, &mut self.queue);
+            }
             Event::BaudSet => self.speed.handle_set(now, &self.link),
             Event::BaudFailed { .. } => {
                 self.speed.handle_failed(&mut self.link);
@@ -262,6 +269,11 @@ impl Agent {
         self.ops.output_room(op, pipe, &self.link)
     }
 
+    /// Whether a signal of the running test is welcome now.
+    pub fn signal_room(&self) -> bool {
+        self.runner.has_signal_room()
+    }
+
     /// Whether a record of the kernel's log is welcome now.
     pub fn kernel_room(&self) -> bool {
         // With a plan the log goes to a file, and the live log takes what it can. The kernel keeps it for us until
@@ -307,7 +319,7 @@ impl Agent {
                     self.queue.push(queued);
                     continue;
                 }
-                return Some(Next::Queued(queued));
+                return Some(Next::Queued(self.settle_signal(queued)));
             }
             self.advance_plan(now);
             if let Some(next) = self.next_of_piece() {
@@ -334,6 +346,18 @@ impl Agent {
             if !self.handle_link_event() && self.queue.is_empty() {
                 return None;
             }
+        }
+    }
+
+    /// Fills in what a test is answered, which is known only now that its line of the journal has been written.
+    fn settle_signal(&mut self, queued: queue::Queued) -> queue::Queued {
+        match queued {
+            queue::Queued::AnswerSignal { client, os_error: 0 } => {
+                let (live, link) = (&mut self.live, &mut self.link);
+                let os_error = self.runner.settle_signal(|record| live.record(link, record));
+                queue::Queued::AnswerSignal { client, os_error }
+            }
+            queued => queued,
         }
     }
 

@@ -239,7 +239,8 @@ impl Operations {
             | Event::KernelGap
             | Event::BaudSet
             | Event::BaudFailed { .. }
-            | Event::RunFileFailed { .. } => return,
+            | Event::RunFileFailed { .. }
+            | Event::Signal { .. } => return,
         };
         let Some(slot) = self.slots.get_mut(usize::from(op.0)) else { return };
         match (slot, event) {

@@ -59,6 +59,10 @@ pub(super) enum Queued {
         end: usize,
     },
     SyncRun,
+    AnswerSignal {
+        client: u8,
+        os_error: u8,
+    },
     QuietConsole(bool),
     SeekKernel {
         sequence: u64,
@@ -127,6 +131,7 @@ impl Queue {
                 Effect::RunFile { file, bytes: self.text.get(start..end).unwrap_or_default() }
             }
             Queued::SyncRun => Effect::SyncRun,
+            Queued::AnswerSignal { client, os_error } => Effect::AnswerSignal { client, os_error },
             Queued::QuietConsole(is_quiet) => Effect::QuietConsole(is_quiet),
             Queued::SeekKernel { sequence } => Effect::SeekKernel { sequence },
             Queued::Reboot { how } => Effect::Reboot { how },

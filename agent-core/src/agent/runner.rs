@@ -8,6 +8,7 @@ use super::effect::{Op, Pipe, RunFile};
 use super::live::{Live, Mark};
 use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX};
 use super::queue::{Queue, Queued};
+use super::signals::{self, Place, Signals};
 use crate::time::{Duration, Instant};
 use crate::wire::record::Record;
 use crate::wire::response::{Exit, TestStatus};
@@ -34,6 +35,7 @@ pub(super) struct Runner {
     tests: Vec<PlannedTest, TESTS_MAX>,
     state: State,
     ended: u16,
+    signals: Signals,
     /// The plan ends at the latest now, whatever the kernel still says.
     end_by: Instant,
 }
@@ -45,6 +47,8 @@ const DIRECTORY_MAX: usize = 256;
 struct PlannedTest {
     suite: String<SUITE_NAME_MAX>,
     timeout: Duration,
+    /// `None`: steps have no limit of their own.
+    step_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +81,7 @@ impl Runner {
             tests: Vec::new(),
             state: State::NoPlan,
             ended: 0,
+            signals: Signals::new(0),
             end_by: Instant::ZERO,
         }
     }
@@ -99,6 +104,7 @@ impl Runner {
         if self.read(plan).is_none() {
             return self.break_off("the plan is damaged");
         }
+        self.set_signals(0);
         queue.push_text(
             RunFile::Journal,
             format_args!(
@@ -121,7 +127,9 @@ impl Runner {
             let mut suite = String::new();
             suite.push_str(test.suite).ok()?;
             let timeout = Duration::from_millis(u64::from(test.timeout_ms));
-            self.tests.push(PlannedTest { suite, timeout }).ok()?;
+            let step_ms = u64::from(test.step_timeout_ms);
+            let step_timeout = (step_ms > 0).then(|| Duration::from_millis(step_ms));
+            self.tests.push(PlannedTest { suite, timeout, step_timeout }).ok()?;
         }
         Some(())
     }
@@ -195,6 +203,7 @@ impl Runner {
         queue.push(Queued::SyncRun);
         queue.push(Queued::StartTest { op, index });
         live.mark(mark(Record::TEST_STARTED, index, now, Exit::default()));
+        self.signals.begin_test();
         self.state = State::Running(Running {
             op,
             index,
@@ -247,6 +256,44 @@ impl Runner {
         Some(Record { source, priority, test, board_us, sequence, text, count })
     }
 
+    /// Signals are numbered from `last` + 1 on.
+    pub(super) fn set_signals(&mut self, last: u64) {
+        self.signals = Signals::new(last);
+    }
+
+    /// The running test tells something. What it printed before has been taken.
+    pub(super) fn handle_signal(
+        &mut self,
+        now: Instant,
+        client: u8,
+        packet: &[u8],
+        queue: &mut Queue,
+    ) {
+        let State::Running(running) = &mut self.state else {
+            return signals::refuse(client, signals::ENOENT, queue);
+        };
+        let Running { index: test, stdout_bytes, stderr_bytes, .. } = *running;
+        let place = Place { test, stdout_bytes, stderr_bytes };
+        if self.signals.take(now, client, packet, place, queue) {
+            let limit = self.tests.get(usize::from(test)).and_then(|test| test.step_timeout);
+            running.child.begin_step(limit.map(|limit| now + limit));
+        }
+    }
+
+    pub(super) fn has_signal_room(&self) -> bool {
+        self.signals.has_room()
+    }
+
+    /// See [`Signals::settle`].
+    pub(super) fn settle_signal(&mut self, show: impl FnOnce(&Record<'_>)) -> u8 {
+        self.signals.settle(show)
+    }
+
+    /// A file of the run could not be written or synced.
+    pub(super) fn handle_file_failed(&mut self, os_error: i32) {
+        self.signals.handle_failed(os_error);
+    }
+
     /// The test's process has ended.
     pub(super) fn handle_exit(&mut self, now: Instant, exit: Exit) {
         if let State::Running(running) = &mut self.state {
@@ -294,6 +341,7 @@ impl Runner {
             Exit::EXITED => "exited",
             Exit::SIGNALED => "signaled",
             Exit::TIMED_OUT => "timed_out",
+            Exit::STEP_TIMED_OUT => "step_timed_out",
             _ => "not_started",
         };
         // The output first, then the line that says that it is all there.

@@ -29,7 +29,7 @@ pub struct TestSignal<'a> {
     pub kind: u8,
     /// One of [`TestSignal::PASS`] and its like, of a case that ended or a reference.
     pub result: u8,
-    /// The case's or the set's name, 1 to [`NAME_MAX`] bytes; for [`TestSignal::STEP`] empty.
+    /// The case's or the set's name, 1 to [`NAME_MAX`] bytes; of some kinds it may be empty.
     #[serde(borrow)]
     pub name: &'a str,
     /// A decimal number as it was typed (`-1.5e3`), at most [`MEASUREMENT_MAX`] bytes; empty for none.
@@ -55,7 +55,7 @@ impl<'a> TestSignal<'a> {
     pub const CASE_ENDED: u8 = 2;
     /// A set of cases begins.
     pub const SET_STARTED: u8 = 3;
-    /// The set ended.
+    /// The set that is open ended; `name` may be empty, and is then filled in by the agent.
     pub const SET_ENDED: u8 = 4;
     /// A case with a result and a URL that explains it.
     pub const REFERENCE: u8 = 5;
@@ -86,8 +86,10 @@ impl<'a> TestSignal<'a> {
     /// name, and a measurement that is no number.
     pub fn parse(packet: &'a [u8]) -> Result<Self, BadBody> {
         let signal: Self = codec::decode(packet)?;
-        let needs_name =
-            !matches!(signal.kind, Self::RAISE | Self::EVENT | Self::STEP | Self::ATTACHMENT);
+        let needs_name = matches!(
+            signal.kind,
+            Self::CASE_STARTED..=Self::SET_STARTED | Self::REFERENCE | Self::FEEDBACK
+        );
         let is_valid = (Self::CASE_STARTED..=Self::ATTACHMENT).contains(&signal.kind)
             && signal.result <= Self::UNKNOWN
             && is_text(signal.name, NAME_MAX)
@@ -167,6 +169,7 @@ mod tests {
             case,
             TestSignal { measurement: "-1.5e3", units: "ms", result: TestSignal::UNKNOWN, ..case },
             TestSignal { kind: TestSignal::STEP, name: "", step: 3, ..case },
+            TestSignal { kind: TestSignal::SET_ENDED, name: "", ..case },
             TestSignal { kind: TestSignal::RAISE, name: "", text: "no power", ..case },
         ] {
             assert!(parse(&good), "{good:?}");

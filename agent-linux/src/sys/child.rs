@@ -20,14 +20,19 @@ pub(crate) struct Start<'a> {
     pub(crate) more_environment: &'a [u8],
     /// Working directory.
     pub(crate) directory: &'a CStr,
-    /// Whether standard input, output and error are pipes to the agent; /dev/null otherwise.
+    /// Whether standard input, output and error are pipes to the agent.
     pub(crate) piped: [bool; 3],
+    /// Nothing of this process's own is passed on: input, output and error without a pipe are /dev/null, no signal is
+    /// ignored. Otherwise all of that stays as it is, but for SIGPIPE, which the standard library ignores.
+    pub(crate) is_apart: bool,
+    /// In a process group of its own.
+    pub(crate) has_own_group: bool,
 }
 
 /// A child that runs.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// Its process id, also that of its group.
+    /// Its process id, also that of its group if it has one of its own.
     pub(crate) pid: i32,
     /// The agent's ends of its pipes, not blocking.
     pub(crate) pipes: [Option<File>; 3],
@@ -48,7 +53,7 @@ pub(crate) struct Ended {
     pub(crate) max_rss_kib: u64,
 }
 
-/// Starts a child in a process group of its own.
+/// Starts a child.
 ///
 /// # Errors
 /// Whatever kept it from running, up to the `exec` itself (`NotFound`: no such program or directory).
@@ -81,7 +86,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
     let pid = unsafe {
         let pid = libc::fork();
         if pid == 0 {
-            let errno = become_child(&argv, &environment, start.directory, stdio);
+            let errno = become_child(&argv, &environment, start, stdio);
             let errno = errno.to_ne_bytes();
             libc::write(tell.as_raw_fd(), errno.as_ptr().cast(), errno.len());
             libc::_exit(127);
@@ -92,11 +97,13 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
         return Err(io::Error::last_os_error());
     }
     drop(tell);
-    // Also done by the child itself: whoever comes first, a signal to the group finds it.
-    // SAFETY: plain numbers.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::setpgid(pid, pid);
+    if start.has_own_group {
+        // Also done by the child itself: whoever comes first, a signal to the group finds it.
+        // SAFETY: plain numbers.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::setpgid(pid, pid);
+        }
     }
     // The pipe closes with a successful exec. Until then takes as long as the kernel needs to load a program.
     let mut errno = [0; 4];
@@ -162,13 +169,44 @@ pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 unsafe fn become_child(
     argv: &[*const c_char],
     environment: &[*const c_char],
-    directory: &CStr,
+    start: &Start<'_>,
     stdio: [RawFd; 3],
 ) -> i32 {
     // SAFETY: system calls on plain numbers and on strings that live in the caller; `environ` is the C library's
     // variable, in a process with a single thread.
     unsafe {
-        libc::setpgid(0, 0);
+        if start.has_own_group {
+            libc::setpgid(0, 0);
+        }
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if start.is_apart {
+            stand_apart();
+            for (index, fd) in stdio.iter().enumerate() {
+                // The copies, unlike the originals, are kept across exec. The originals are above 2, because the
+                // standard library opens 0 to 2 at the start when they are closed.
+                if libc::dup2(*fd, index as RawFd) < 0 {
+                    return errno();
+                }
+            }
+        }
+        if libc::chdir(start.directory.as_ptr()) < 0 {
+            return errno();
+        }
+        // `execvp` looks into the PATH of the program's new environment, as people expect.
+        environ = environment.as_ptr();
+        libc::execvp(argv[0], argv.as_ptr());
+        errno()
+    }
+}
+
+/// In the child: signals and the OOM killer's view of it as of a process that nobody has changed.
+///
+/// # Safety
+/// Only in a process that was just forked.
+#[allow(unsafe_code)]
+unsafe fn stand_apart() {
+    // SAFETY: system calls on plain numbers and constants.
+    unsafe {
         let mut none = std::mem::MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
@@ -183,20 +221,6 @@ unsafe fn become_child(
         if score >= 0 {
             libc::write(score, c"0".as_ptr().cast(), 1);
         }
-        for (index, fd) in stdio.iter().enumerate() {
-            // The copies, unlike the originals, are kept across exec. The originals are above 2, because the standard
-            // library opens 0 to 2 at the start when they are closed.
-            if libc::dup2(*fd, index as RawFd) < 0 {
-                return errno();
-            }
-        }
-        if libc::chdir(directory.as_ptr()) < 0 {
-            return errno();
-        }
-        // `execvp` looks into the PATH of the program's new environment, as people expect.
-        environ = environment.as_ptr();
-        libc::execvp(argv[0], argv.as_ptr());
-        errno()
     }
 }
 
@@ -241,6 +265,8 @@ mod tests {
             more_environment: more,
             directory: c"/tmp",
             piped: [false, true, false],
+            is_apart: true,
+            has_own_group: true,
         })
         .unwrap();
         let ended = wait(started.pid, true).unwrap();
@@ -266,6 +292,8 @@ mod tests {
             more_environment: b"",
             directory: c"/",
             piped: [false; 3],
+            is_apart: true,
+            has_own_group: true,
         })
         .unwrap();
         assert_eq!(wait(started.pid, false), None);
@@ -282,6 +310,8 @@ mod tests {
             more_environment: b"",
             directory: c"/",
             piped: [true; 3],
+            is_apart: true,
+            has_own_group: true,
         };
         assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
         let nowhere = Start { argv: b"true\0", directory: c"/proc/no-such", ..missing };

@@ -5,6 +5,7 @@ use nix::fcntl::{OFlag, open as nix_open};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 
 /// For reading.
@@ -66,6 +67,17 @@ pub(crate) fn read_path(path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) fn write(path: &str, text: &str) -> io::Result<()> {
     open(path, OFlag::O_WRONLY)?.write_all(text.as_bytes())
 }
+
+/// Bytes that wait in a pipe.
+pub(crate) fn queued(pipe: impl AsFd) -> usize {
+    let mut count = 0;
+    // SAFETY: the kernel fills a number that lives here.
+    #[allow(unsafe_code)]
+    let told = unsafe { get_queued(pipe.as_fd().as_raw_fd(), &raw mut count) };
+    told.ok().and_then(|_| usize::try_from(count).ok()).unwrap_or(0)
+}
+
+nix::ioctl_read_bad!(get_queued, nix::libc::FIONREAD, nix::libc::c_int);
 
 fn open_path(path: &Path, how: OFlag) -> io::Result<File> {
     let mode = if how.contains(OFlag::O_APPEND) { 0o644 } else { 0o600 };

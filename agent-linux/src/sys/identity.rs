@@ -18,12 +18,12 @@ pub(crate) fn names() -> (String, String) {
     (uname.nodename().to_string_lossy().into_owned(), kernel)
 }
 
-/// `interface address/prefix` of every interface that is up and no loopback, each ended by a NUL.
-pub(crate) fn addresses() -> Vec<u8> {
+/// `interface address/prefix` of every interface that is up, each ended by a NUL; loopback only if wanted.
+pub(crate) fn addresses(with_loopback: bool) -> Vec<u8> {
     let mut words = Vec::new();
     let Ok(all) = getifaddrs() else { return words };
     for one in all {
-        if one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+        if !with_loopback && one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
             || !one.flags.contains(InterfaceFlags::IFF_UP)
         {
             continue;

@@ -11,4 +11,5 @@ pub(crate) mod kmsg;
 pub(crate) mod poll;
 pub(crate) mod power;
 pub(crate) mod signals;
+pub(crate) mod socket;
 pub(crate) mod tty;

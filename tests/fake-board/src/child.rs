@@ -25,6 +25,8 @@ pub(crate) struct Child {
     leaves_behind: bool,
     exit: Option<Exit>,
     is_reaped: bool,
+    /// It has told the agent something.
+    is_waiting: bool,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ pub(crate) enum Deed {
     Print(String),
     Panic(String),
     Reset,
+    Tell(Vec<u8>),
 }
 
 impl Child {
@@ -58,12 +61,13 @@ impl Child {
             leaves_behind: false,
             exit: None,
             is_reaped: false,
+            is_waiting: false,
         }
     }
 
     /// Plays on as far as it can; what it does to the board comes back and must be done before the next call.
     pub(crate) fn play(&mut self, now: Instant) -> Option<Deed> {
-        while self.exit.is_none() {
+        while self.exit.is_none() && !self.is_waiting {
             let Some(step) = self.steps.front_mut() else {
                 self.end(now, Exit::EXITED, 0);
                 break;
@@ -120,12 +124,31 @@ impl Child {
                     self.steps.pop_front();
                     return Some(deed);
                 }
+                Step::Tell(packet) => {
+                    let deed = Deed::Tell(std::mem::take(packet));
+                    self.steps.pop_front();
+                    self.is_waiting = true;
+                    return Some(deed);
+                }
                 Step::Panic(text) => return Some(Deed::Panic(std::mem::take(text))),
                 Step::Reset => return Some(Deed::Reset),
             }
             self.steps.pop_front();
         }
         None
+    }
+
+    /// The agent has answered.
+    pub(crate) fn handle_answer(&mut self) {
+        self.is_waiting = false;
+    }
+
+    /// Bytes that wait in a pipe.
+    pub(crate) fn waiting(&self, pipe: Pipe) -> usize {
+        match pipe {
+            Pipe::Stdout => self.stdout.bytes.len(),
+            Pipe::Stderr => self.stderr.bytes.len(),
+        }
     }
 
     pub(crate) fn signal(&mut self, now: Instant, signal: u8) {

@@ -335,6 +335,21 @@ impl FakeBoard {
         }
     }
 
+    /// Knob: every write to the journal of the image that runs fails with this `errno`, or none does any more.
+    pub fn set_journal_error(&mut self, os_error: Option<i32>) {
+        if let State::Up(machine, _) = &mut self.state {
+            machine.journal_error = os_error;
+        }
+    }
+
+    /// What the tests of the image that runs were answered on their socket so far.
+    pub fn answers(&self) -> &[u8] {
+        match &self.state {
+            State::Up(machine, _) => &machine.answers,
+            _ => &[],
+        }
+    }
+
     /// Knob: it dies there, once.
     pub fn die_at(&mut self, at: DieAt, how: Death) {
         self.die = Some((at, how));

@@ -36,6 +36,12 @@ pub(crate) struct Machine {
     /// Bits per second of its UART.
     pub(crate) baud: u32,
     pub(crate) is_guarded: bool,
+    /// What tests were answered on their socket.
+    pub(crate) answers: Vec<u8>,
+    /// `errno` of every write to the journal.
+    pub(crate) journal_error: Option<i32>,
+    /// The child that told something, and what.
+    telling: Option<(u8, Vec<u8>)>,
     started_at: Instant,
 }
 
@@ -93,6 +99,7 @@ enum Report {
     Spawned(Op),
     Answer(u32, Outcome<Answer>),
     Baud(Result<(), i32>),
+    RunFileFailed(i32),
     Fate(Fate),
 }
 
@@ -133,6 +140,9 @@ impl Machine {
             overruns: 0,
             baud: config.baud,
             is_guarded: false,
+            answers: Vec::new(),
+            journal_error: None,
+            telling: None,
             started_at: now,
         };
         for line in kernel_lines {
@@ -226,6 +236,8 @@ impl Machine {
                 is_quiet: &mut self.is_quiet,
                 baud: &mut self.baud,
                 is_guarded: &mut self.is_guarded,
+                answers: &mut self.answers,
+                journal_error: self.journal_error,
             };
             let report = rest.perform(effect, world);
             if let Some(fate) = self.deliver(now, report, world) {
@@ -252,6 +264,7 @@ impl Machine {
             Report::Committed(op) => Event::Committed { op: *op },
             Report::Failed(op, failure) => Event::Failed { op: *op, failure: *failure },
             Report::Spawned(op) => Event::Spawned { op: *op },
+            Report::RunFileFailed(os_error) => Event::RunFileFailed { os_error: *os_error },
             Report::Baud(Ok(())) => Event::BaudSet,
             Report::Baud(Err(os_error)) => Event::BaudFailed { os_error: *os_error },
         };
@@ -341,6 +354,15 @@ impl Machine {
 
     /// Whether anything came of it.
     fn play_children(&mut self, now: Instant, world: &mut World<'_>) -> Result<bool, Fate> {
+        if let Some((client, packet)) = self.telling.take_if(|(client, _)| {
+            // As a real interpreter: what was printed before comes first.
+            let Slot::Child(child) = &self.slots[usize::from(*client)] else { return true };
+            child.waiting(Pipe::Stdout) + child.waiting(Pipe::Stderr) == 0
+        }) {
+            assert!(self.agent.signal_room(), "everything was drained");
+            self.agent.handle_event(now, Event::Signal { client, packet: &packet });
+            return Ok(true);
+        }
         for index in 0..OPS_MAX {
             let Slot::Child(child) = &mut self.slots[index] else { continue };
             let (op, waiting) = (child.op, child.input_waiting());
@@ -350,6 +372,7 @@ impl Machine {
                         self.log_kernel(now, priority, &line, world.text);
                     }
                     Deed::Print(text) => world.text.extend(text.bytes()),
+                    Deed::Tell(packet) => self.telling = Some((index as u8, packet)),
                     Deed::Panic(text) => return Err(Fate::Panic(text)),
                     Deed::Reset => return Err(Fate::Reset),
                 }
@@ -393,6 +416,8 @@ struct Rest<'m> {
     is_quiet: &'m mut bool,
     baud: &'m mut u32,
     is_guarded: &'m mut bool,
+    answers: &'m mut Vec<u8>,
+    journal_error: Option<i32>,
 }
 
 impl Rest<'_> {
@@ -458,6 +483,9 @@ impl Rest<'_> {
                 Report::Nothing
             }
             Effect::RunFile { file, bytes } => {
+                if let (RunFile::Journal, Some(os_error)) = (file, self.journal_error) {
+                    return Report::RunFileFailed(os_error);
+                }
                 if let Some(path) = self.run_file(file) {
                     world.disk.append((self.root.to_owned(), path), bytes);
                 }
@@ -465,6 +493,13 @@ impl Rest<'_> {
             }
             Effect::SyncRun => {
                 world.disk.sync(|label| label == self.root);
+                Report::Nothing
+            }
+            Effect::AnswerSignal { client, os_error } => {
+                self.answers.push(os_error);
+                if let Slot::Child(child) = self.slot(Op(client)) {
+                    child.handle_answer();
+                }
                 Report::Nothing
             }
             Effect::QuietConsole(is_quiet) => {

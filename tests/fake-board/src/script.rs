@@ -1,6 +1,8 @@
 //! What the programs of a fake board do: a command line, and what happens when it is run.
 
 use agent_core::time::Duration;
+use agent_core::wire::codec;
+use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
 use std::collections::BTreeMap;
 
 /// One thing that a program does.
@@ -12,6 +14,8 @@ pub enum Step {
     Err(Vec<u8>),
     /// Copies standard input to standard output until it ends.
     Copy,
+    /// Sends a packet to the test's socket and waits for the answer.
+    Tell(Vec<u8>),
     /// Takes its time.
     Wait(Duration),
     /// Runs until it is killed.
@@ -69,6 +73,14 @@ impl Program {
     #[must_use]
     pub fn err(self, text: impl AsRef<[u8]>) -> Self {
         self.then(Step::Err(text.as_ref().to_vec()))
+    }
+
+    /// ... and then tells the agent.
+    #[must_use]
+    pub fn tell(self, signal: &TestSignal<'_>) -> Self {
+        let mut buffer = [0; SIGNAL_MAX];
+        let packet = codec::encode(signal, &mut buffer).expect("a signal fits");
+        self.then(Step::Tell(packet.to_vec()))
     }
 
     /// ... and then waits.

@@ -6,6 +6,8 @@ mod baud;
 mod bench;
 #[path = "agent/line_test.rs"]
 mod line_test;
+#[path = "agent/signals.rs"]
+mod signals;
 
 use agent_core::agent::{DRAIN_WAIT, KILL_GRACE, OPS_MAX, Role, START_WAIT};
 use agent_core::link::CloseReason;

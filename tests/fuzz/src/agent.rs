@@ -14,7 +14,8 @@ use agent_core::link::{Coding, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::REGISTRY;
-use agent_core::wire::{Envelope, Method};
+use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
+use agent_core::wire::{Envelope, Method, codec};
 use arbitrary::Unstructured;
 use board::Board;
 use std::collections::BTreeSet;
@@ -158,6 +159,25 @@ impl World {
                 };
                 self.host.link.write(stream, &step.to_bytes());
                 self.host.link.write(stream, &vec![0x55; usize::from(packed)]);
+            }
+            11 if input.ratio(1, 2)? => {
+                let client = input.arbitrary()?;
+                if input.arbitrary()? {
+                    self.board.tell(self.now, client, bytes(input)?);
+                } else {
+                    let mut buffer = [0; SIGNAL_MAX];
+                    let signal = TestSignal {
+                        kind: input.int_in_range(1..=10)?,
+                        result: input.int_in_range(0..=3)?,
+                        name: input.arbitrary()?,
+                        text: input.arbitrary()?,
+                        step: input.arbitrary()?,
+                        ..TestSignal::default()
+                    };
+                    if let Ok(packet) = codec::encode(&signal, &mut buffer) {
+                        self.board.tell(self.now, client, packet);
+                    }
+                }
             }
             _ => self.board.disturb(self.now, input.arbitrary()?),
         }

@@ -14,6 +14,8 @@ pub(super) struct Board {
     slots: [Slot; OPS_MAX],
     pub(super) is_rebooted: bool,
     has_plan: bool,
+    /// Signals that were not answered yet, by client.
+    told: [u32; 8],
     /// Decides how the next call ends.
     calls: u8,
 }
@@ -48,7 +50,7 @@ struct Child {
 impl Board {
     pub(super) fn new(agent: Agent) -> Self {
         let (agent, slots) = (Box::new(agent), [Slot::Free; OPS_MAX]);
-        Self { agent, slots, is_rebooted: false, has_plan: false, calls: 0 }
+        Self { agent, slots, is_rebooted: false, has_plan: false, told: [0; 8], calls: 0 }
     }
 
     pub(super) fn start_plan(&mut self, now: Instant, plan: &[u8]) {
@@ -66,6 +68,16 @@ impl Board {
     pub(super) fn kernel(&mut self, now: Instant, record: &[u8]) {
         if self.agent.kernel_room() {
             self.event(now, Event::Kernel { record });
+        }
+    }
+
+    /// A client of the test's socket says this.
+    pub(super) fn tell(&mut self, now: Instant, client: u8, packet: &[u8]) {
+        if self.agent.signal_room() {
+            let client = client % 8;
+            self.told[usize::from(client)] += 1;
+            self.event(now, Event::Signal { client, packet });
+            assert_eq!(self.told, [0; 8], "each is answered, at once");
         }
     }
 
@@ -151,12 +163,17 @@ impl Board {
     }
 
     fn drain(&mut self, now: Instant) {
-        let Self { agent, slots, is_rebooted, has_plan, calls } = self;
+        let Self { agent, slots, is_rebooted, has_plan, told, calls } = self;
         for _ in 0..EFFECTS_MAX {
             let Some(effect) = agent.poll_effect(now) else { return };
             let is_speed = matches!(effect, Effect::SetBaud { .. });
             let answer = match effect {
                 Effect::Call { request, call } => Some((request, matches!(call, Call::Info))),
+                Effect::AnswerSignal { client, .. } => {
+                    let left = told[usize::from(client)].checked_sub(1);
+                    told[usize::from(client)] = left.expect("an answer to nothing");
+                    None
+                }
                 effect => {
                     *is_rebooted |= matches!(effect, Effect::Reboot { .. });
                     check(slots, *has_plan, &effect);
@@ -252,6 +269,8 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
             assert!(!is_told, "a bound of the agent is too small");
         }
         Effect::SyncRun => assert!(has_plan),
+        // Checked where it is answered.
+        Effect::AnswerSignal { .. } => {}
         Effect::Call { .. }
         | Effect::SetBaud { .. }
         | Effect::GuardLine(_)

@@ -1,0 +1,173 @@
+//! `lava-test-case-attach` and `lava-test-run-attach`: files that are kept with the run.
+//!
+//! They are copied to `$LAVA_RESULT_DIR/attachments/<case>/`, under names that are fit for a path, synced, and told to the
+//! agent one by one. Nothing is overwritten: a second file of a name gets a number.
+
+use super::tell::{problem, tell};
+use super::{End, case, say};
+use crate::files::sync_directory;
+use crate::sys::file;
+use agent_core::wire::test_signal::TestSignal;
+use nix::fcntl::OFlag;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// `CASE FILE|DIRECTORY [TYPE]`.
+pub(super) fn to_case(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+    match words {
+        [name, _] | [name, _, _] => keep(name, &raw[1..2]),
+        _ => Err(End::Usage("CASE FILE [TYPE]")),
+    }
+}
+
+/// `FILE [TYPE]`.
+pub(super) fn to_run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+    match words {
+        [_] | [_, _] => keep("", &raw[..1]),
+        _ => Err(End::Usage("FILE [TYPE]")),
+    }
+}
+
+/// Keeps files and directories for a case, or (empty) for the suite.
+pub(super) fn keep(case: &str, paths: &[OsString]) -> Result<(), End> {
+    let Some(results) = std::env::var_os("LAVA_RESULT_DIR") else {
+        say(&["not in a run: nothing was attached"]);
+        return Ok(());
+    };
+    let folder = if case.is_empty() { "_".to_owned() } else { plain(case) };
+    let mut keeper = Keeper { case, top: PathBuf::from(results).join("attachments"), files: 0 };
+    for path in paths {
+        let path = Path::new(path);
+        let name = path.file_name().map_or_else(|| "_".into(), |name| name.to_string_lossy());
+        keeper.keep(path, &folder, &name, 0)?;
+    }
+    Ok(())
+}
+
+struct Keeper<'a> {
+    case: &'a str,
+    top: PathBuf,
+    files: u32,
+}
+
+impl Keeper<'_> {
+    fn keep(&mut self, from: &Path, folder: &str, name: &str, depth: u32) -> Result<(), End> {
+        let shown = from.to_string_lossy();
+        let os = |error: io::Error| case::about(&shown, &error);
+        // What the caller names may be a link; what is found below it is not followed.
+        let kind = if depth == 0 { fs::metadata(from) } else { fs::symlink_metadata(from) };
+        let kind = kind.map_err(os)?.file_type();
+        let place = [folder, "/", &plain(name)].concat();
+        if kind.is_dir() {
+            if depth == DEPTH_MAX {
+                return Err(problem("more than 8 directories deep"));
+            }
+            for entry in fs::read_dir(from).map_err(os)? {
+                let entry = entry.map_err(os)?;
+                self.keep(&entry.path(), &place, &entry.file_name().to_string_lossy(), depth + 1)?;
+            }
+            return Ok(());
+        }
+        if !kind.is_file() {
+            say(&["not a file, left out: ", &shown]);
+            return Ok(());
+        }
+        self.files += 1;
+        if self.files > FILES_MAX {
+            return Err(problem("more than 1000 files"));
+        }
+        let mut source = file::open(from, file::READ_ANYTHING).map_err(os)?;
+        let directory = self.top.join(folder);
+        fs::create_dir_all(&directory).map_err(os)?;
+        let (place, mut copy) = self.fresh(&place).map_err(os)?;
+        let copied = copy_all(&mut source, &mut copy);
+        let synced = copied.and_then(|()| copy.sync_all()).and_then(|()| self.sync(&directory));
+        if let Err(error) = synced {
+            // Half a file must not look like a whole one.
+            let _ = fs::remove_file(self.top.join(&place));
+            return Err(os(error));
+        }
+        let kind = TestSignal::ATTACHMENT;
+        tell(&TestSignal { kind, name: self.case, text: &place, ..TestSignal::default() })
+    }
+
+    /// A new file at `place`, or at the first number behind it that is free.
+    fn fresh(&self, place: &str) -> io::Result<(String, File)> {
+        for number in 2.. {
+            let place = if number == 2 {
+                place.to_owned()
+            } else {
+                [place, ".", &(number - 1).to_string()].concat()
+            };
+            match file::open(self.top.join(&place), file::FRESH.union(OFlag::O_EXCL)) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}
+                opened => return opened.map(|file| (place, file)),
+            }
+        }
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
+    /// Makes the names of everything from the file up to the suite's directory durable.
+    fn sync(&self, directory: &Path) -> io::Result<()> {
+        for folder in directory.ancestors() {
+            sync_directory(folder)?;
+            if folder == self.top {
+                break;
+            }
+        }
+        self.top.parent().map_or(Ok(()), sync_directory)
+    }
+}
+
+/// The name as one that is fit for a path: at most 64 letters, digits, `.`, `_` and `-`, the first no dot.
+pub(super) fn plain(name: &str) -> String {
+    let fit = |letter: char| {
+        if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' }
+    };
+    let mut plain: String = name.chars().map(fit).take(64).collect();
+    if plain.is_empty() || plain.starts_with('.') {
+        plain.insert(0, '_');
+    }
+    plain
+}
+
+fn copy_all(from: &mut File, to: &mut File) -> io::Result<()> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let length = from.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..length])?;
+    }
+}
+
+/// Directories below the one that was named.
+const DEPTH_MAX: u32 = 8;
+
+/// Files of one call.
+const FILES_MAX: u32 = 1000;
+
+/// Files of one name.
+const SAME_MAX: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_fit_for_a_path() {
+        for (name, expected) in [
+            ("boot.log", "boot.log"),
+            ("", "_"),
+            ("..", "_.."),
+            ("../../etc/passwd", "_.._.._etc_passwd"),
+            ("zwei Wörter", "zwei_W_rter"),
+        ] {
+            assert_eq!(plain(name), expected);
+        }
+        assert_eq!(plain(&"x".repeat(300)).len(), 64);
+    }
+}

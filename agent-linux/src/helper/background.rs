@@ -1,0 +1,77 @@
+//! `lava-background-process-start` and `-stop`: a process beside the test.
+//!
+//! As LAVA's, the command runs again a second after it ended, so that `free -m` gives a value every second; unlike
+//! LAVA's, which starts it every second anyway, one that goes on runs once. It has a process group of its own, which the
+//! stop ends.
+
+use super::tell::{failed, problem};
+use super::{End, attach};
+use crate::sys::child::{self, Start};
+use crate::sys::file;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+/// `NAME --cmd COMMAND...`.
+pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+    let [name, "--cmd", _, ..] = words else { return Err(End::Usage("NAME --cmd COMMAND...")) };
+    let path = pid_file(name)?;
+    let mut argv = b"/bin/sh\0-c\0while :; do eval \"$*\"; sleep 1; done\0sh\0".to_vec();
+    for word in &raw[2..] {
+        argv.extend_from_slice(word.as_bytes());
+        argv.push(0);
+    }
+    let started = child::start(&Start {
+        argv: &argv,
+        environment: &file::read("/proc/self/environ"),
+        more_environment: b"",
+        directory: c".",
+        piped: [false; 3],
+        is_apart: false,
+        has_own_group: true,
+    });
+    let os = |error: std::io::Error| failed(name, error.raw_os_error().unwrap_or(0));
+    let pid = started.map_err(os)?.pid;
+    let written = file::open(&path, file::FRESH)
+        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
+    if written.is_err() {
+        // Nobody could stop it.
+        child::signal_group(pid, child::KILL);
+    }
+    written.map_err(os)
+}
+
+/// `NAME [--attach FILE [MIME]]...`.
+pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+    let usage = || End::Usage("NAME [--attach FILE [TYPE]]...");
+    let [name, rest @ ..] = words else { return Err(usage()) };
+    if rest.first().is_some_and(|word| *word != "--attach") {
+        return Err(usage());
+    }
+    let path = pid_file(name)?;
+    let pid = file::read_text(&path).parse().unwrap_or(0);
+    if pid < 2 {
+        return Err(problem("no such process was started"));
+    }
+    child::signal_group(pid, TERM);
+    let _ = fs::remove_file(path);
+    for (index, word) in words.iter().enumerate() {
+        if *word == "--attach" {
+            let files = raw.get(index + 1..index + 2).filter(|files| !files.is_empty());
+            attach::keep(name, files.ok_or_else(usage)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn pid_file(name: &str) -> Result<PathBuf, End> {
+    let folder = std::env::var_os("LAVA_RESULT_DIR").unwrap_or_else(|| "/tmp".into());
+    let folder = PathBuf::from(folder).join("background");
+    let made = fs::create_dir_all(&folder);
+    made.map_err(|error| failed("LAVA_RESULT_DIR", error.raw_os_error().unwrap_or(0)))?;
+    Ok(folder.join(attach::plain(name)))
+}
+
+const TERM: u8 = 15;

@@ -1,0 +1,48 @@
+//! The folder that a test's PATH begins with: a link to the agent under the name of every helper.
+
+use super::names;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Makes the links in `<root>/.pumice/bin`, as far as they are not there, and returns the folder. What cannot be made is
+/// missing in the tests, whose shell then says so.
+pub(crate) fn make(root: &str) -> String {
+    let folder = [root, "/.pumice/bin"].concat();
+    let _ = fs::create_dir_all(&folder);
+    // On a test bench the agent is started from where it was built.
+    let program = if Path::new(&[root, "/.pumice/agent"].concat()).exists() {
+        PathBuf::from("../agent")
+    } else {
+        fs::read_link("/proc/self/exe").unwrap_or_default()
+    };
+    for name in names() {
+        let link = [&folder, "/", name].concat();
+        if fs::read_link(&link).is_ok_and(|found| found == program) {
+            continue;
+        }
+        let _ = fs::remove_file(&link);
+        let _ = symlink(&program, &link);
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::directory;
+
+    #[test]
+    fn every_helper_is_the_agent() {
+        let root = directory("links");
+        let text = root.to_str().unwrap();
+        let folder = make(text);
+        let target = |name: &str| fs::read_link(Path::new(&folder).join(name)).unwrap();
+        assert_eq!(target("lava-test-case"), std::env::current_exe().unwrap());
+        fs::write(root.join(".pumice/agent"), "").unwrap();
+        assert_eq!(make(text), folder);
+        assert!(names().all(|name| target(name) == Path::new("../agent")));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), names().count());
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,166 @@
+//! The socket on which a test's helpers tell the agent what happens (docs/protocol.md, "Test signals").
+//!
+//! At most [`CLIENTS_MAX`] clients are connected. One more takes the place of one of them, in turn: a helper is answered
+//! at once and goes, so who stays has nothing to say, and a helper whose packet was not read yet is told so (ECONNRESET)
+//! and comes again.
+
+use crate::sys::socket;
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+
+/// Clients at a time.
+pub(crate) const CLIENTS_MAX: usize = 8;
+
+/// The socket's name in the run's directory.
+const NAME: &str = "socket";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct TestSocket {
+    listener: Option<OwnedFd>,
+    clients: [Option<OwnedFd>; CLIENTS_MAX],
+    /// Who makes room for the next one when all places are taken.
+    next: usize,
+}
+
+impl TestSocket {
+    /// Opens the socket in the run's directory, for every user of the board, and returns its path. Where that is not
+    /// possible there is none, and helpers print their signals as text.
+    pub(crate) fn open(&mut self, directory: &str) -> Option<String> {
+        let path = [directory, "/", NAME].concat();
+        let _ = fs::remove_file(&path);
+        let listener = socket::serve(directory, NAME).ok()?;
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).ok()?;
+        self.listener = Some(listener);
+        Some(path)
+    }
+
+    /// The socket, for those who come.
+    pub(crate) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(|fd| fd.as_fd())
+    }
+
+    /// The clients with their numbers.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (u8, BorrowedFd<'_>)> {
+        let numbered = (0..).zip(&self.clients);
+        numbered.filter_map(|(index, client)| client.as_ref().map(|fd| (index, fd.as_fd())))
+    }
+
+    /// Lets one in.
+    pub(crate) fn accept(&mut self) {
+        let Some(client) = self.listener.as_ref().and_then(|fd| socket::accept(fd).ok()) else {
+            return;
+        };
+        let free = self.clients.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.next);
+        if free.is_none() {
+            self.next = (self.next + 1) % CLIENTS_MAX;
+        }
+        self.clients[place] = Some(client);
+    }
+
+    /// Reads a client's packet, if there is one; forgets a client that has closed its end.
+    pub(crate) fn read(&mut self, client: u8, buffer: &mut [u8]) -> Option<usize> {
+        let place = self.clients.get_mut(usize::from(client))?;
+        match socket::receive(place.as_ref()?, buffer) {
+            Ok(length) if length > 0 => Some(length),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Ok(_) | Err(_) => {
+                *place = None;
+                None
+            }
+        }
+    }
+
+    /// Answers a client. One that does not read its answers, or is gone, is forgotten.
+    pub(crate) fn answer(&mut self, client: u8, os_error: u8) {
+        if let Some(place) = self.clients.get_mut(usize::from(client)) {
+            let told = place.as_ref().is_some_and(|fd| socket::tell(fd, &[os_error]).is_ok());
+            if !told {
+                *place = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::directory;
+    use std::io;
+
+    fn receive(fd: &OwnedFd) -> Result<Vec<u8>, ErrorKind> {
+        let mut buffer = [0; 8];
+        let length = socket::receive(fd, &mut buffer).map_err(|error: io::Error| error.kind())?;
+        Ok(buffer[..length].to_vec())
+    }
+
+    #[test]
+    fn whoever_comes_is_heard_and_answered() {
+        let folder = directory(&"long-".repeat(24));
+        let path = folder.to_str().unwrap();
+        let mut socket = TestSocket::default();
+        fs::write(folder.join(NAME), "an old one").unwrap();
+        let whole = socket.open(path).unwrap();
+        assert!(whole.len() > 107, "longer than an address");
+        assert_eq!(fs::metadata(&whole).unwrap().permissions().mode() & 0o777, 0o666);
+        let helpers = [0, 1].map(|_| socket::call(path, NAME).unwrap());
+        socket.accept();
+        socket.accept();
+        assert_eq!(socket.clients().map(|(client, _)| client).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(socket.read(1, &mut [0; 8]), None, "nothing yet");
+        socket::tell(&helpers[1], b"hello you").unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(socket.read(1, &mut buffer), Some(8), "cut");
+        assert_eq!(&buffer, b"hello yo");
+        assert_eq!(socket.read(1, &mut buffer), None);
+        socket.answer(1, 22);
+        assert_eq!(receive(&helpers[1]), Ok(vec![22]));
+        drop(helpers);
+        for client in 0..2 {
+            assert_eq!(socket.read(client, &mut buffer), None);
+        }
+        assert_eq!(socket.clients().count(), 0);
+        socket.answer(1, 0);
+        assert_eq!(socket.read(200, &mut buffer), None);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn one_too_many_takes_a_place_and_who_lost_it_knows_whether_it_was_heard() {
+        let folder = directory("full-socket");
+        let path = folder.to_str().unwrap();
+        let mut socket = TestSocket::default();
+        socket.open(path).unwrap();
+        let helpers: Vec<_> = (0..CLIENTS_MAX + 2)
+            .map(|index| {
+                let helper = socket::call(path, NAME).unwrap();
+                if index == 1 {
+                    socket::tell(&helper, b"unheard").unwrap();
+                }
+                socket.accept();
+                helper
+            })
+            .collect();
+        assert_eq!(socket.clients().count(), CLIENTS_MAX);
+        assert_eq!(receive(&helpers[0]), Ok(vec![]), "it had said nothing");
+        assert_eq!(receive(&helpers[1]), Err(ErrorKind::ConnectionReset));
+        for (helper, client) in
+            helpers.iter().zip([0, 1].into_iter().chain(2..8).chain([0, 1])).skip(2)
+        {
+            socket::tell(helper, b"x").unwrap();
+            assert_eq!(socket.read(client, &mut [0; 4]), Some(1), "{client}");
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_socket_means_none() {
+        let mut socket = TestSocket::default();
+        assert!(socket.open("/proc/self").is_none() && socket.listener().is_none());
+        socket.accept();
+        assert_eq!(socket.clients().count(), 0);
+    }
+}
