@@ -95,11 +95,10 @@ impl Keeper<'_> {
 
     /// A new file at `place`, or at the first number behind it that is free.
     fn fresh(&self, place: &str) -> io::Result<(String, File)> {
-        for number in 2.. {
-            let place = if number == 2 {
-                place.to_owned()
-            } else {
-                [place, ".", &(number - 1).to_string()].concat()
+        for number in 1.. {
+            let place = match number {
+                1 => place.to_owned(),
+                _ => [place, ".", &number.to_string()].concat(),
             };
             match file::open(self.top.join(&place), file::FRESH.union(OFlag::O_EXCL)) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}
