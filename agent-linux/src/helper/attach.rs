@@ -4,11 +4,10 @@
 //! agent one by one. Nothing is overwritten: a second file of a name gets a number.
 
 use super::tell::{problem, tell};
-use super::{End, case, say};
+use super::{End, case, say, variable};
 use crate::files::sync_directory;
 use crate::sys::file;
 use agent_core::wire::test_signal::TestSignal;
-use nix::fcntl::OFlag;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -32,7 +31,7 @@ pub(super) fn to_run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 
 /// Keeps files and directories for a case, or (empty) for the suite.
 pub(super) fn keep(case: &str, paths: &[OsString]) -> Result<(), End> {
-    let Some(results) = std::env::var_os("LAVA_RESULT_DIR") else {
+    let Some(results) = variable("LAVA_RESULT_DIR=") else {
         say(&["not in a run: nothing was attached"]);
         return Ok(());
     };
@@ -100,7 +99,7 @@ impl Keeper<'_> {
                 1 => place.to_owned(),
                 _ => [place, ".", &number.to_string()].concat(),
             };
-            match file::open(self.top.join(&place), file::FRESH.union(OFlag::O_EXCL)) {
+            match file::open(self.top.join(&place), file::NEW) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}
                 opened => return opened.map(|file| (place, file)),
             }
@@ -122,9 +121,10 @@ impl Keeper<'_> {
 
 /// The name as one that is fit for a path: at most 64 letters, digits, `.`, `_` and `-`, the first no dot.
 pub(super) fn plain(name: &str) -> String {
-    let fit = |letter: char| {
-        if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' }
-    };
+    // Not `contains`, whose search for letters of several bytes costs 800.
+    let is_fit =
+        |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    let fit = |letter| if is_fit(&letter) { letter } else { '_' };
     let mut plain: String = name.chars().map(fit).take(64).collect();
     if plain.is_empty() || plain.starts_with('.') {
         plain.insert(0, '_');

@@ -5,7 +5,7 @@
 //! stop ends.
 
 use super::tell::{failed, problem};
-use super::{End, attach};
+use super::{End, attach, variable};
 use crate::sys::child::{self, Start};
 use crate::sys::file;
 use std::ffi::OsString;
@@ -67,7 +67,7 @@ pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 }
 
 fn pid_file(name: &str) -> Result<PathBuf, End> {
-    let folder = std::env::var_os("LAVA_RESULT_DIR").unwrap_or_else(|| "/tmp".into());
+    let folder = variable("LAVA_RESULT_DIR=").unwrap_or_else(|| "/tmp".to_owned());
     let folder = PathBuf::from(folder).join("background");
     let made = fs::create_dir_all(&folder);
     made.map_err(|error| failed("LAVA_RESULT_DIR", error.raw_os_error().unwrap_or(0)))?;

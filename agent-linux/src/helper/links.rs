@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Makes the links in `<root>/.pumice/bin`, as far as they are not there, and returns the folder. What cannot be made is
+/// Makes the links in `<root>/.pumice/bin` anew, and returns the folder. What cannot be made is
 /// missing in the tests, whose shell then says so.
 pub(crate) fn make(root: &str) -> String {
     let folder = [root, "/.pumice/bin"].concat();
@@ -18,9 +18,6 @@ pub(crate) fn make(root: &str) -> String {
     };
     for name in names() {
         let link = [&folder, "/", name].concat();
-        if fs::read_link(&link).is_ok_and(|found| found == program) {
-            continue;
-        }
         let _ = fs::remove_file(&link);
         let _ = symlink(&program, &link);
     }

@@ -12,6 +12,8 @@ mod case;
 mod scripts;
 mod tell;
 
+use crate::sys::child::words;
+use crate::sys::file;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -137,6 +139,13 @@ fn tell_text(kind: u8, text: &str) -> Result<(), End> {
         fitting.push(letter);
     }
     tell(&TestSignal { kind, text: &fitting, ..TestSignal::default() })
+}
+
+/// A variable of the environment, which no helper changes; `name` with its `=`. What is no UTF-8 is replaced.
+fn variable(name: &str) -> Option<String> {
+    let environment = file::read("/proc/self/environ");
+    let value = words(&environment).find_map(|word| word.strip_prefix(name.as_bytes()))?;
+    Some(String::from_utf8_lossy(value.strip_suffix(b"\0")?).into_owned())
 }
 
 /// A line on standard error, in one write.

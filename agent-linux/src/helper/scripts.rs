@@ -1,6 +1,6 @@
 //! The helpers that ask the system: each a shell's text, which costs less program than anything else.
 
-use super::{End, case};
+use super::{End, case, variable};
 use crate::sys::identity;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -33,9 +33,9 @@ pub(super) fn address(name: &str, words: &[&str]) -> Result<(), End> {
         ("lava-target-ip", _) => return Err(End::Usage("(no words)")),
         _ => return Err(End::Usage("INTERFACE")),
     };
-    let told = std::env::var_os("TARGET_DEVICE_IP").filter(|_| interface.is_none());
+    let told = if interface.is_none() { variable("TARGET_DEVICE_IP=") } else { None };
     let found = match told {
-        Some(told) => told.to_string_lossy().into_owned(),
+        Some(told) => told,
         None => first_ipv4(&String::from_utf8_lossy(&identity::addresses(true)), interface),
     };
     let _ = std::io::stdout().write_all([&found, "\n"].concat().as_bytes());

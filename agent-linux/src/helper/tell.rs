@@ -1,6 +1,6 @@
 //! How a helper tells the agent something, or prints it where there is none.
 
-use super::End;
+use super::{End, variable};
 use crate::sys::poll::Interests;
 use crate::sys::socket;
 use agent_core::wire::codec;
@@ -15,11 +15,10 @@ pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
     let Some(packet) = packet.filter(|packet| TestSignal::parse(packet).is_ok()) else {
         return Err(problem(BAD));
     };
-    let Some(path) = std::env::var_os("PUMICE_SOCKET") else {
+    let Some(path) = variable("PUMICE_SOCKET=") else {
         print(signal);
         return Ok(());
     };
-    let path = path.to_string_lossy();
     let Some((directory, name)) = path.rsplit_once('/') else {
         return Err(problem("PUMICE_SOCKET is no path"));
     };
@@ -74,7 +73,7 @@ pub(super) fn print(signal: &TestSignal<'_>) {
 
 /// Prints the end of a case that had begun, where no agent is told.
 pub(super) fn print_end(name: &str) {
-    if std::env::var_os("PUMICE_SOCKET").is_none() {
+    if variable("PUMICE_SOCKET=").is_none() {
         print_line(&["ENDTC ", name]);
     }
 }

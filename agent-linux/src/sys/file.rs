@@ -29,6 +29,9 @@ pub(crate) const ALONE: OFlag = OFlag::O_RDWR.union(OFlag::O_EXCL);
 pub(crate) const FRESH: OFlag =
     OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_TRUNC).union(OFlag::O_NOFOLLOW);
 
+/// The same, of a name that nothing has yet.
+pub(crate) const NEW: OFlag = FRESH.union(OFlag::O_EXCL);
+
 /// For appending to a file, which is made with mode 0644 if it is not there.
 pub(crate) const APPEND: OFlag = OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_APPEND);
 

@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::Noise;
 use e2e::line::Line;
-use e2e::program::{PATIENCE, Running, built};
+use e2e::program::{Running, built};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -100,13 +99,20 @@ impl Bench {
     }
 
     fn wait_for(&self, text: &str) {
-        let journal = || fs::read_to_string(self.folder().join("journal.ndjson"));
-        let begun = Instant::now();
-        while !journal().is_ok_and(|journal| journal.contains(text)) {
-            assert!(begun.elapsed() < PATIENCE, "no {text}: {:?}", journal());
-            sleep(Duration::from_millis(20));
-        }
+        let journal = self.folder().join("journal.ndjson");
+        wait_until(|| fs::read_to_string(&journal).is_ok_and(|journal| journal.contains(text)));
     }
+}
+
+/// Waits for something that another process does, up to a limit that only a hang reaches.
+fn wait_until(is_so: impl Fn() -> bool) {
+    for _ in 0..60_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    panic!("still not so after ten minutes");
 }
 
 fn read_all(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
@@ -331,11 +337,11 @@ fn the_bytes_of_a_case_are_those_between_its_signals() {
     let at = |signal: &Value, key: &str| usize::try_from(signal[key].as_u64().unwrap()).unwrap();
     let mut end = 0;
     for (index, pair) in signals.chunks(2).enumerate() {
-        let (from, to) = (at(&pair[0], "stdout_bytes"), at(&pair[1], "stdout_bytes"));
+        let (from, to) = (at(pair[0], "stdout_bytes"), at(pair[1], "stdout_bytes"));
         assert_eq!(&stdout[end..from], format!("before {index}\n"));
         assert_eq!(&stdout[from..to], "x".repeat(60_000) + "\n");
         end = to;
-        let (from, to) = (at(&pair[0], "stderr_bytes"), at(&pair[1], "stderr_bytes"));
+        let (from, to) = (at(pair[0], "stderr_bytes"), at(pair[1], "stderr_bytes"));
         assert_eq!(&stderr[from..to], format!("in {index}\n"));
     }
     assert_eq!(&stdout[end..], "after\n");
@@ -464,14 +470,11 @@ fn a_helper_whose_agent_was_killed_says_so() {
     let bench = Bench::start(&[("late", script)]);
     bench.wait_for("first");
     bench.agent.signal(Signal::SIGKILL);
-    let (suite, begun) = (bench.folder().join("tests/late"), Instant::now());
+    let suite = bench.folder().join("tests/late");
     let Bench { line, agent } = bench;
     agent.wait();
     fs::write(suite.join("go"), "").unwrap();
-    while !suite.join("status").exists() {
-        assert!(begun.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(20));
-    }
+    wait_until(|| suite.join("status").exists());
     let said = fs::read_to_string(suite.join("said")).unwrap();
     assert!(said.starts_with("lava-test-case: there is no agent"), "{said}");
     assert_eq!(fs::read_to_string(suite.join("status")).unwrap(), "2\n");
