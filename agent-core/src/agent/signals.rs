@@ -71,6 +71,10 @@ impl Signals {
             refuse(client, EINVAL, queue);
             return false;
         };
+        if !self.has_room() {
+            refuse(client, EAGAIN, queue);
+            return false;
+        }
         let ended = self.set.clone();
         match signal.kind {
             TestSignal::SET_STARTED => {
@@ -86,26 +90,23 @@ impl Signals {
             }
             _ => {}
         }
-        let mut noted = Vec::new();
         let Place { test, stdout_bytes, stderr_bytes } = place;
-        let is_noted = self.has_room() && noted.resize_default(TEXT_MAX).is_ok();
         let body = Noted { stdout_bytes, stderr_bytes, signal };
-        let length = codec::encode(&body, &mut noted).map(<[u8]>::len);
-        let (Ok(length), true) = (length, is_noted) else {
-            refuse(client, EAGAIN, queue);
-            return false;
-        };
+        let mut noted = Vec::new();
+        // It fits: see `SIGNAL_MAX`.
+        let _ = noted.resize_default(TEXT_MAX);
+        let length = codec::encode(&body, &mut noted).map_or(0, <[u8]>::len);
         noted.truncate(length);
         let (number, board_us) = (self.last + 1, now.as_micros());
         let line = Line { number, test, set: &self.set, noted: &body, board_us };
         let before = queue.overflows;
         queue.push_text(RunFile::Journal, format_args!("{line}"));
         queue.push(Queued::SyncRun);
+        queue.push(Queued::AnswerSignal { client, os_error: 0 });
         if queue.overflows != before {
-            refuse(client, EAGAIN, queue);
+            // Without a pending one the answer becomes an error.
             return false;
         }
-        queue.push(Queued::AnswerSignal { client, os_error: 0 });
         (self.last, self.failed) = (number, 0);
         self.pending = Some(Pending { number, test, board_us, noted });
         signal.kind == TestSignal::STEP
