@@ -15,19 +15,22 @@ use crate::options::Options;
 use crate::partitions::Partitions;
 use crate::problem::{Outcome, Problem, about};
 use crate::run_files::{Capture, RunFiles};
-use crate::sys::child::words;
+use crate::sys::child::{ANY, wait_any, words};
 use crate::sys::clock;
 use crate::sys::disk;
 use crate::sys::kmsg::{Found, RECORD_MAX};
+use crate::sys::leftovers::{self, Cgroup};
 use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
+use crate::sys::watchdog::Watchdog;
 use crate::test_socket::TestSocket;
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
-use agent_core::time::Instant;
+use agent_core::time::{Duration, Instant};
 use agent_core::wire::test_signal::SIGNAL_MAX;
 use agent_core::wire::{FailureKind, Method, request, response};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
@@ -47,8 +50,11 @@ pub(crate) struct Board {
     kernel_log: KernelLog,
     console_level: ConsoleLevel,
     sysrq: Sysrq,
-    /// Killed children that have not ended yet.
-    killed: Vec<i32>,
+    /// Of the running test.
+    cgroup: Option<Cgroup>,
+    watchdog: Option<Watchdog>,
+    /// When the watchdog is fed.
+    feed_at: Instant,
     /// Whether this machine may be restarted.
     is_board: bool,
 }
@@ -85,6 +91,8 @@ pub(crate) enum Report {
     InputTaken(Op, usize),
     /// [`Event::RunFileFailed`].
     RunFileFailed(i32),
+    /// [`Event::WatchdogFailed`].
+    WatchdogFailed(i32),
     /// [`Event::BaudSet`], or [`Event::BaudFailed`] with `errno`.
     Baud(Result<(), i32>),
     /// The agent ends, in place of a restart on what is no board.
@@ -130,6 +138,10 @@ impl Board {
     /// With nothing open. `is_board`: restart and console level are the agent's business.
     pub(crate) fn new(options: &mut Options, is_board: bool) -> Self {
         let run_files = RunFiles::new(&options.root, options.run.as_deref());
+        leftovers::adopt();
+        if is_board && options.run.is_some() {
+            Cgroup::end_all();
+        }
         Self {
             role: options.role,
             root: std::mem::take(&mut options.root),
@@ -147,7 +159,9 @@ impl Board {
                 ConsoleLevel::untouchable()
             },
             sysrq: Sysrq::default(),
-            killed: Vec::new(),
+            cgroup: None,
+            watchdog: None,
+            feed_at: Instant::ZERO,
             is_board,
         }
     }
@@ -269,6 +283,7 @@ impl Board {
                 }
                 Report::Nothing
             }
+            Effect::Watchdog { seconds } => self.watch(now, seconds),
             Effect::Reboot { how } => {
                 let _ = self.run_files.sync();
                 if !self.is_board {
@@ -301,6 +316,7 @@ impl Board {
             Report::InputTaken(op, bytes) => Event::InputTaken { op: *op, bytes: *bytes },
             Report::Baud(Ok(())) => Event::BaudSet,
             Report::Baud(Err(os_error)) => Event::BaudFailed { os_error: *os_error },
+            Report::WatchdogFailed(os_error) => Event::WatchdogFailed { os_error: *os_error },
             Report::RunFileFailed(os_error) => Event::RunFileFailed { os_error: *os_error },
         };
         agent.handle_event(now, event);
@@ -388,15 +404,55 @@ impl Board {
 
     /// Reports one child that has ended. To be called until it returns `false`.
     pub(crate) fn reap(&mut self, now: Instant, agent: &mut Agent) -> bool {
-        self.killed.retain(|pid| crate::sys::child::wait(*pid, false).is_none());
+        let Some((pid, ended)) = wait_any(ANY, false) else { return false };
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let (Slot::Exec(child) | Slot::Test(child)) = slot else { continue };
-            if let Some(exit) = child.reap(now) {
+            if child.pid() == Some(pid) {
+                let exit = child.handle_end(now, ended);
                 agent.handle_event(now, Event::Exited { op: Op(index as u8), exit });
-                return true;
             }
         }
-        false
+        // Others were given up, or came from those who left them behind.
+        true
+    }
+
+    /// When [`Self::feed`] is due.
+    pub(crate) fn feed_at(&self) -> Option<Instant> {
+        self.watchdog.as_ref().map(|_| self.feed_at)
+    }
+
+    /// Feeds the watchdog in time. From the poll loop, so that an agent that hangs does not.
+    pub(crate) fn feed(&mut self, now: Instant) {
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|_| now >= self.feed_at) {
+            watchdog.feed();
+            self.feed_at = now + Duration::from_millis(u64::from(watchdog.seconds) * 1000 / 3);
+        }
+    }
+
+    /// Takes the watchdog, or lets go of it.
+    fn watch(&mut self, now: Instant, seconds: u16) -> Report {
+        if let Some(before) = self.watchdog.take() {
+            before.let_go();
+        }
+        if seconds == 0 {
+            return Report::Nothing;
+        }
+        // On a test bench only below its root: the machine's own would take the machine down.
+        let opened = if self.is_board || !self.root.is_empty() {
+            Watchdog::open(&[&self.root, "/dev/watchdog"].concat(), seconds)
+        } else {
+            Err(ErrorKind::NotFound.into())
+        };
+        let done = opened.and_then(|(watchdog, set)| {
+            self.watchdog = Some(watchdog);
+            self.feed_at = now;
+            self.feed(now);
+            set
+        });
+        done.map_or_else(
+            |error| Report::WatchdogFailed(error.raw_os_error().unwrap_or(0)),
+            |()| Report::Nothing,
+        )
     }
 
     fn call(&mut self, moment: Moment, call: Call<'_>) -> Outcome<Answer> {
@@ -477,8 +533,15 @@ impl Board {
         match command {
             Command::Exec(exec) => {
                 let piped = [exec.stdin != 0, exec.stdout != 0, exec.stderr != 0];
-                let child =
-                    Child::start(exec.argv, &self.environment, exec.env, exec.cwd, piped, now)?;
+                let child = Child::start(
+                    exec.argv,
+                    &self.environment,
+                    exec.env,
+                    exec.cwd,
+                    piped,
+                    None,
+                    now,
+                )?;
                 Ok(Slot::Exec(Box::new(child)))
             }
             Command::Test { index: _, suite } => {
@@ -487,8 +550,17 @@ impl Board {
                     .begin_test(suite, &self.test_environment)
                     .map_err(about(suite))?;
                 let piped = [false, true, true];
-                let child =
-                    Child::start(RUN_TEST, &self.environment, &more, &directory, piped, now)?;
+                self.cgroup = if self.is_board { Cgroup::new(suite) } else { None };
+                let door = self.cgroup.as_ref().and_then(Cgroup::door);
+                let child = Child::start(
+                    RUN_TEST,
+                    &self.environment,
+                    &more,
+                    &directory,
+                    piped,
+                    door.as_deref(),
+                    now,
+                )?;
                 Ok(Slot::Test(Box::new(child)))
             }
         }
@@ -530,13 +602,19 @@ impl Board {
         let Output::Bytes(length) = child.read(index, &mut self.buffer[..room]) else {
             return None;
         };
-        let bytes = &self.buffer[..length];
+        let mut bytes = &self.buffer[..length];
         if is_test {
-            // First the file, which is the truth, then the live view.
-            if let Err(error) = self.run_files.capture(capture, bytes) {
+            // First the file, which is the truth, then the live view of what stands in it.
+            let (kept, done) = self.run_files.capture(capture, bytes);
+            if let Err(error) = done {
                 let os_error = error.raw_os_error().unwrap_or(0);
                 agent.handle_event(now, Event::RunFileFailed { os_error });
+                agent.handle_event(now, Event::OutputLost { op, bytes: length - kept });
+                if kept == 0 {
+                    return Some(length);
+                }
             }
+            bytes = &bytes[..kept];
         }
         agent.handle_event(now, Event::Output { op, pipe, bytes });
         Some(length)
@@ -556,8 +634,29 @@ impl Board {
     fn close(&mut self, op: Op) {
         let Some(place) = self.slot(op) else { return };
         // Dropping closes; of a put that was not committed it also removes what there is.
-        if let Slot::Exec(child) | Slot::Test(child) = std::mem::replace(place, Slot::Free) {
-            self.killed.extend(child.give_up());
+        match std::mem::replace(place, Slot::Free) {
+            Slot::Exec(child) => child.give_up(),
+            Slot::Test(child) => {
+                child.give_up();
+                self.end_leftovers();
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends what a test has left behind, before another starts.
+    fn end_leftovers(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
+            return cgroup.end();
+        }
+        // Without a cgroup it cannot be told from what the dispatcher's commands have left behind.
+        if leftovers::has_children() {
+            let slots = &self.slots;
+            leftovers::end_orphans(|pid| {
+                let is_exec =
+                    |slot: &Slot| matches!(slot, Slot::Exec(child) if child.pid() == Some(pid));
+                slots.iter().any(is_exec)
+            });
         }
     }
 

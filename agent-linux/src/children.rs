@@ -7,7 +7,7 @@ use agent_core::agent::STDIN_WINDOW;
 use agent_core::time::Instant;
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Exit;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -48,6 +48,7 @@ impl Child {
         more_environment: &[u8],
         directory: &str,
         piped: [bool; 3],
+        cgroup: Option<&CStr>,
         now: Instant,
     ) -> Outcome<Self> {
         let is_words = |words: &[u8]| words.is_empty() || words.ends_with(&[0]);
@@ -65,6 +66,7 @@ impl Child {
             piped,
             is_apart: true,
             has_own_group: true,
+            cgroup,
         };
         match child::start(&start) {
             Ok(Started { pid, pipes }) => Ok(Self {
@@ -163,32 +165,31 @@ impl Child {
         child::signal_group(self.pid, signal);
     }
 
-    /// How it ended, once.
-    pub(crate) fn reap(&mut self, now: Instant) -> Option<Exit> {
-        if self.has_ended {
-            return None;
-        }
-        let Ended { code, signaled, user_us, system_us, max_rss_kib } =
-            child::wait(self.pid, false)?;
+    /// Its process id, until it has ended.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        (!self.has_ended).then_some(self.pid)
+    }
+
+    /// It has ended, and was reaped.
+    pub(crate) fn handle_end(&mut self, now: Instant, ended: Ended) -> Exit {
+        let Ended { code, signaled, user_us, system_us, max_rss_kib } = ended;
         self.has_ended = true;
-        Some(Exit {
+        Exit {
             end: if signaled { Exit::SIGNALED } else { Exit::EXITED },
             code,
             user_us,
             system_us,
             max_rss_kib,
             elapsed_us: now.since(self.started).as_micros(),
-        })
+        }
     }
 
-    /// Gives it up: kills it with its group if it still runs, and returns its process id if it must be waited for.
-    pub(crate) fn give_up(&self) -> Option<i32> {
-        if self.has_ended {
-            // Its group may have a new owner.
-            return None;
+    /// Gives it up: kills it with its group if it still runs.
+    pub(crate) fn give_up(&self) {
+        // Else its group may have a new owner.
+        if !self.has_ended {
+            child::signal_group(self.pid, child::KILL);
         }
-        child::signal_group(self.pid, child::KILL);
-        Some(self.pid)
     }
 }
 
@@ -217,16 +218,12 @@ mod tests {
 
     fn start(script: &str, piped: [bool; 3]) -> Child {
         let argv = ["sh\0-c\0", script, "\0"].concat();
-        Child::start(argv.as_bytes(), &environment(), b"", "", piped, Instant::ZERO).unwrap()
+        Child::start(argv.as_bytes(), &environment(), b"", "", piped, None, Instant::ZERO).unwrap()
     }
 
     fn wait(child: &mut Child) -> Exit {
-        loop {
-            if let Some(exit) = child.reap(Instant::from_micros(5)) {
-                return exit;
-            }
-            std::thread::yield_now();
-        }
+        let ended = child::wait(child.pid, true).unwrap();
+        child.handle_end(Instant::from_micros(5), ended)
     }
 
     fn read_all(child: &mut Child, index: usize) -> Vec<u8> {
@@ -254,8 +251,7 @@ mod tests {
         assert_eq!(read_all(&mut child, STDERR), b"end\n");
         let exit = wait(&mut child);
         assert_eq!((exit.end, exit.code, exit.elapsed_us), (Exit::EXITED, 0, 5));
-        assert_eq!(child.reap(Instant::ZERO), None);
-        assert_eq!(child.give_up(), None);
+        assert_eq!(child.pid(), None);
     }
 
     #[test]
@@ -265,14 +261,15 @@ mod tests {
         while child.read(STDOUT, &mut [0; 16]) == Output::Nothing {}
         assert_eq!(child.input(b"abc"), 3);
         assert_eq!(child.input(b"def"), 3);
-        let pid = child.give_up().unwrap();
-        assert_eq!(child::wait(pid, true).unwrap().code, child::KILL);
+        child.give_up();
+        assert_eq!(child::wait(child.pid, true).unwrap().code, child::KILL);
     }
 
     #[test]
     fn what_cannot_start_says_what_was_missing() {
         let problem = |argv: &[u8], cwd: &str| {
-            Child::start(argv, &environment(), b"", cwd, [false; 3], Instant::ZERO).unwrap_err()
+            Child::start(argv, &environment(), b"", cwd, [false; 3], None, Instant::ZERO)
+                .unwrap_err()
         };
         assert_eq!(problem(b"no-such\0", "").text, "no-such");
         assert_eq!(problem(b"true\0", "/proc/no-such").text, "/proc/no-such");

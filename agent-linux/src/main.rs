@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let is_spared = name.as_encoded_bytes().starts_with(b"@");
+    let is_keeper = name.as_encoded_bytes() == init::KEEPER.to_bytes();
     let words: Vec<_> = words.collect();
     let called = Path::new(&name).file_name().and_then(|name| name.to_str());
     if let Some(status) = called.and_then(|name| helper::run(name, &words)) {
@@ -57,6 +58,10 @@ fn main() -> ExitCode {
             say(&["cannot start the real init: ", problem]);
             ExitCode::FAILURE
         }
+        Ok(Command::Run(_)) if is_keeper => {
+            init::keep(&words);
+            ExitCode::SUCCESS
+        }
         Ok(Command::Run(options)) => serve(options, is_spared),
         Ok(Command::Version) => print(&["pumice-agent ", env!("CARGO_PKG_VERSION"), "\n"]),
         Ok(Command::Help) => print(&[HELP]),
@@ -69,7 +74,7 @@ fn main() -> ExitCode {
 
 fn serve(options: Options, is_spared: bool) -> ExitCode {
     if is_spared {
-        init::settle();
+        init::settle("pumice-agent");
     }
     match run::run(options, is_spared) {
         Ok(()) => ExitCode::SUCCESS,

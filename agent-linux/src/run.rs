@@ -83,6 +83,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         }
         now = clock::now();
         goes_on &= shell.try_plan(now);
+        shell.board.feed(now);
         if shell.agent.poll_timeout().is_some_and(|due| due <= now) {
             shell.agent.handle_timeout(now);
         }
@@ -199,17 +200,19 @@ impl Shell {
         }
         self.plan = None;
         let plan = files.read_plan();
-        let plan = match &plan {
-            Ok(_) if files.has_journal() => Err("it was started before"),
-            Ok(bytes) => Ok(&bytes[..]),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
-            Err(_) => Err("the plan cannot be read"),
+        let journal = files.read_journal(&mut self.input);
+        let plan = match (&plan, &journal) {
+            (Err(error), _) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
+            (Err(_), _) => Err("the plan cannot be read"),
+            (_, Err(_)) => Err("its journal cannot be read"),
+            (Ok(bytes), Ok(_)) => Ok(&bytes[..]),
         };
         let directory = files.directory().to_owned();
         if plan.is_ok() {
             self.board.prepare_tests();
         }
-        self.agent.start_plan(now, plan, &directory);
+        let journal = journal.unwrap_or_default();
+        self.agent.start_plan(now, plan, &journal, &directory);
         self.settle()
     }
 
@@ -273,6 +276,7 @@ impl Shell {
             self.agent.poll_timeout().filter(|due| *due > now || !is_full),
             self.line.retry_at(),
             self.plan.map(|plan| plan.next_try),
+            self.board.feed_at(),
             is_gathering.then_some(self.gather_until),
         ];
         let first = if self.has_more { Some(now) } else { deadlines.into_iter().flatten().min() };

@@ -1,11 +1,12 @@
 //! The run's directory on the board: `<root>/.pumice/runs/<run>/`, in the layout of the host's (docs/store.md).
 
 use crate::files::sync_directory;
-use crate::sys::file;
+use crate::sys::{disk, file};
 use agent_core::agent::effect::RunFile;
 use agent_core::agent::plan::PLAN_MAX;
+use agent_core::agent::{JOURNAL_MAX, Journal};
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 /// The files of a run; open from their first byte on.
@@ -29,6 +30,9 @@ pub(crate) struct RunFiles {
 #[derive(Debug, Default)]
 struct Log {
     file: Option<File>,
+    length: u64,
+    /// So far there is room on the disk.
+    reserved: u64,
     is_dirty: bool,
 }
 
@@ -71,10 +75,29 @@ impl RunFiles {
         !matches!(opened, Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
-    /// Whether the plan was started before: an image that restarted by itself must not run its tests again.
-    pub(crate) fn has_journal(&self) -> bool {
-        file::read_path(Path::new(&[&self.directory, "/journal.ndjson"].concat()))
-            .is_ok_and(|journal| !journal.is_empty())
+    /// What an earlier start wrote into the journal. What stands behind its last whole line is cut off.
+    pub(crate) fn read_journal(&mut self, buffer: &mut [u8]) -> io::Result<Journal> {
+        let mut journal = Journal::new();
+        let mut file =
+            match file::open([&self.directory, "/journal.ndjson"].concat(), file::READ_WRITE) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(journal),
+                opened => opened?,
+            };
+        let length = file.metadata()?.len();
+        if length > JOURNAL_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        loop {
+            match file.read(buffer)? {
+                0 => break,
+                count => journal.push(&buffer[..count]),
+            }
+        }
+        if journal.whole_bytes() < length {
+            file.set_len(journal.whole_bytes())?;
+            file.sync_all()?;
+        }
+        Ok(journal)
     }
 
     /// The plan, cut behind its longest length, which makes one that is too long unreadable.
@@ -122,11 +145,21 @@ impl RunFiles {
             return Ok(());
         }
         log.open(directory, name)?;
-        log.append(bytes)
+        if file == RunFile::Journal {
+            log.reserve();
+        }
+        let length = log.length;
+        let (_, done) = log.append(bytes);
+        if done.is_err() {
+            // Whole lines or none: the next one must not be joined to half of this one.
+            log.cut(length);
+        }
+        done
     }
 
-    /// Appends to what the running test printed.
-    pub(crate) fn capture(&mut self, capture: Capture, bytes: &[u8]) -> io::Result<()> {
+    /// Appends to what the running test printed as much as there is room for; returns how many bytes that are, with the
+    /// reason if they are not all.
+    pub(crate) fn capture(&mut self, capture: Capture, bytes: &[u8]) -> (usize, io::Result<()>) {
         match capture {
             Capture::Stdout => self.stdout.append(bytes),
             Capture::Stderr => self.stderr.append(bytes),
@@ -162,16 +195,55 @@ impl Log {
         }
         let path = [directory, "/", name].concat();
         let file = file::open(path, file::APPEND)?;
+        self.length = file.metadata()?.len();
+        self.reserved = self.length;
         // Its name must be as durable as its bytes will be.
         sync_directory(Path::new(directory))?;
         self.file = Some(file);
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
+    /// Writes as much as there is room for.
+    fn append(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let Some(file) = &mut self.file else { return (bytes.len(), Ok(())) };
         self.is_dirty = true;
-        file.write_all(bytes)
+        let mut written = 0;
+        while written < bytes.len() {
+            let done = match file.write(&bytes[written..]) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                done => done,
+            };
+            match done {
+                Ok(count) => {
+                    written += count;
+                    self.length += count as u64;
+                }
+                Err(error) => return (written, Err(error)),
+            }
+        }
+        (written, Ok(()))
+    }
+
+    fn cut(&mut self, length: u64) {
+        if let Some(file) = &self.file {
+            if self.length > length && file.set_len(length).is_ok() {
+                self.length = length;
+                self.reserved = length;
+            }
+        }
+    }
+
+    /// Keeps room for what is to be written even if a test fills the file system.
+    fn reserve(&mut self) {
+        if let Some(file) = &self.file {
+            // Half of it may be used up before there is to be more.
+            if self.reserved < self.length + RESERVE / 2
+                && disk::reserve(file, self.length, RESERVE).is_ok()
+            {
+                self.reserved = self.length + RESERVE;
+            }
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -184,6 +256,9 @@ impl Log {
         }
     }
 }
+
+/// Room ahead of the journal's end, bytes: the beginnings and ends of all tests that a plan can have.
+const RESERVE: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -207,7 +282,7 @@ mod tests {
                 "PUMICE_RUN=r-1\0PUMICE_SUITE={suite}\0TESTRUN_ID={suite}\0LAVA_RESULT_DIR={directory}\0A=1\0"
             );
             assert_eq!(environment, expected.into_bytes());
-            files.capture(Capture::Stdout, suite.as_bytes()).unwrap();
+            assert!(matches!(files.capture(Capture::Stdout, suite.as_bytes()), (1, Ok(()))));
             files.append(RunFile::Output, b"{}\n").unwrap();
             files.sync().unwrap();
         }

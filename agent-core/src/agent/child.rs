@@ -88,6 +88,11 @@ impl Child {
         self.drain_until = now + DRAIN_WAIT;
     }
 
+    /// When its time is up, unless it was before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// The signal that is due now, if one is.
     pub(super) fn signal_due(&mut self, now: Instant) -> Option<u8> {
         if self.exit.is_some() {

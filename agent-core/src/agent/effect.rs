@@ -148,6 +148,12 @@ pub enum Effect<'a> {
     /// The two ends' speeds may differ from now on (`true`), or are the base speed again (`false`). A zero at a slow
     /// speed is a BREAK at a fast one, and the byte behind it a command to the kernel (SysRq): it must not be obeyed.
     GuardLine(bool),
+    /// Have the hardware watchdog restart the board when this agent does nothing for so long, and feed it from now on;
+    /// with 0, let go of it. Problems are reported with [`Event::WatchdogFailed`].
+    Watchdog {
+        /// Seconds.
+        seconds: u16,
+    },
     /// Restart or stop the board: sync, then do it; nothing is answered.
     Reboot {
         /// [`request::Reboot::RESTART`] or [`request::Reboot::POWER_OFF`].
@@ -336,6 +342,19 @@ pub enum Event<'a> {
     BaudSet,
     /// It has not.
     BaudFailed {
+        /// `errno`.
+        os_error: i32,
+    },
+    /// Something that the running test printed could not be written, and was dropped; only what was written is reported
+    /// as [`Event::Output`].
+    OutputLost {
+        /// The operation.
+        op: Op,
+        /// Bytes, at least 1.
+        bytes: usize,
+    },
+    /// There is no watchdog, or none that takes this time (then it is fed all the same).
+    WatchdogFailed {
         /// `errno`.
         os_error: i32,
     },

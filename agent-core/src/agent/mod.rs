@@ -20,6 +20,7 @@ mod live;
 mod ops;
 mod outcomes;
 mod queue;
+mod resume;
 mod runner;
 mod signals;
 mod transfer;
@@ -28,6 +29,7 @@ pub use crate::wire::plan;
 pub use baud::ACKNOWLEDGED_WITHIN;
 pub use child::{DRAIN_WAIT, KILL_GRACE};
 pub use effect::{Call, Command, Effect, Event, Op, Pipe, RunFile, Target};
+pub use resume::{JOURNAL_MAX, Journal};
 pub use runner::START_WAIT;
 pub use transfer::{HASH_READ, WRITE_WINDOW};
 
@@ -154,7 +156,7 @@ impl Agent {
             ops: Operations::new(),
             queue: Queue::new(),
             live: Live::new(),
-            runner: Runner::new(),
+            runner: Runner::new(boot_id),
             speed: Speed::new(baud),
             session: None,
             overflows_told: 0,
@@ -162,9 +164,16 @@ impl Agent {
     }
 
     /// Gives the test agent its plan, or says why there is none; the dispatcher is told when it asks. The first test
-    /// starts when somebody follows the log, or after [`START_WAIT`].
-    pub fn start_plan(&mut self, now: Instant, plan: Result<&[u8], &str>, run_directory: &str) {
-        self.runner.start(now, plan, run_directory, &mut self.queue);
+    /// starts when somebody follows the log, or after [`START_WAIT`]; with a `journal` of an earlier start, the first
+    /// that was not started then.
+    pub fn start_plan(
+        &mut self,
+        now: Instant,
+        plan: Result<&[u8], &str>,
+        journal: &Journal,
+        run_directory: &str,
+    ) {
+        self.runner.start(now, plan, journal, run_directory, &mut self.queue, &mut self.live);
         self.note(now, "the test plan was read");
     }
 
@@ -187,10 +196,22 @@ impl Agent {
             Event::KernelGap => self.note(now, "the kernel's log lost records"),
             Event::RunFileFailed { os_error } => {
                 self.runner.handle_file_failed(os_error);
-                self.note(now, "a file of the run could not be written");
+                // Once: a disk that is full stays so, and this is written to it.
+                if self.runner.handle_write_failed() {
+                    self.note(now, "a file of the run could not be written");
+                }
             }
             Event::Signal { client, packet } => {
                 self.runner.handle_signal(now, client, packet, &mut self.queue);
+            }
+            Event::OutputLost { op, bytes } => {
+                if self.runner.running(op).is_some() {
+                    self.runner.handle_lost(now, bytes);
+                }
+            }
+            Event::WatchdogFailed { os_error } => {
+                self.runner.handle_watchdog_failed(now, os_error, &mut self.queue);
+                self.note(now, "there is no watchdog, or not of that time");
             }
             Event::BaudSet => self.speed.handle_set(now, &self.link),
             Event::BaudFailed { .. } => {

@@ -239,6 +239,8 @@ impl Operations {
             | Event::KernelGap
             | Event::BaudSet
             | Event::BaudFailed { .. }
+            | Event::OutputLost { .. }
+            | Event::WatchdogFailed { .. }
             | Event::RunFileFailed { .. }
             | Event::Signal { .. } => return,
         };

@@ -67,6 +67,9 @@ pub(super) enum Queued {
     SeekKernel {
         sequence: u64,
     },
+    Watchdog {
+        seconds: u16,
+    },
     Reboot {
         how: u8,
     },
@@ -134,6 +137,7 @@ impl Queue {
             Queued::AnswerSignal { client, os_error } => Effect::AnswerSignal { client, os_error },
             Queued::QuietConsole(is_quiet) => Effect::QuietConsole(is_quiet),
             Queued::SeekKernel { sequence } => Effect::SeekKernel { sequence },
+            Queued::Watchdog { seconds } => Effect::Watchdog { seconds },
             Queued::Reboot { how } => Effect::Reboot { how },
             Queued::StartTest { op, index } => Effect::Spawn {
                 op,

@@ -1,17 +1,19 @@
 //! Runs the test plan: one test after the other, each with its timeout, whether anybody watches or not.
 //!
 //! What it does is written to the journal and synced before the next thing happens, so that after any kind of death
-//! the journal says which test was running.
+//! the journal says which test was running, and the next start goes on behind it (see [`super::resume`]).
 
 use super::child::Child;
 use super::effect::{Op, Pipe, RunFile};
 use super::live::{Live, Mark};
-use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX};
+use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX, Test};
 use super::queue::{Queue, Queued};
+use super::resume::{Boot, Journal, Start};
 use super::signals::{self, Place, Signals};
 use crate::time::{Duration, Instant};
 use crate::wire::record::Record;
 use crate::wire::response::{Exit, TestStatus};
+use core::fmt::{self, Write as _};
 use heapless::{String, Vec};
 
 /// The first test waits so long for somebody to watch, then starts anyway.
@@ -31,11 +33,19 @@ const KERNEL_LIMIT: Duration = Duration::from_secs(3);
 pub(super) struct Runner {
     run: String<RUN_NAME_MAX>,
     directory: String<DIRECTORY_MAX>,
-    problem: String<80>,
+    problem: String<PROBLEM_MAX>,
+    /// The kernel's boot id, for the journal.
+    boot: Boot,
     tests: Vec<PlannedTest, TESTS_MAX>,
     state: State,
     ended: u16,
     signals: Signals,
+    /// No test of this start has begun: the next one waits for somebody to watch.
+    waits_for_company: bool,
+    /// The watchdog is fed until the plan ends.
+    has_watchdog: bool,
+    /// Writes to the run's files that failed in this start.
+    failed_writes: u32,
     /// The plan ends at the latest now, whatever the kernel still says.
     end_by: Instant,
 }
@@ -43,12 +53,16 @@ pub(super) struct Runner {
 /// Longest path of a run's directory.
 const DIRECTORY_MAX: usize = 256;
 
+/// Longest problem: a sentence with a suite's name in it.
+const PROBLEM_MAX: usize = 32 + SUITE_NAME_MAX;
+
 #[derive(Clone, Debug)]
 struct PlannedTest {
     suite: String<SUITE_NAME_MAX>,
     timeout: Duration,
     /// `None`: steps have no limit of their own.
     step_timeout: Option<Duration>,
+    expects_restart: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,30 +83,46 @@ pub(super) struct Running {
     child: Child,
     stdout_bytes: u64,
     stderr_bytes: u64,
+    /// Output that could not be written to its file.
+    lost_bytes: u64,
     sync_at: Option<Instant>,
+    /// Its process has ended, and it is to restart the board until then.
+    restart_by: Option<Instant>,
 }
 
 impl Runner {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(boot_id: [u8; 16]) -> Self {
+        let mut boot = Boot::default();
+        for (digits, byte) in boot.chunks_exact_mut(2).zip(boot_id) {
+            for (digit, value) in digits.iter_mut().zip([byte >> 4, byte & 15]) {
+                *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+            }
+        }
         Self {
             run: String::new(),
             directory: String::new(),
             problem: String::new(),
+            boot,
             tests: Vec::new(),
             state: State::NoPlan,
             ended: 0,
             signals: Signals::new(0),
+            waits_for_company: true,
+            has_watchdog: false,
+            failed_writes: 0,
             end_by: Instant::ZERO,
         }
     }
 
-    /// Takes the plan, or what is wrong with it.
+    /// Takes the plan, or what is wrong with it, and goes on behind what its journal says.
     pub(super) fn start(
         &mut self,
         now: Instant,
         plan: Result<&[u8], &str>,
+        before: &Journal,
         directory: &str,
         queue: &mut Queue,
+        live: &mut Live,
     ) {
         if self.directory.push_str(directory).is_err() {
             return self.break_off("the path of the run's directory is too long");
@@ -101,26 +131,93 @@ impl Runner {
             Ok(plan) => plan,
             Err(problem) => return self.break_off(problem),
         };
-        if self.read(plan).is_none() {
+        let Some(watchdog_s) = self.read(plan) else {
             return self.break_off("the plan is damaged");
+        };
+        if usize::from(before.next) > self.tests.len() {
+            return self.break_off("its journal is that of another plan");
         }
-        self.set_signals(0);
-        queue.push_text(
-            RunFile::Journal,
-            format_args!(
-                "{{\"event\":\"plan_started\",\"run\":\"{}\",\"tests\":{},\"board_us\":{}}}\n",
-                self.run,
-                self.tests.len(),
-                now.as_micros()
-            ),
-        );
-        queue.push(Queued::SyncRun);
         // What was read of it before, for a dispatcher that came early, belongs into the file too.
         queue.push(Queued::SeekKernel { sequence: 0 });
-        self.state = State::Waiting(now + START_WAIT);
+        if self.go_on(now, before, queue, live) && watchdog_s > 0 {
+            self.has_watchdog = true;
+            queue.push(Queued::Watchdog { seconds: watchdog_s });
+        }
     }
 
-    fn read(&mut self, plan: &[u8]) -> Option<()> {
+    /// Begins where the journal ends. Returns whether there is anything left to be done.
+    fn go_on(
+        &mut self,
+        now: Instant,
+        before: &Journal,
+        queue: &mut Queue,
+        live: &mut Live,
+    ) -> bool {
+        let expects_restart =
+            |test| self.tests.get(usize::from(test)).is_some_and(|test| test.expects_restart);
+        let (ended, start) = before.resume(&self.boot, expects_restart);
+        self.set_signals(before.last_signal);
+        self.ended = before.next;
+        if let Some((test, exit)) = ended {
+            self.write_end(now, test, exit, None, queue);
+            live.mark(mark(Record::TEST_ENDED, test, now, exit));
+        }
+        let boot = core::str::from_utf8(&self.boot).unwrap_or_default();
+        match start {
+            Start::New => journal(
+                queue,
+                format_args!(
+                    "{{\"event\":\"plan_started\",\"run\":\"{}\",\"tests\":{},\"boot\":\"{boot}\"",
+                    self.run,
+                    self.tests.len()
+                ),
+                now,
+            ),
+            Start::Resumed { by_board } => {
+                let why = if by_board { "board" } else { "agent" };
+                journal(
+                    queue,
+                    format_args!(
+                        "{{\"event\":\"plan_resumed\",\"test\":{},\"why\":\"{why}\",\"boot\":\"{boot}\"",
+                        self.ended
+                    ),
+                    now,
+                );
+                live.mark(mark(Record::PLAN_RESUMED, self.ended, now, Exit::default()));
+            }
+            Start::Ended => {
+                live.mark(mark(Record::PLAN_ENDED, self.ended, now, Exit::default()));
+                self.state = State::Ended;
+                return false;
+            }
+            Start::Stopped(test) => {
+                // A test that brings the board down would otherwise do so for ever. Nobody is told that the plan has
+                // ended, for it has not.
+                let suite = self.tests.get(test.map_or(usize::MAX, usize::from));
+                let _ = match suite {
+                    Some(test) => {
+                        write!(self.problem, "the board restarted while {} ran", test.suite)
+                    }
+                    None => write!(self.problem, "the board restarted between two tests"),
+                };
+                self.state = State::Ended;
+                return false;
+            }
+        }
+        self.wait(now, START_WAIT);
+        true
+    }
+
+    /// Until the next test, or the end.
+    fn wait(&mut self, now: Instant, at_most: Duration) {
+        let is_last = usize::from(self.ended) == self.tests.len();
+        self.waits_for_company &= !is_last;
+        self.end_by = now + KERNEL_LIMIT;
+        self.state = State::Waiting(now + if is_last { KERNEL_QUIET } else { at_most });
+    }
+
+    /// Returns the watchdog's seconds.
+    fn read(&mut self, plan: &[u8]) -> Option<u16> {
         let (header, mut reader) = PlanReader::new(plan).ok()?;
         self.run.push_str(header.run).ok()?;
         while let Some(test) = reader.test().ok()? {
@@ -129,9 +226,10 @@ impl Runner {
             let timeout = Duration::from_millis(u64::from(test.timeout_ms));
             let step_ms = u64::from(test.step_timeout_ms);
             let step_timeout = (step_ms > 0).then(|| Duration::from_millis(step_ms));
-            self.tests.push(PlannedTest { suite, timeout, step_timeout }).ok()?;
+            let expects_restart = test.flags & Test::EXPECTS_REBOOT != 0;
+            self.tests.push(PlannedTest { suite, timeout, step_timeout, expects_restart }).ok()?;
         }
-        Some(())
+        Some(header.watchdog_s)
     }
 
     fn break_off(&mut self, problem: &str) {
@@ -152,15 +250,15 @@ impl Runner {
         matches!(self.state, State::Waiting(_))
     }
 
-    /// Whether the first test waits for somebody to watch.
+    /// Whether the first test of this start waits for somebody to watch.
     pub(super) fn is_waiting_for_company(&self) -> bool {
-        self.ended == 0 && matches!(self.state, State::Waiting(_))
+        self.waits_for_company && matches!(self.state, State::Waiting(_))
     }
 
-    /// Whether the first test may start now.
+    /// Whether the next test may start now.
     pub(super) fn is_due(&self, now: Instant, is_followed: bool) -> bool {
         let State::Waiting(until) = self.state else { return false };
-        now >= until || self.ended == 0 && is_followed
+        now >= until || self.waits_for_company && is_followed
     }
 
     /// A record of the kernel's log was read. The plan ends only when the kernel has said what it had to say by then.
@@ -188,7 +286,17 @@ impl Runner {
         let Some(test) = self.tests.get(usize::from(index)) else {
             self.state = State::Ended;
             queue.push(Queued::SyncRun);
-            journal(queue, format_args!("{{\"event\":\"plan_ended\""), now);
+            match self.failed_writes {
+                0 => journal(queue, format_args!("{{\"event\":\"plan_ended\""), now),
+                count => journal(
+                    queue,
+                    format_args!("{{\"event\":\"plan_ended\",\"failed_writes\":{count}"),
+                    now,
+                ),
+            }
+            if core::mem::take(&mut self.has_watchdog) {
+                queue.push(Queued::Watchdog { seconds: 0 });
+            }
             live.mark(mark(Record::PLAN_ENDED, index, now, Exit::default()));
             return false;
         };
@@ -210,8 +318,11 @@ impl Runner {
             child: Child::new(now, Some(test.timeout)),
             stdout_bytes: 0,
             stderr_bytes: 0,
+            lost_bytes: 0,
             sync_at: None,
+            restart_by: None,
         });
+        self.waits_for_company = false;
         true
     }
 
@@ -301,6 +412,34 @@ impl Runner {
         }
     }
 
+    /// So much of what the test printed could not be written to its file, and is gone.
+    pub(super) fn handle_lost(&mut self, now: Instant, bytes: usize) {
+        if let State::Running(running) = &mut self.state {
+            running.child.handle_output(now, bytes);
+            running.lost_bytes += bytes as u64;
+        }
+    }
+
+    /// A file of the run could not be written. Returns whether that is news.
+    pub(super) fn handle_write_failed(&mut self) -> bool {
+        self.failed_writes = self.failed_writes.saturating_add(1);
+        self.failed_writes == 1
+    }
+
+    /// The watchdog does not do what the plan wants: the record says so, and the plan runs on.
+    pub(super) fn handle_watchdog_failed(
+        &mut self,
+        now: Instant,
+        os_error: i32,
+        queue: &mut Queue,
+    ) {
+        journal(
+            queue,
+            format_args!("{{\"event\":\"watchdog_failed\",\"os_error\":{os_error}"),
+            now,
+        );
+    }
+
     /// The test could not be started.
     pub(super) fn handle_failed(
         &mut self,
@@ -329,54 +468,67 @@ impl Runner {
             running.sync_at = None;
             queue.push(Queued::SyncRun);
         }
-        let exit = running.child.ended(now)?;
+        let mut exit = running.child.ended(now)?;
+        let test = self.tests.get(usize::from(running.index));
+        if test.is_some_and(|test| test.expects_restart) && may_restart(exit) {
+            running.restart_by = running.child.deadline();
+            if running.restart_by.is_some_and(|by| now < by) {
+                return None;
+            }
+            exit.end = Exit::TIMED_OUT;
+        }
         self.end_test(now, exit, queue, live);
         Some(op)
     }
 
     fn end_test(&mut self, now: Instant, exit: Exit, queue: &mut Queue, live: &mut Live) {
         let State::Running(running) = self.state else { return };
-        let suite = self.suite(running.index);
+        // The output first, then the line that says that it is all there.
+        queue.push(Queued::SyncRun);
+        self.write_end(now, running.index, exit, Some(&running), queue);
+        live.mark(mark(Record::TEST_ENDED, running.index, now, exit));
+        self.ended += 1;
+        // The owner frees the operation and asks for the next test.
+        self.wait(now, Duration::ZERO);
+    }
+
+    /// The journal's line on a test's end. `running` is it, unless it ran in an earlier start, of whose output nobody
+    /// counted the bytes.
+    fn write_end(
+        &self,
+        now: Instant,
+        test: u16,
+        exit: Exit,
+        running: Option<&Running>,
+        queue: &mut Queue,
+    ) {
         let end = match exit.end {
             Exit::EXITED => "exited",
             Exit::SIGNALED => "signaled",
             Exit::TIMED_OUT => "timed_out",
+            Exit::REBOOTED => "rebooted",
+            Exit::INTERRUPTED => "interrupted",
             Exit::STEP_TIMED_OUT => "step_timed_out",
             _ => "not_started",
         };
-        // The output first, then the line that says that it is all there.
-        queue.push(Queued::SyncRun);
-        queue.push_text(
-            RunFile::Journal,
+        let usage = Usage(running.map(|running| (running, exit)));
+        journal(
+            queue,
             format_args!(
-                "{{\"event\":\"test_ended\",\"test\":{},\"suite\":\"{suite}\",\"end\":\"{end}\",\"code\":{},\
-                 \"user_us\":{},\"system_us\":{},\"max_rss_kib\":{},\"elapsed_us\":{},\
-                 \"stdout_bytes\":{},\"stderr_bytes\":{},\"board_us\":{}}}\n",
-                running.index,
-                exit.code,
-                exit.user_us,
-                exit.system_us,
-                exit.max_rss_kib,
-                exit.elapsed_us,
-                running.stdout_bytes,
-                running.stderr_bytes,
-                now.as_micros()
+                "{{\"event\":\"test_ended\",\"test\":{test},\"suite\":\"{}\",\"end\":\"{end}\",\"code\":{}{usage}",
+                self.suite(test),
+                exit.code
             ),
+            now,
         );
-        queue.push(Queued::SyncRun);
-        live.mark(mark(Record::TEST_ENDED, running.index, now, exit));
-        self.ended += 1;
-        // The owner frees the operation and asks for the next test.
-        let is_last = usize::from(self.ended) == self.tests.len();
-        self.end_by = now + KERNEL_LIMIT;
-        self.state = State::Waiting(if is_last { now + KERNEL_QUIET } else { now });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting(until) => Some(*until),
             State::Running(running) => {
-                [running.child.poll_timeout(), running.sync_at].into_iter().flatten().min()
+                let due = running.restart_by.or_else(|| running.child.poll_timeout());
+                [due, running.sync_at].into_iter().flatten().min()
             }
             _ => None,
         }
@@ -405,11 +557,42 @@ impl Runner {
     }
 }
 
+/// Whether a test that is to restart the board may have done so with this end: its script has come to its end, or it was
+/// ended as an init ends all there is (128 + a signal is what a shell makes of that).
+fn may_restart(exit: Exit) -> bool {
+    match exit.end {
+        Exit::EXITED => matches!(exit.code, 0 | 143 | 137),
+        Exit::SIGNALED => true,
+        _ => false,
+    }
+}
+
+/// The part of a test's line in the journal that only who saw its end can write.
+struct Usage<'a>(Option<(&'a Running, Exit)>);
+
+impl fmt::Display for Usage<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((running, exit)) = self.0 else { return Ok(()) };
+        write!(
+            out,
+            ",\"user_us\":{},\"system_us\":{},\"max_rss_kib\":{},\"elapsed_us\":{},\
+             \"stdout_bytes\":{},\"stderr_bytes\":{},\"lost_bytes\":{}",
+            exit.user_us,
+            exit.system_us,
+            exit.max_rss_kib,
+            exit.elapsed_us,
+            running.stdout_bytes,
+            running.stderr_bytes,
+            running.lost_bytes
+        )
+    }
+}
+
 fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
     Mark { source, test, board_us: now.as_micros(), exit }
 }
 
-fn journal(queue: &mut Queue, head: core::fmt::Arguments<'_>, now: Instant) {
+fn journal(queue: &mut Queue, head: fmt::Arguments<'_>, now: Instant) {
     queue.push_text(RunFile::Journal, format_args!("{head},\"board_us\":{}}}\n", now.as_micros()));
     queue.push(Queued::SyncRun);
 }

@@ -31,6 +31,7 @@ pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
         piped: [false; 3],
         is_apart: false,
         has_own_group: true,
+        cgroup: None,
     });
     let os = |error: std::io::Error| failed(name, error.raw_os_error().unwrap_or(0));
     let pid = started.map_err(os)?.pid;

@@ -85,6 +85,7 @@ pub(super) fn shell(text: &[u8], words: &[OsString], variable: &[u8]) -> std::io
         piped: [false; 3],
         is_apart: false,
         has_own_group: false,
+        cgroup: None,
     })?;
     let Some(ended) = child::wait(started.pid, true) else {
         return Err(std::io::Error::last_os_error());

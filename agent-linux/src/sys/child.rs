@@ -27,6 +27,8 @@ pub(crate) struct Start<'a> {
     pub(crate) is_apart: bool,
     /// In a process group of its own.
     pub(crate) has_own_group: bool,
+    /// The `cgroup.procs` of the cgroup that it is to run in.
+    pub(crate) cgroup: Option<&'a CStr>,
 }
 
 /// A child that runs.
@@ -116,6 +118,11 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
 
 /// What the child process `pid` came to, or `None` while it runs. `block` waits for it.
 pub(crate) fn wait(pid: i32, block: bool) -> Option<Ended> {
+    wait_any(pid, block).map(|(_, ended)| ended)
+}
+
+/// A child process that has ended, and what it came to: `pid`, or with [`ANY`] whoever it is.
+pub(crate) fn wait_any(pid: i32, block: bool) -> Option<(i32, Ended)> {
     let mut status = 0;
     // SAFETY: struct rusage is plain numbers, for which zeros are a value; the kernel fills both.
     #[allow(unsafe_code)]
@@ -125,7 +132,7 @@ pub(crate) fn wait(pid: i32, block: bool) -> Option<Ended> {
         let waited = libc::wait4(pid, &raw mut status, options, &raw mut usage);
         (usage, waited)
     };
-    if waited != pid {
+    if waited <= 0 {
         return None;
     }
     let signaled = libc::WIFSIGNALED(status);
@@ -134,13 +141,14 @@ pub(crate) fn wait(pid: i32, block: bool) -> Option<Ended> {
     #[allow(clippy::unnecessary_cast)]
     let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
     #[allow(clippy::unnecessary_cast)]
-    Some(Ended {
+    let ended = Ended {
         code: code as u8,
         signaled,
         user_us: us(usage.ru_utime),
         system_us: us(usage.ru_stime),
         max_rss_kib: usage.ru_maxrss as u64,
-    })
+    };
+    Some((waited, ended))
 }
 
 /// Sends `signal` to the process group `pid`.
@@ -152,6 +160,9 @@ pub(crate) fn signal_group(pid: i32, signal: u8) {
         libc::kill(-pid, i32::from(signal));
     }
 }
+
+/// Every child, for [`wait_any`].
+pub(crate) const ANY: i32 = -1;
 
 /// SIGKILL, for [`signal_group`].
 pub(crate) const KILL: u8 = libc::SIGKILL as u8;
@@ -180,7 +191,7 @@ unsafe fn become_child(
         }
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         if start.is_apart {
-            stand_apart();
+            stand_apart(start.cgroup);
             for (index, fd) in stdio.iter().enumerate() {
                 // The copies, unlike the originals, are kept across exec. The originals are above 2, because the
                 // standard library opens 0 to 2 at the start when they are closed.
@@ -204,7 +215,7 @@ unsafe fn become_child(
 /// # Safety
 /// Only in a process that was just forked.
 #[allow(unsafe_code)]
-unsafe fn stand_apart() {
+unsafe fn stand_apart(cgroup: Option<&CStr>) {
     // SAFETY: system calls on plain numbers and constants.
     unsafe {
         let mut none = std::mem::MaybeUninit::uninit();
@@ -215,11 +226,14 @@ unsafe fn stand_apart() {
         for signal in 1..32 {
             libc::signal(signal, libc::SIG_DFL);
         }
-        // The agent may be spared by the OOM killer; what it starts is not.
-        let score =
-            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        if score >= 0 {
-            libc::write(score, c"0".as_ptr().cast(), 1);
+        // Without an agent nobody would end it.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // The agent may be spared by the OOM killer; what it starts is not. In a cgroup "0" is who writes it.
+        for path in [Some(c"/proc/self/oom_score_adj"), cgroup].into_iter().flatten() {
+            let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            if file >= 0 {
+                libc::write(file, c"0".as_ptr().cast(), 1);
+            }
         }
     }
 }
@@ -267,6 +281,7 @@ mod tests {
             piped: [false, true, false],
             is_apart: true,
             has_own_group: true,
+            cgroup: None,
         })
         .unwrap();
         let ended = wait(started.pid, true).unwrap();
@@ -294,6 +309,7 @@ mod tests {
             piped: [false; 3],
             is_apart: true,
             has_own_group: true,
+            cgroup: None,
         })
         .unwrap();
         assert_eq!(wait(started.pid, false), None);
@@ -312,6 +328,7 @@ mod tests {
             piped: [true; 3],
             is_apart: true,
             has_own_group: true,
+            cgroup: None,
         };
         assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
         let nowhere = Start { argv: b"true\0", directory: c"/proc/no-such", ..missing };

@@ -38,6 +38,14 @@ pub(crate) fn zero_file(file: &File, offset: u64, length: u64) -> io::Result<()>
     Ok(())
 }
 
+/// Sets aside room for `length` bytes at `offset`, behind the file's end too, without making it longer: what is written
+/// there finds room on a full disk. Not every file system can (ext2 and ext3 cannot).
+pub(crate) fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(file, keep, offset as libc::off_t, length as libc::off_t)?;
+    Ok(())
+}
+
 /// Drops what the page cache has of a file or device, after writing it out: what is read then is what is stored.
 pub(crate) fn drop_cache(file: &File, is_device: bool) {
     if is_device {

@@ -1,8 +1,12 @@
-//! The `init=` start: the agent as the first process, which becomes two: the real init, and the agent beside it.
+//! The `init=` start: the agent as the first process, which becomes three: the real init, beside it a keeper, and the
+//! agent, which the keeper starts again when it dies before its time.
 
-use super::file;
+use super::child::{self, ANY};
+use super::{clock, file, leftovers, poll};
+use agent_core::time::Duration;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, execv, fork, getpid, setsid};
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +18,7 @@ pub(crate) fn is_first_process() -> bool {
     getpid().as_raw() == 1
 }
 
-/// Forks the agent, which runs this program again with `words`, and becomes the real init. Returns, with a reason,
+/// Forks the keeper, which runs this program again with `words`, and becomes the real init. Returns, with a reason,
 /// only when there is none.
 ///
 /// `line` is the device of the line, on which no login prompt may appear.
@@ -29,7 +33,7 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
     // SAFETY: this process has a single thread, so the child may do whatever it likes.
     #[allow(unsafe_code)]
     match unsafe { fork() } {
-        Ok(ForkResult::Child) => become_agent(words),
+        Ok(ForkResult::Child) => become_spared(KEEPER, words),
         // Without an agent the board still boots, which is better than a panic: the dispatcher sees the console.
         Ok(ForkResult::Parent { .. }) | Err(_) => {}
     }
@@ -39,8 +43,49 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
     "neither /sbin/init nor /etc/init nor /bin/init nor /bin/sh could be executed"
 }
 
-/// In the agent that [`start`] made, once it runs: out of the way of the console, the OOM killer and every mount.
-pub(crate) fn settle() {
+/// The keeper: starts the agent with `words`, and again when a signal or a failure ended it, until it ends by itself.
+/// Returns then. The line is the agent's alone.
+pub(crate) fn keep(words: &[OsString]) {
+    settle("pumice-keeper");
+    leftovers::adopt();
+    // A test may signal every process there is.
+    let _ = SigSet::all().thread_block();
+    let mut pause_s = 0;
+    loop {
+        let begun = clock::now();
+        // SAFETY: this process has a single thread, so the child may do whatever it likes.
+        #[allow(unsafe_code)]
+        let agent = match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                let _ = SigSet::all().thread_unblock();
+                become_spared(AGENT, words)
+            }
+            Ok(ForkResult::Parent { child }) => child.as_raw(),
+            // Out of memory, which passes; a moment later there may be some.
+            Err(_) => 0,
+        };
+        while let Some((pid, ended)) = child::wait_any(ANY, true) {
+            if pid == agent {
+                if !ended.signaled && ended.code == 0 {
+                    return;
+                }
+                break;
+            }
+        }
+        // What it ran must not go on beside what the next one runs.
+        leftovers::end_orphans(|_| false);
+        while child::wait_any(ANY, false).is_some() {}
+        pause_s = match clock::now().since(begun) < LONG_LIFE {
+            true => (pause_s * 2 + 1).min(PAUSE_MAX_S),
+            false => 0,
+        };
+        poll::pause(pause_s * 1_000_000);
+    }
+}
+
+/// In a process that [`start`] or [`keep`] made, once it runs: out of the way of the console, the OOM killer and every
+/// mount. `name` is what lists of processes call it.
+pub(crate) fn settle(name: &str) {
     let _ = std::env::set_current_dir("/");
     if let Ok(null) = file::open("/dev/null", file::READ_WRITE) {
         let _ = nix::unistd::dup2_stdin(&null);
@@ -48,7 +93,7 @@ pub(crate) fn settle() {
         let _ = nix::unistd::dup2_stderr(&null);
     }
     // Instead of "exe", by which it was executed.
-    let _ = file::write("/proc/self/comm", "pumice-agent");
+    let _ = file::write("/proc/self/comm", name);
     // Without the right to do so the agent lives on at the common score.
     let _ = file::write("/proc/self/oom_score_adj", "-1000");
 }
@@ -64,10 +109,10 @@ pub(crate) fn has_begun() -> bool {
 
 /// Re-executes this program under a name that begins with '@': systemd's final kill spares such processes
 /// (systemd.io/ROOT_STORAGE_DAEMONS), so that the line is served to the end.
-fn become_agent(words: &[OsString]) -> ! {
-    // Away from the session of the real init, so that no terminal's hang-up concerns the agent.
+fn become_spared(name: &CStr, words: &[OsString]) -> ! {
+    // Away from the session of the real init, so that no terminal's hang-up concerns it.
     let _ = setsid();
-    let mut arguments = vec![c"@pumice-agent".to_owned()];
+    let mut arguments = vec![name.to_owned()];
     // Words of a command line contain no NUL.
     arguments.extend(words.iter().filter_map(|word| CString::new(word.as_bytes()).ok()));
     let _ = execv(c"/proc/self/exe", &arguments);
@@ -77,6 +122,18 @@ fn become_agent(words: &[OsString]) -> ! {
         libc::_exit(127)
     }
 }
+
+/// First word of the keeper, by which this program knows what it is to be.
+pub(crate) const KEEPER: &CStr = c"@pumice-keeper";
+
+const AGENT: &CStr = c"@pumice-agent";
+
+/// An agent that lived so long is started again at once; another after 1, 3, 7 … seconds, so that one that cannot live
+/// costs nothing.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+
+/// ... and in the end once in so many seconds.
+const PAUSE_MAX_S: u64 = 60;
 
 /// Masks, for this boot, the login prompt that systemd starts on every console by itself: it would read what is meant
 /// for the agent. TIOCEXCL does not keep out root.

@@ -20,6 +20,11 @@ pub(crate) struct Ready<T> {
     pub(crate) readable: bool,
 }
 
+/// Waits for nothing but time.
+pub(crate) fn pause(us: u64) {
+    Interests::<()>::new().wait(Some(us), &mut Vec::new());
+}
+
 impl<'fd, T: Copy> Interests<'fd, T> {
     /// None yet.
     pub(crate) fn new() -> Self {

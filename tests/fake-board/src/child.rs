@@ -43,6 +43,8 @@ pub(crate) enum Deed {
     Panic(String),
     Reset,
     Tell(Vec<u8>),
+    Restart,
+    KillAgent,
 }
 
 impl Child {
@@ -132,6 +134,8 @@ impl Child {
                 }
                 Step::Panic(text) => return Some(Deed::Panic(std::mem::take(text))),
                 Step::Reset => return Some(Deed::Reset),
+                Step::Restart => return Some(Deed::Restart),
+                Step::KillAgent => return Some(Deed::KillAgent),
             }
             self.steps.pop_front();
         }

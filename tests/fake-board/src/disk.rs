@@ -12,6 +12,8 @@ pub(crate) struct Disk {
     partitions: BTreeMap<String, Vec<u8>>,
     files: BTreeMap<(String, String), File>,
     mounted: BTreeSet<String>,
+    /// Bytes that may still be appended; `None`: as many as you like.
+    pub(crate) free: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -143,9 +145,25 @@ impl Disk {
         self.files.insert(at, File { bytes, mode, synced });
     }
 
-    pub(crate) fn append(&mut self, at: (String, String), bytes: &[u8]) {
+    /// Appends what there is room for, and returns how many bytes that were.
+    pub(crate) fn append(&mut self, at: (String, String), bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.free.unwrap_or(usize::MAX));
+        self.free = self.free.map(|free| free - count);
+        self.append_reserved(at, &bytes[..count]);
+        count
+    }
+
+    /// Appends into room that was set aside before.
+    pub(crate) fn append_reserved(&mut self, at: (String, String), bytes: &[u8]) {
         let file = self.files.entry(at).or_insert_with(|| File { mode: 0o644, ..File::default() });
         file.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn truncate(&mut self, at: &(String, String), length: usize) {
+        if let Some(file) = self.files.get_mut(at) {
+            file.bytes.truncate(length);
+            file.synced = file.synced.min(length);
+        }
     }
 
     pub(crate) fn remove(&mut self, at: &(String, String)) {

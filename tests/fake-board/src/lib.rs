@@ -125,8 +125,11 @@ pub struct FakeBoard {
     is_unresponsive: bool,
     die: Option<(DieAt, Death)>,
     effects_left: Option<u32>,
+    /// How often an agent was started anew.
+    agent_starts: u32,
     failing_command: Option<(String, String)>,
     baud_max: u32,
+    watchdog_max_s: u16,
     trace: Option<Vec<String>>,
 }
 
@@ -153,8 +156,10 @@ impl FakeBoard {
             is_unresponsive: false,
             die: None,
             effects_left: None,
+            agent_starts: 0,
             failing_command: None,
             baud_max: u32::MAX,
+            watchdog_max_s: u16::MAX,
             trace: None,
         }
     }
@@ -377,6 +382,29 @@ impl FakeBoard {
         self.baud_max = baud_max;
     }
 
+    /// Knob: its watchdog takes no longer period, s; 0: it has none.
+    pub fn set_watchdog_max(&mut self, seconds: u16) {
+        self.watchdog_max_s = seconds;
+    }
+
+    /// Period of the watchdog that its agent feeds, s.
+    pub fn watchdog_s(&self) -> Option<u16> {
+        match &self.state {
+            State::Up(machine, _) => machine.watchdog_s,
+            _ => None,
+        }
+    }
+
+    /// Knob: its files can grow by so many bytes; `None`: as much as you like.
+    pub fn set_free_bytes(&mut self, free: Option<usize>) {
+        self.disk.free = free;
+    }
+
+    /// The agent is killed, and started anew by its keeper, who ends all that it ran.
+    pub fn kill_agent(&mut self, now: Instant) {
+        self.meet(now, Fate::KillAgent);
+    }
+
     /// Knob: a boot loader command that begins so prints that and fails.
     pub fn fail_boot_command(&mut self, start: &str, output: &str) {
         self.failing_command = Some((start.to_owned(), output.to_owned()));
@@ -471,22 +499,8 @@ impl FakeBoard {
             coding: self.options.coding,
             baud: self.options.baud,
         };
-        let mut world = World {
-            disk: &mut self.disk,
-            script: &self.script,
-            trace: self.trace.as_mut(),
-            effects_left: &mut self.effects_left,
-            text: &mut self.text,
-            baud_max: self.baud_max,
-        };
-        let machine = Machine::new(
-            now,
-            config,
-            run,
-            &KERNEL_LINES,
-            self.options.kernel_offset_us,
-            &mut world,
-        );
+        let offset_us = self.options.kernel_offset_us;
+        let machine = Machine::new(now, config, run, &KERNEL_LINES, offset_us, &mut self.world());
         self.state = State::Up(Box::new(machine), role);
         self.settle(now);
     }
@@ -500,9 +514,22 @@ impl FakeBoard {
             effects_left: &mut self.effects_left,
             text: &mut self.text,
             baud_max: self.baud_max,
+            watchdog_max_s: self.watchdog_max_s,
         };
         if let Some(fate) = machine.settle(now, &mut world) {
             self.meet(now, fate);
+        }
+    }
+
+    fn world(&mut self) -> World<'_> {
+        World {
+            disk: &mut self.disk,
+            script: &self.script,
+            trace: self.trace.as_mut(),
+            effects_left: &mut self.effects_left,
+            text: &mut self.text,
+            baud_max: self.baud_max,
+            watchdog_max_s: self.watchdog_max_s,
         }
     }
 
@@ -524,7 +551,7 @@ impl FakeBoard {
         if fate.is_orderly() {
             self.disk.sync(|_| true);
         }
-        if fate != Fate::EffectsSpent {
+        if !matches!(fate, Fate::EffectsSpent | Fate::KillAgent) {
             self.disk.crash();
         }
         match fate {
@@ -551,6 +578,17 @@ impl FakeBoard {
                 self.start(now);
             }
             Fate::Reset => self.start(now),
+            Fate::KillAgent => {
+                self.agent_starts += 1;
+                let nonce = self.agent_starts.wrapping_mul(0x9E37_79B9);
+                let State::Up(mut machine, role) = std::mem::replace(&mut self.state, State::Dead)
+                else {
+                    unreachable!("only an agent that runs is killed");
+                };
+                machine.restart_agent(now, nonce, &mut self.world());
+                self.state = State::Up(machine, role);
+                self.settle(now);
+            }
         }
     }
 

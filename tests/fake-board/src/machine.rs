@@ -2,9 +2,9 @@
 
 use crate::child::{Child, Deed};
 use crate::disk::{Disk, Outcome, failure};
-use crate::script::Script;
+use crate::script::{ENOENT, Script};
 use agent_core::agent::{
-    Agent, Call, Command, Config, Effect, Event, OPS_MAX, Op, Pipe, Role, RunFile, Target,
+    Agent, Call, Command, Config, Effect, Event, Journal, OPS_MAX, Op, Pipe, Role, RunFile, Target,
 };
 use agent_core::link::Coding;
 use agent_core::time::Instant;
@@ -19,6 +19,7 @@ const KERNEL_LOG_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) agent: Box<Agent>,
+    config: Config,
     role: Role,
     boot_id: String,
     /// Label of the root file system.
@@ -42,6 +43,8 @@ pub(crate) struct Machine {
     pub(crate) journal_error: Option<i32>,
     /// The child that told something, and what.
     telling: Option<(u8, Vec<u8>)>,
+    /// Period of the watchdog that is fed, s.
+    pub(crate) watchdog_s: Option<u16>,
     started_at: Instant,
 }
 
@@ -72,6 +75,8 @@ pub(crate) enum Fate {
     PowerOff,
     Reset,
     Panic(String),
+    /// Of the agent alone.
+    KillAgent,
     /// The knob: so many effects were done.
     EffectsSpent,
 }
@@ -87,6 +92,8 @@ pub(crate) struct World<'w> {
     pub(crate) text: &'w mut Vec<u8>,
     /// The highest rate that the UART does.
     pub(crate) baud_max: u32,
+    /// The longest period that its watchdog takes, s; 0 without one.
+    pub(crate) watchdog_max_s: u16,
 }
 
 /// An answer to an effect, free of the agent's bytes.
@@ -100,6 +107,7 @@ enum Report {
     Answer(u32, Outcome<Answer>),
     Baud(Result<(), i32>),
     RunFileFailed(i32),
+    WatchdogFailed(i32),
     Fate(Fate),
 }
 
@@ -127,6 +135,7 @@ impl Machine {
         let role = config.role;
         let mut machine = Self {
             agent: Box::new(Agent::new(now, config)),
+            config,
             role,
             boot_id: config.boot_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             root: if role == Role::Master { "master" } else { "testrootfs" }.to_owned(),
@@ -143,18 +152,42 @@ impl Machine {
             answers: Vec::new(),
             journal_error: None,
             telling: None,
+            watchdog_s: None,
             started_at: now,
         };
         for line in kernel_lines {
             machine.log_kernel(now, 6, line, world.text);
         }
         machine.is_quiet = false;
-        if let Some(directory) = machine.run_directory.clone() {
-            let plan = world.disk.file(&(machine.root.clone(), format!("{directory}/plan")));
-            let plan = plan.map(<[u8]>::to_vec).ok_or("there is no plan");
-            machine.agent.start_plan(now, plan.as_deref().map_err(|problem| *problem), &directory);
-        }
+        machine.start_plan(now, world);
         machine
+    }
+
+    /// The agent was killed and is started anew; what it ran is gone.
+    pub(crate) fn restart_agent(&mut self, now: Instant, nonce: u32, world: &mut World<'_>) {
+        self.config.nonce = nonce;
+        *self.agent = Agent::new(now, self.config);
+        self.slots = std::array::from_fn(|_| Slot::Free);
+        self.baud = self.config.baud;
+        self.kernel_read = 0;
+        // Nobody feeds it until the new agent does.
+        self.watchdog_s = None;
+        self.start_plan(now, world);
+    }
+
+    fn start_plan(&mut self, now: Instant, world: &mut World<'_>) {
+        let Some(directory) = &self.run_directory else { return };
+        let plan = world.disk.file(&(self.root.clone(), format!("{directory}/plan")));
+        let plan = plan.map(<[u8]>::to_vec).ok_or("there is no plan");
+        let (mut journal, at) =
+            (Journal::new(), (self.root.clone(), format!("{directory}/journal.ndjson")));
+        // In pieces that fall into the middle of lines.
+        for piece in world.disk.file(&at).unwrap_or_default().chunks(37) {
+            journal.push(piece);
+        }
+        world.disk.truncate(&at, journal.whole_bytes() as usize);
+        let plan = plan.as_deref().map_err(|problem| *problem);
+        self.agent.start_plan(now, plan, &journal, directory);
     }
 
     pub(crate) fn root(&self) -> &str {
@@ -238,6 +271,7 @@ impl Machine {
                 is_guarded: &mut self.is_guarded,
                 answers: &mut self.answers,
                 journal_error: self.journal_error,
+                watchdog_s: &mut self.watchdog_s,
             };
             let report = rest.perform(effect, world);
             if let Some(fate) = self.deliver(now, report, world) {
@@ -266,6 +300,7 @@ impl Machine {
             Report::Spawned(op) => Event::Spawned { op: *op },
             Report::RunFileFailed(os_error) => Event::RunFileFailed { os_error: *os_error },
             Report::Baud(Ok(())) => Event::BaudSet,
+            Report::WatchdogFailed(os_error) => Event::WatchdogFailed { os_error: *os_error },
             Report::Baud(Err(os_error)) => Event::BaudFailed { os_error: *os_error },
         };
         agent.handle_event(now, event);
@@ -375,6 +410,8 @@ impl Machine {
                     Deed::Tell(packet) => self.telling = Some((index as u8, packet)),
                     Deed::Panic(text) => return Err(Fate::Panic(text)),
                     Deed::Reset => return Err(Fate::Reset),
+                    Deed::Restart => return Err(Fate::Restart),
+                    Deed::KillAgent => return Err(Fate::KillAgent),
                 }
                 return Ok(true);
             }
@@ -389,11 +426,19 @@ impl Machine {
                     continue;
                 }
                 let Some(bytes) = child.read(pipe, room) else { continue };
+                let mut kept = bytes.len();
                 if let (Some(suite), Some(directory)) = (&child.suite, &self.run_directory) {
                     let path = format!("{directory}/tests/{suite}/{name}.log");
-                    world.disk.append((self.root.clone(), path), &bytes);
+                    kept = world.disk.append((self.root.clone(), path), &bytes);
                 }
-                self.agent.handle_event(now, Event::Output { op, pipe, bytes: &bytes });
+                let lost = bytes.len() - kept;
+                if lost > 0 {
+                    self.agent.handle_event(now, Event::OutputLost { op, bytes: lost });
+                }
+                if lost == 0 || kept > 0 {
+                    let bytes = &bytes[..kept];
+                    self.agent.handle_event(now, Event::Output { op, pipe, bytes });
+                }
                 return Ok(true);
             }
             if let Some(exit) = child.reap() {
@@ -418,6 +463,7 @@ struct Rest<'m> {
     is_guarded: &'m mut bool,
     answers: &'m mut Vec<u8>,
     journal_error: Option<i32>,
+    watchdog_s: &'m mut Option<u16>,
 }
 
 impl Rest<'_> {
@@ -486,8 +532,17 @@ impl Rest<'_> {
                 if let (RunFile::Journal, Some(os_error)) = (file, self.journal_error) {
                     return Report::RunFileFailed(os_error);
                 }
-                if let Some(path) = self.run_file(file) {
-                    world.disk.append((self.root.to_owned(), path), bytes);
+                let Some(path) = self.run_file(file) else { return Report::Nothing };
+                let at = (self.root.to_owned(), path);
+                if file == RunFile::Journal {
+                    world.disk.append_reserved(at, bytes);
+                    return Report::Nothing;
+                }
+                let before = world.disk.file(&at).map_or(0, <[u8]>::len);
+                if world.disk.append(at.clone(), bytes) < bytes.len() {
+                    // Whole lines or none.
+                    world.disk.truncate(&at, before);
+                    return Report::RunFileFailed(ENOSPC);
                 }
                 Report::Nothing
             }
@@ -518,6 +573,19 @@ impl Rest<'_> {
             Effect::GuardLine(is_guarded) => {
                 *self.is_guarded = is_guarded;
                 Report::Nothing
+            }
+            Effect::Watchdog { seconds: 0 } => {
+                *self.watchdog_s = None;
+                Report::Nothing
+            }
+            Effect::Watchdog { .. } if world.watchdog_max_s == 0 => Report::WatchdogFailed(ENOENT),
+            Effect::Watchdog { seconds } => {
+                *self.watchdog_s = Some(seconds.min(world.watchdog_max_s));
+                if seconds <= world.watchdog_max_s {
+                    Report::Nothing
+                } else {
+                    Report::WatchdogFailed(EINVAL)
+                }
             }
             Effect::Reboot { how } => Report::Fate(match how {
                 request::Reboot::POWER_OFF => Fate::PowerOff,
@@ -664,11 +732,7 @@ impl Rest<'_> {
             }
         };
         if let Some(os_error) = program.os_error {
-            let kind = if os_error == crate::script::ENOENT {
-                FailureKind::NOT_FOUND
-            } else {
-                FailureKind::OS
-            };
+            let kind = if os_error == ENOENT { FailureKind::NOT_FOUND } else { FailureKind::OS };
             return Report::Failed(op, Failure { kind, os_error, text: "the program" });
         }
         *self.slot(op) = Slot::Child(Box::new(Child::new(self.now, op, suite, program)));
@@ -729,6 +793,9 @@ impl Fate {
 
 /// What a kernel says to a rate that its UART does not do.
 const EINVAL: i32 = 22;
+
+/// ... and a file system that is full.
+const ENOSPC: i32 = 28;
 
 /// The agent's program file as far as a fake board has one.
 const AGENT_FILE: &[u8] = b"\x7fELF fake agent";

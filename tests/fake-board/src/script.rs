@@ -32,6 +32,10 @@ pub enum Step {
     Panic(String),
     /// The board resets, as by a watchdog.
     Reset,
+    /// The board restarts in order, as by reboot(8).
+    Restart,
+    /// The agent is killed, and started anew by its keeper, who ends all that it ran.
+    KillAgent,
     /// Leaves a process behind that holds the pipes open.
     LeaveBehind,
     /// Ends with this status.

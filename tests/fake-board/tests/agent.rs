@@ -6,6 +6,8 @@ mod baud;
 mod bench;
 #[path = "agent/line_test.rs"]
 mod line_test;
+#[path = "agent/resume.rs"]
+mod resume;
 #[path = "agent/signals.rs"]
 mod signals;
 

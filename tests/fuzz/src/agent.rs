@@ -2,14 +2,14 @@
 //! sense, loses no effect, answers a request at most once, and in the end a new host is served.
 //!
 //! The first byte is the setting (bit 0: test agent, bit 1: with a plan, bit 2: a line of its own, bit 3: the plan is
-//! the input's); steps follow, see [`World::step`].
+//! the input's, bit 4: its journal too); steps follow, see [`World::step`].
 
 mod board;
 
 use crate::direct::{Owner, Told, talk};
 use crate::forge::{self, Forged};
 use agent_core::agent::plan::{Header, Test, encode_counted};
-use agent_core::agent::{Agent, Config, Role};
+use agent_core::agent::{Agent, Config, Journal, Role};
 use agent_core::link::{Coding, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::block::{Codec, Step};
@@ -65,7 +65,11 @@ impl World {
             } else {
                 bytes(input).unwrap_or_default().to_vec()
             };
-            board.start_plan(Instant::ZERO, &plan);
+            let mut journal = Journal::new();
+            if setting & 16 != 0 {
+                journal.push(bytes(input).unwrap_or_default());
+            }
+            board.start_plan(Instant::ZERO, &plan, &journal);
         }
         Self {
             now: Instant::ZERO,

@@ -306,11 +306,16 @@ fn new_host(line: LineConfig) -> Box<HostLink> {
 }
 
 pub(crate) fn plan_bytes(run: &str, tests: &[(&str, u32)]) -> Vec<u8> {
+    let tests: Vec<_> = tests.iter().map(|(suite, timeout_ms)| (*suite, *timeout_ms, 0)).collect();
+    plan_with(&Header { run, watchdog_s: 0 }, &tests)
+}
+
+/// Suite, timeout in ms and flags of each test.
+pub(crate) fn plan_with(header: &Header<'_>, tests: &[(&str, u32, u8)]) -> Vec<u8> {
     let mut buffer = [0; 256];
-    let mut bytes =
-        plan::encode_counted(&Header { run, watchdog_s: 0 }, &mut buffer).unwrap().to_vec();
-    for (suite, timeout_ms) in tests {
-        let test = Test { suite, timeout_ms: *timeout_ms, step_timeout_ms: 0, flags: 0 };
+    let mut bytes = plan::encode_counted(header, &mut buffer).unwrap().to_vec();
+    for &(suite, timeout_ms, flags) in tests {
+        let test = Test { suite, timeout_ms, step_timeout_ms: 0, flags };
         bytes.extend_from_slice(plan::encode_counted(&test, &mut buffer).unwrap());
     }
     bytes

@@ -3,7 +3,7 @@
 
 use crate::direct::Speaker;
 use agent_core::agent::{
-    Agent, Call, Effect, Event, OPS_MAX, Op, Pipe, RunFile, STDIN_WINDOW, Target,
+    Agent, Call, Effect, Event, Journal, OPS_MAX, Op, Pipe, RunFile, STDIN_WINDOW, Target,
 };
 use agent_core::time::Instant;
 use agent_core::wire::response::{self, Exit};
@@ -53,9 +53,9 @@ impl Board {
         Self { agent, slots, is_rebooted: false, has_plan: false, told: [0; 8], calls: 0 }
     }
 
-    pub(super) fn start_plan(&mut self, now: Instant, plan: &[u8]) {
+    pub(super) fn start_plan(&mut self, now: Instant, plan: &[u8], journal: &Journal) {
         self.has_plan = true;
-        self.agent.start_plan(now, Ok(plan), "/.pumice/runs/r1");
+        self.agent.start_plan(now, Ok(plan), journal, "/.pumice/runs/r1");
         self.drain(now);
     }
 
@@ -84,9 +84,12 @@ impl Board {
     /// Something else goes wrong, and calls from now on end otherwise.
     pub(super) fn disturb(&mut self, now: Instant, what: u8) {
         self.calls = what;
-        match what % 3 {
+        let op = Op(what % OPS_MAX as u8);
+        match what % 5 {
             0 => self.event(now, Event::KernelGap),
             1 if self.has_plan => self.event(now, Event::RunFileFailed { os_error: 28 }),
+            2 if self.has_plan => self.event(now, Event::WatchdogFailed { os_error: 2 }),
+            3 => self.event(now, Event::OutputLost { op, bytes: usize::from(what) + 1 }),
             _ => {}
         }
     }
@@ -274,6 +277,7 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
         Effect::Call { .. }
         | Effect::SetBaud { .. }
         | Effect::GuardLine(_)
+        | Effect::Watchdog { .. }
         | Effect::QuietConsole(_)
         | Effect::SeekKernel { .. }
         | Effect::Reboot { .. } => {}

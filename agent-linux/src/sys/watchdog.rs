@@ -1,0 +1,60 @@
+//! The hardware watchdog (kernel: Documentation/watchdog/watchdog-api.rst).
+
+use super::file;
+use nix::libc::c_int;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+
+/// An open watchdog: from its opening on it restarts the board, also when this process is gone, unless it is fed or let
+/// go of.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    file: File,
+    /// It restarts the board when it was not fed for so many seconds.
+    pub(crate) seconds: u16,
+}
+
+impl Watchdog {
+    /// Opens the one at `path` and sets its time. With the watchdog comes why it does not have the time that was asked
+    /// for; it has another then, which is respected.
+    ///
+    /// # Errors
+    /// There is none, or somebody else has it (EBUSY).
+    pub(crate) fn open(path: &str, seconds: u16) -> io::Result<(Self, io::Result<()>)> {
+        let file = file::open(path, file::READ_WRITE)?;
+        let mut time = c_int::from(seconds);
+        // SAFETY: the kernel reads and writes an int.
+        #[allow(unsafe_code)]
+        let set = unsafe { ioctls::set_timeout(file.as_raw_fd(), &raw mut time) };
+        if set.is_err() {
+            time = UNKNOWN_S;
+            // SAFETY: the kernel writes an int.
+            #[allow(unsafe_code)]
+            let _ = unsafe { ioctls::get_timeout(file.as_raw_fd(), &raw mut time) };
+        }
+        let seconds = u16::try_from(time.max(1)).unwrap_or(u16::MAX);
+        Ok((Self { file, seconds }, set.map(drop).map_err(Into::into)))
+    }
+
+    /// It begins anew to wait.
+    pub(crate) fn feed(&mut self) {
+        // There is nothing better to be done than to feed it again.
+        let _ = self.file.write(b"\0");
+    }
+
+    /// Stops it, where the kernel lets it be stopped (CONFIG_WATCHDOG_NOWAYOUT).
+    pub(crate) fn let_go(mut self) {
+        let _ = self.file.write(b"V");
+    }
+}
+
+/// Of a watchdog that does not tell its time: shorter than that of any in use.
+const UNKNOWN_S: c_int = 3;
+
+/// include/uapi/linux/watchdog.h, in a module of its own because the macros make them public.
+#[allow(unreachable_pub, missing_docs, unsafe_code)]
+mod ioctls {
+    nix::ioctl_readwrite!(set_timeout, b'W', 6, nix::libc::c_int);
+    nix::ioctl_read!(get_timeout, b'W', 7, nix::libc::c_int);
+}
