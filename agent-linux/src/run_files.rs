@@ -302,6 +302,67 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_is_read_and_cut_behind_its_last_whole_line() {
+        let root = directory("journal");
+        let top = root.join(".pumice/runs/r");
+        fs::create_dir_all(&top).unwrap();
+        let mut files = RunFiles::new(root.to_str().unwrap(), Some("r"));
+        let whole_bytes = |files: &mut RunFiles| {
+            files.read_journal(&mut [0; 7]).map(|journal| journal.whole_bytes())
+        };
+        assert_eq!(whole_bytes(&mut files).unwrap(), 0, "there is none");
+        let path = top.join("journal.ndjson");
+        fs::write(&path, "{\"event\":\"plan_started\"}\n{\"event\":\"test_st").unwrap();
+        assert_eq!(whole_bytes(&mut files).unwrap(), 25);
+        files.append(RunFile::Journal, b"next\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"event\":\"plan_started\"}\nnext\n");
+        // A hole costs no disk; nobody reads through it.
+        File::options().write(true).open(&path).unwrap().set_len(JOURNAL_MAX + 1).unwrap();
+        assert_eq!(whole_bytes(&mut files).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    /// Needs the right to mount; without, there is no small disk to fill.
+    #[test]
+    fn on_a_full_disk_the_journal_goes_on_and_the_rest_is_counted() {
+        let root = directory("full");
+        let place = root.to_str().unwrap();
+        if !disk::mount_small(place, "size=1m") {
+            return fs::remove_dir_all(root).unwrap();
+        }
+        let top = root.join(".pumice/runs/r");
+        fs::create_dir_all(&top).unwrap();
+        let mut files = RunFiles::new(place, Some("r"));
+        files.append(RunFile::Journal, b"started\n").unwrap();
+        files.begin_test("fills").unwrap();
+        let line = [b'x'; 40_000];
+        let mut captured = 0;
+        let error = loop {
+            let (kept, done) = files.capture(Capture::Stdout, &line);
+            captured += kept as u64;
+            if let Err(error) = done {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let length = |name: &str| fs::metadata(top.join(name)).unwrap().len();
+        assert_eq!(length("tests/fills/stdout.log"), captured, "what is kept was counted");
+        // Of other files whole lines, or none.
+        let note = [b'n'; 1999];
+        while files.append(RunFile::AgentLog, &note).is_ok() {}
+        assert_eq!(length("agent.log") % 1999, 0);
+        for _ in 1..RESERVE / 256 {
+            files.append(RunFile::Journal, &[b'j'; 256]).unwrap();
+        }
+        files.sync().unwrap();
+        assert!(files.append(RunFile::Journal, &[b'j'; 8192]).is_err(), "there was no other room");
+        assert_eq!(length("journal.ndjson"), 8 + RESERVE - 256);
+        drop(files);
+        disk::unmount(place).unwrap();
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
     fn without_a_run_nothing_is_written() {
         let mut files = RunFiles::new("/no/such", None);
         assert!(files.append(RunFile::AgentLog, b"x").is_ok() && files.sync().is_ok());

@@ -162,6 +162,10 @@ impl Runner {
             self.write_end(now, test, exit, None, queue);
             live.mark(mark(Record::TEST_ENDED, test, now, exit));
         }
+        if !matches!(start, Start::New | Start::Ended) {
+            // The board may have died in the middle of a line.
+            queue.push_text(RunFile::KernelLog, format_args!("\n"));
+        }
         let boot = core::str::from_utf8(&self.boot).unwrap_or_default();
         match start {
             Start::New => journal(

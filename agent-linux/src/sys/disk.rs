@@ -73,6 +73,12 @@ pub(crate) fn mount(
     Ok(())
 }
 
+/// Mounts a file system in memory, if this process may.
+#[cfg(test)]
+pub(crate) fn mount_small(target: &str, options: &str) -> bool {
+    nix::mount::mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(options)).is_ok()
+}
+
 /// Unmounts.
 pub(crate) fn unmount(target: &str) -> io::Result<()> {
     umount2(target, MntFlags::UMOUNT_NOFOLLOW)?;

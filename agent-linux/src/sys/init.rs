@@ -48,7 +48,7 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
 pub(crate) fn keep(words: &[OsString]) {
     settle("pumice-keeper");
     leftovers::adopt();
-    // A test may signal every process there is.
+    // A test may signal every process there is. The agent inherits it; what it starts gets an empty mask.
     let _ = SigSet::all().thread_block();
     let mut pause_s = 0;
     loop {
@@ -56,10 +56,7 @@ pub(crate) fn keep(words: &[OsString]) {
         // SAFETY: this process has a single thread, so the child may do whatever it likes.
         #[allow(unsafe_code)]
         let agent = match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                let _ = SigSet::all().thread_unblock();
-                become_spared(AGENT, words)
-            }
+            Ok(ForkResult::Child) => become_spared(AGENT, words),
             Ok(ForkResult::Parent { child }) => child.as_raw(),
             // Out of memory, which passes; a moment later there may be some.
             Err(_) => 0,

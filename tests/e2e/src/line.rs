@@ -101,6 +101,11 @@ impl Line {
         &self.connection
     }
 
+    /// The board's end: a terminal, for an agent's `--line`.
+    pub fn board_end(&self) -> &str {
+        &self.board_end
+    }
+
     /// Starts a real agent at the board's end. Its own `/.pumice` and `/run` are in a folder of the line's.
     ///
     /// # Panics
