@@ -334,7 +334,7 @@ mod tests {
         fs::create_dir_all(&top).unwrap();
         let mut files = RunFiles::new(place, Some("r"));
         files.append(RunFile::Journal, b"started\n").unwrap();
-        files.begin_test("fills").unwrap();
+        files.begin_test("fills", b"").unwrap();
         let line = [b'x'; 40_000];
         let mut captured = 0;
         let error = loop {
