@@ -24,6 +24,7 @@ use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
 use crate::sys::watchdog::Watchdog;
 use crate::test_socket::TestSocket;
+use crate::user_console::Redirection;
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
 use agent_core::time::{Duration, Instant};
@@ -48,6 +49,7 @@ pub(crate) struct Board {
     test_environment: Vec<u8>,
     test_socket: TestSocket,
     kernel_log: KernelLog,
+    user_console: Redirection,
     console_level: ConsoleLevel,
     sysrq: Sysrq,
     /// Of the running test.
@@ -127,6 +129,7 @@ pub(crate) struct Moment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
     Kernel,
+    UserConsole,
     Input(Op),
     Output(Op, Pipe),
     /// Somebody wants to be a client of the test's socket.
@@ -135,8 +138,9 @@ pub(crate) enum Source {
 }
 
 impl Board {
-    /// With nothing open. `is_board`: restart and console level are the agent's business.
-    pub(crate) fn new(options: &mut Options, is_board: bool) -> Self {
+    /// With nothing open. `is_board`: restart and console level are the agent's business; `is_console_free`: so is what
+    /// user space prints to /dev/console.
+    pub(crate) fn new(options: &mut Options, is_board: bool, is_console_free: bool) -> Self {
         let run_files = RunFiles::new(&options.root, options.run.as_deref());
         leftovers::adopt();
         if is_board && options.run.is_some() {
@@ -153,6 +157,7 @@ impl Board {
             test_environment: Vec::new(),
             test_socket: TestSocket::default(),
             kernel_log: KernelLog::open(),
+            user_console: Redirection::new(is_console_free),
             console_level: if is_board {
                 ConsoleLevel::remember()
             } else {
@@ -182,6 +187,11 @@ impl Board {
             let variable = ["PUMICE_SOCKET=", &socket, "\0"].concat();
             self.test_environment.extend_from_slice(variable.as_bytes());
         }
+    }
+
+    /// Takes the user console from the line, or gives it back.
+    pub(crate) fn tend_console(&mut self, now: Instant, agent: &Agent) {
+        self.user_console.tend(now, agent.wants_user_console());
     }
 
     /// Leaves the machine as it was found.
@@ -340,6 +350,9 @@ impl Board {
                 add(Source::Client(client), fd, false);
             }
         }
+        if let Some(fd) = self.user_console.fd() {
+            add(Source::UserConsole, fd, false);
+        }
         for (index, slot) in self.slots.iter().enumerate() {
             let (Slot::Exec(child) | Slot::Test(child)) = slot else { continue };
             let op = Op(index as u8);
@@ -361,6 +374,7 @@ impl Board {
     pub(crate) fn take(&mut self, now: Instant, source: Source, agent: &mut Agent) -> bool {
         match source {
             Source::Kernel => self.take_kernel(now, agent),
+            Source::UserConsole => self.user_console.take(now, &mut self.run_files, agent),
             Source::Input(op) => {
                 let taken = self.child(op).map_or(0, Child::feed);
                 if taken > 0 {
@@ -567,13 +581,17 @@ impl Board {
     }
 
     fn take_kernel(&mut self, now: Instant, agent: &mut Agent) -> bool {
-        let event = match self.kernel_log.next(&mut self.buffer) {
-            Found::Record(length) => Event::Kernel { record: &self.buffer[..length] },
-            Found::Gap => Event::KernelGap,
-            Found::Nothing => return false,
-        };
-        agent.handle_event(now, event);
-        true
+        loop {
+            match self.kernel_log.next(&mut self.buffer) {
+                Found::Record(length) => {
+                    agent.handle_event(now, Event::Kernel { record: &self.buffer[..length] });
+                    return true;
+                }
+                // How many were lost is told by the number of the next.
+                Found::Gap => {}
+                Found::Nothing => return false,
+            }
+        }
     }
 
     /// Takes at most `max` bytes of a child's output; `None` when there is nothing now, 0 at its end.

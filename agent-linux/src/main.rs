@@ -6,7 +6,7 @@
 //! * [`options`]: what was typed, or what the kernel passed to its `init=`;
 //! * [`run`]: the poll loop: line, signals, kernel log and the pipes of children, one deadline, no threads;
 //! * [`board`]: does the effects, with one file an idea ([`files`], [`listing`], [`block`], [`partitions`],
-//!   [`mounts`], [`children`], [`run_files`], [`test_socket`], [`info`]);
+//!   [`mounts`], [`children`], [`run_files`], [`test_socket`], [`user_console`], [`info`]);
 //! * [`helper`]: what the program does under another name, called by a test;
 //! * [`sys`]: the only place that names `nix`, and the only one with `unsafe`.
 //!
@@ -31,6 +31,7 @@ mod run;
 mod run_files;
 mod sys;
 mod test_socket;
+mod user_console;
 
 use options::{Command, HELP, Options};
 use std::io::Write;

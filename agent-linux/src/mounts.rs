@@ -27,7 +27,7 @@ pub(crate) fn mount(
     let place = place(root, wanted.label)?;
     let device = partition.path.as_str();
     if is_mount_point(&mount_table(), &place) {
-        let again = disk::mount(device, &place, "", wanted.read_only, true);
+        let again = disk::mount(device, &place, "", wanted.read_only, true, "");
         return again.map(|()| place).map_err(about(device));
     }
     fs::create_dir_all(&place).map_err(about(&place))?;
@@ -35,7 +35,8 @@ pub(crate) fn mount(
     let only = [wanted.fs_type];
     let kinds = if wanted.fs_type.is_empty() { &FILE_SYSTEMS[..] } else { &only };
     for kind in kinds {
-        match disk::mount(device, &place, kind, wanted.read_only, false) {
+        let data = if wanted.no_replay { no_replay(kind) } else { "" };
+        match disk::mount(device, &place, kind, wanted.read_only, false, data) {
             Ok(()) => return Ok(place),
             Err(error) => {
                 problem = Problem::os(&error, device);
@@ -48,6 +49,17 @@ pub(crate) fn mount(
     // The directory is of no use without a mount.
     let _ = fs::remove_dir(&place);
     Err(problem)
+}
+
+/// The option by which a file system leaves its journal alone (the kernel's Documentation/filesystems and
+/// admin-guide/xfs.rst).
+fn no_replay(kind: &str) -> &'static str {
+    match kind {
+        "ext4" | "ext3" => "noload",
+        "xfs" => "norecovery",
+        "btrfs" => "rescue=nologreplay",
+        _ => "",
+    }
 }
 
 /// Writes out and unmounts what [`mount`] mounted; done is done.
@@ -151,7 +163,8 @@ mod tests {
         let tree = top.join("tree").to_str().unwrap().to_owned();
         fs::create_dir(&tree).unwrap();
         let partitions = Partitions::new(vec![("rootfs".to_owned(), tree.clone())]);
-        let wanted = request::Mount { label: "rootfs", fs_type: "", read_only: false };
+        let wanted =
+            request::Mount { label: "rootfs", fs_type: "", read_only: false, no_replay: false };
         assert_eq!(mount("", &partitions, &wanted), Ok(tree.clone()));
         let wanted = request::Inject { label: "rootfs", path: "/.pumice/agent" };
         let bytes = inject("", &partitions, &wanted, &mut [0; 4096]).unwrap();
@@ -180,7 +193,8 @@ mod tests {
         fs::write(&file, "x").unwrap();
         let given = vec![("rootfs".to_owned(), file.to_str().unwrap().to_owned())];
         let partitions = Partitions::new(given);
-        let wanted = request::Mount { label: "rootfs", fs_type: "ext4", read_only: true };
+        let wanted =
+            request::Mount { label: "rootfs", fs_type: "ext4", read_only: true, no_replay: false };
         assert_eq!(mount("", &partitions, &wanted).unwrap_err().kind, FailureKind::REFUSED);
         assert_eq!(unmount("", &partitions, "rootfs"), Ok(()));
         let wanted = request::Inject { label: "rootfs", path: "/agent" };

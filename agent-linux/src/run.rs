@@ -20,6 +20,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         Some(path) => path,
         None => console().ok_or_else(|| Problem::refused(CONSOLE))?,
     };
+    let is_console = path == "/dev/console";
     let mut now = clock::now();
     let mut line = match Line::open(path.clone(), options.baud, now) {
         Ok(line) => line,
@@ -40,10 +41,12 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     };
     let mut signals = Signals::new().map_err(about("signals"))?;
     let is_board = !options.is_test_bench && !line.is_pseudo_terminal();
+    // A line that was opened as /dev/console would be redirected with it.
+    let is_console_free = is_board && !is_console;
     let has_run = options.run.is_some();
     let mut shell = Shell {
         agent: Box::new(Agent::new(now, config)),
-        board: Board::new(&mut options, is_board),
+        board: Board::new(&mut options, is_board, is_console_free),
         line,
         input: vec![0; INPUT_LEN].into_boxed_slice(),
         plan: has_run.then_some(Plan { next_try: now, last_try: now + PLAN_WAIT }),
@@ -88,6 +91,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
             shell.agent.handle_timeout(now);
         }
         goes_on &= shell.settle();
+        shell.board.tend_console(now, &shell.agent);
     }
     let _ = shell.board.run_files().sync();
     if shell.line.baud() != config.baud {

@@ -21,6 +21,10 @@ pub(crate) struct RunFiles {
     journal: Log,
     kernel: Log,
     agent: Log,
+    user_console: Log,
+    /// Bytes of the user console so far, those in the file of an earlier agent included.
+    user_console_bytes: u64,
+    user_console_times: Log,
     output: Log,
     stdout: Log,
     stderr: Log,
@@ -45,6 +49,19 @@ pub(crate) enum Capture {
     Stderr,
 }
 
+/// What became of a piece of the user console.
+#[derive(Debug)]
+pub(crate) struct CapturedConsole {
+    /// Its first byte's.
+    pub(crate) offset: u64,
+    /// It is the first that was cut.
+    pub(crate) is_full: bool,
+    pub(crate) written: io::Result<()>,
+}
+
+/// More than an init prints in a week; a program that prints without end must not fill the board's disk.
+const USER_CONSOLE_BYTES_MAX: u64 = 16 << 20;
+
 impl RunFiles {
     /// Of `run` below `root`.
     pub(crate) fn new(root: &str, run: Option<&str>) -> Self {
@@ -56,6 +73,9 @@ impl RunFiles {
             journal: Log::default(),
             kernel: Log::default(),
             agent: Log::default(),
+            user_console: Log::default(),
+            user_console_bytes: 0,
+            user_console_times: Log::default(),
             output: Log::default(),
             stdout: Log::default(),
             stderr: Log::default(),
@@ -139,6 +159,9 @@ impl RunFiles {
             RunFile::Journal => (&mut self.journal, &self.directory, "journal.ndjson"),
             RunFile::KernelLog => (&mut self.kernel, &self.directory, "kernel.log"),
             RunFile::AgentLog => (&mut self.agent, &self.directory, "agent.log"),
+            RunFile::UserConsoleTimes => {
+                (&mut self.user_console_times, &self.directory, "user-console.ndjson")
+            }
             RunFile::Output => (&mut self.output, &self.suite, "output.ndjson"),
         };
         if directory.is_empty() {
@@ -166,12 +189,37 @@ impl RunFiles {
         }
     }
 
+    /// Appends to `user-console.log`, up to [`USER_CONSOLE_BYTES_MAX`]; what comes behind that is only counted.
+    pub(crate) fn capture_console(&mut self, bytes: &[u8]) -> CapturedConsole {
+        let mut written = Ok(());
+        if !self.directory.is_empty() && self.user_console.file.is_none() {
+            written = self.user_console.open(&self.directory, "user-console.log");
+            let found = self.user_console.file.as_ref().and_then(|file| file.metadata().ok());
+            self.user_console_bytes += found.map_or(0, |found| found.len());
+        }
+        let offset = self.user_console_bytes;
+        self.user_console_bytes += bytes.len() as u64;
+        let room = USER_CONSOLE_BYTES_MAX.saturating_sub(offset).min(bytes.len() as u64) as usize;
+        if written.is_ok() {
+            let kept;
+            (kept, written) = self.user_console.append(&bytes[..room]);
+            if written.is_err() {
+                // What the disk did not take is gone, and what follows stands behind what it did.
+                self.user_console_bytes = offset + kept as u64;
+            }
+        }
+        let is_full = room < bytes.len() && offset <= USER_CONSOLE_BYTES_MAX;
+        CapturedConsole { offset, is_full, written }
+    }
+
     /// Makes all that was appended durable. The first error is reported after all have been tried.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let logs = [
             &mut self.stdout,
             &mut self.stderr,
             &mut self.output,
+            &mut self.user_console,
+            &mut self.user_console_times,
             &mut self.kernel,
             &mut self.agent,
             // Last: what it says has happened is on the disk before it.

@@ -28,6 +28,9 @@ use host_dispatcher::store::run_dir::RunDir;
 use jiff::Timestamp;
 use serial_sim::{Line, Options, Rng};
 
+#[path = "simulation/transfers.rs"]
+mod transfers;
+
 /// Three tests that do nothing and pass, unless the fake board's script says otherwise.
 const JOB: &str = "
 name: simulated

@@ -249,6 +249,8 @@ pub enum RunFile {
     KernelLog,
     /// `agent.log`.
     AgentLog,
+    /// `user-console.ndjson`: when which bytes of `user-console.log` came.
+    UserConsoleTimes,
     /// `tests/<suite>/output.ndjson` of the test that runs: when which bytes of its output came.
     Output,
 }
@@ -333,11 +335,20 @@ pub enum Event<'a> {
     },
     /// One record as read from /dev/kmsg.
     Kernel {
-        /// `priority,sequence,µs,flags;text` and continuation lines, as the kernel gives it.
+        /// `priority,sequence,µs,flags;text` and continuation lines, as the kernel gives it. Where a number is missing
+        /// between two, the kernel has overwritten records before they were read.
         record: &'a [u8],
     },
-    /// /dev/kmsg lost records before this point (EPIPE).
-    KernelGap,
+    /// User space printed to /dev/console, at most [`USER_CONSOLE_MAX`](super::USER_CONSOLE_MAX) bytes. With a run they
+    /// stand in its `user-console.log` already.
+    UserConsole {
+        /// Offset of the first byte, from the beginning of that file, or of the agent without one.
+        offset: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// `user-console.log` has reached its bound: from now on bytes are only shown.
+    UserConsoleFull,
     /// The line has the speed that was asked for.
     BaudSet,
     /// It has not.

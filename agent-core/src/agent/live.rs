@@ -101,7 +101,8 @@ impl Live {
     /// Sends a record, in pieces when its text is long, or counts it as left out.
     pub(super) fn record(&mut self, link: &mut AgentLink, record: &Record<'_>) {
         let pieces = record.text.len().div_ceil(TEXT_MAX).max(1);
-        let is_output = matches!(record.source, Record::STDOUT | Record::STDERR);
+        let is_output =
+            matches!(record.source, Record::STDOUT | Record::STDERR | Record::USER_CONSOLE);
         let needed = if is_output { OUTPUT_ROOM } else { 2 * RECORD_MAX };
         let mut sequence = record.sequence;
         for index in 0..pieces {

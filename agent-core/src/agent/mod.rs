@@ -11,6 +11,7 @@
 
 pub mod effect;
 pub mod kmsg;
+pub mod pack;
 
 mod baud;
 mod child;
@@ -54,6 +55,9 @@ pub const OPS_MAX: usize = 8;
 
 /// Bytes of standard input that a child need not have taken yet: the credit that a stream begins with.
 pub const STDIN_WINDOW: usize = link::INITIAL_CREDIT;
+
+/// Bytes of the user console that are reported at once.
+pub const USER_CONSOLE_MAX: usize = 4096;
 
 /// Bytes of the longest frame on the line.
 pub const LINE_MAX: usize = link::LINE_MAX;
@@ -130,6 +134,8 @@ pub struct Agent {
     queue: Queue,
     live: Live,
     runner: Runner,
+    /// The kernel record that is due.
+    next_kernel: u64,
     speed: Speed,
     /// The session that the operations belong to, by the link's count.
     session: Option<u64>,
@@ -157,6 +163,7 @@ impl Agent {
             queue: Queue::new(),
             live: Live::new(),
             runner: Runner::new(boot_id),
+            next_kernel: 0,
             speed: Speed::new(baud),
             session: None,
             overflows_told: 0,
@@ -174,6 +181,8 @@ impl Agent {
         run_directory: &str,
     ) {
         self.runner.start(now, plan, journal, run_directory, &mut self.queue, &mut self.live);
+        // Which reads the kernel's log from its beginning.
+        self.next_kernel = 0;
         self.note(now, "the test plan was read");
     }
 
@@ -193,7 +202,8 @@ impl Agent {
     pub fn handle_event(&mut self, now: Instant, event: Event<'_>) {
         match event {
             Event::Kernel { record } => self.handle_kernel(now, record),
-            Event::KernelGap => self.note(now, "the kernel's log lost records"),
+            Event::UserConsole { offset, bytes } => self.handle_user_console(now, offset, bytes),
+            Event::UserConsoleFull => self.note(now, "user-console.log is full"),
             Event::RunFileFailed { os_error } => {
                 self.runner.handle_file_failed(os_error);
                 // Once: a disk that is full stays so, and this is written to it.
@@ -303,6 +313,12 @@ impl Agent {
             return self.live.is_followed() || !self.runner.is_waiting_for_company();
         }
         self.live.room(&self.link) >= live::KERNEL_ROOM
+    }
+
+    /// Whether what user space prints to /dev/console is to be taken from the line and reported as
+    /// [`Event::UserConsole`]: it goes to a file then, or somebody follows.
+    pub fn wants_user_console(&self) -> bool {
+        self.runner.has_plan() || self.live.is_followed()
     }
 
     /// Whether a frame has begun to arrive and not ended: bytes are certain to come, and may be waited for together.
@@ -456,6 +472,7 @@ impl Agent {
                 }
                 if !self.runner.has_plan() {
                     let sequence = follow.kernel_from;
+                    self.next_kernel = sequence;
                     self.queue.push(queue::Queued::SeekKernel { sequence });
                 }
                 send(&mut self.link, Method::FOLLOW, request, &response::Done {});
@@ -580,6 +597,12 @@ impl Agent {
         else {
             return;
         };
+        // What there was before is known to be lost when the next one comes.
+        let lost = sequence.saturating_sub(self.next_kernel);
+        if lost > 0 {
+            self.handle_kernel_gap(us, lost);
+        }
+        self.next_kernel = sequence.saturating_add(1);
         if self.runner.has_plan() {
             let (seconds, micros) = (us / 1_000_000, us % 1_000_000);
             self.queue.push_text(
@@ -593,6 +616,35 @@ impl Agent {
         }
         let source = Record::KERNEL;
         let record = Record { source, priority, test: 0, board_us: us, sequence, text, count: 0 };
+        self.live.record(&mut self.link, &record);
+    }
+
+    /// The kernel overwrote so many records before this one of `board_us`.
+    fn handle_kernel_gap(&mut self, board_us: u64, count: u64) {
+        if self.runner.has_plan() {
+            self.queue.push_text(RunFile::KernelLog, format_args!("-- {count} records lost --\n"));
+        }
+        let (source, sequence, text) = (Record::KERNEL_GAP, self.next_kernel, &[]);
+        let record = Record { source, priority: 0, test: 0, board_us, sequence, text, count };
+        self.live.record(&mut self.link, &record);
+    }
+
+    /// User space printed this to /dev/console; it stands in its file already.
+    fn handle_user_console(&mut self, now: Instant, offset: u64, bytes: &[u8]) {
+        let board_us = now.as_micros();
+        if self.runner.has_plan() {
+            self.queue.push_text(
+                RunFile::UserConsoleTimes,
+                format_args!(
+                    "{{\"board_us\":{board_us},\"source\":\"user_console\",\"offset\":{offset},\"bytes\":{}}}\n",
+                    bytes.len()
+                ),
+            );
+            self.runner.handle_kernel(now);
+        }
+        let (source, text) = (Record::USER_CONSOLE, bytes);
+        let record =
+            Record { source, priority: 0, test: 0, board_us, sequence: offset, text, count: 0 };
         self.live.record(&mut self.link, &record);
     }
 

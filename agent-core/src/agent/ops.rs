@@ -3,6 +3,7 @@
 use super::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use super::exec::Exec;
 use super::line_test::LineTest;
+use super::pack::Packer;
 use super::queue::{Queue, Queued};
 use super::transfer::{self, Front, Stage, StepParser, Transfer, begin_step};
 use super::{AgentLink, OP_FAILURE_TEXT_MAX, OPS_MAX, send, shortened};
@@ -20,6 +21,8 @@ const REBOOT_WAIT: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(super) struct Operations {
     slots: [Slot; OPS_MAX],
+    /// Of the one transfer that is packed.
+    packer: Packer,
     reboot: Option<(Instant, u8)>,
 }
 
@@ -100,7 +103,7 @@ impl<const N: usize> Piece<N> {
 
 impl Operations {
     pub(super) fn new() -> Self {
-        Self { slots: core::array::from_fn(|_| Slot::Free), reboot: None }
+        Self { slots: core::array::from_fn(|_| Slot::Free), packer: Packer::new(), reboot: None }
     }
 
     /// A slot for the running test.
@@ -149,6 +152,17 @@ impl Operations {
             }
             _ => {
                 let transfer = begin_transfer(envelope)?;
+                let is_packed =
+                    |transfer: &Transfer| matches!(transfer, Transfer::Get { is_packed: true, .. });
+                if is_packed(&transfer) {
+                    let is_busy = self.slots.iter().any(
+                        |slot| matches!(slot, Slot::Transfer { transfer, .. } if is_packed(transfer)),
+                    );
+                    if is_busy {
+                        return Err(transfer::failure(FailureKind::BUSY, "the packer"));
+                    }
+                    self.packer.clear();
+                }
                 let index = self.vacant(kept_free)?;
                 if let Some(stream) = transfer.stream() {
                     self.claim(&[stream], live, Priority::Bulk, link)?;
@@ -236,7 +250,8 @@ impl Operations {
             | Event::InputTaken { op, .. }
             | Event::Exited { op, .. } => op,
             Event::Kernel { .. }
-            | Event::KernelGap
+            | Event::UserConsole { .. }
+            | Event::UserConsoleFull
             | Event::BaudSet
             | Event::BaudFailed { .. }
             | Event::OutputLost { .. }
@@ -271,10 +286,10 @@ impl Operations {
             ) => {
                 *stage = Stage::Moving;
                 let mut digest = [0; 32];
-                match transfer.handle_bytes(bytes, link, &mut digest) {
+                match transfer.handle_bytes(bytes, link, &mut self.packer, &mut digest) {
                     Ok(None) => {}
                     Ok(Some(done)) => {
-                        done.send(*request, link);
+                        done.send(transfer.method(), *request, link);
                         queue.push(Queued::Close { op });
                         self.free(op);
                     }
@@ -326,6 +341,11 @@ impl Operations {
                         queue.push(zeros);
                     }
                 }
+                Slot::Transfer {
+                    transfer: Transfer::Get { stream, is_packed: true, .. },
+                    stage: Stage::Moving,
+                    ..
+                } if !self.packer.send(*stream, link) => {}
                 Slot::Transfer { transfer, stage: stage @ Stage::Moving, .. } => {
                     if let Some(read) = transfer.read(op, link) {
                         *stage = Stage::Reading;
@@ -590,7 +610,12 @@ pub(super) fn request_effect<'a>(envelope: &Envelope<'a>, op: Option<Op>) -> Opt
             let command = Command::Exec(body(envelope).ok()?);
             return Some(Effect::Spawn { op, command });
         }
-        Method::GET => Target::Get { path: body::<request::Get<'_>>(envelope).ok()?.path },
+        Method::GET | Method::GET_PACKED => {
+            Target::Get { path: body::<request::Get<'_>>(envelope).ok()?.path }
+        }
+        Method::FILE_HASH => {
+            Target::Get { path: body::<request::FileHash<'_>>(envelope).ok()?.path }
+        }
         Method::PUT => {
             let request::Put { path, mode, size, .. } = body(envelope).ok()?;
             Target::Put { path, mode, size }
@@ -613,9 +638,14 @@ pub(super) fn request_effect<'a>(envelope: &Envelope<'a>, op: Option<Op>) -> Opt
 fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>> {
     let hash = Sha256::new();
     Ok(match envelope.method {
-        Method::GET => {
+        Method::GET | Method::GET_PACKED => {
             let request::Get { stream, offset, .. } = body(envelope)?;
-            Transfer::Get { stream, offset, start: offset, mode: 0, hash }
+            let is_packed = envelope.method == Method::GET_PACKED;
+            Transfer::Get { stream, is_packed, offset, start: offset, mode: 0, hash }
+        }
+        Method::FILE_HASH => {
+            let request::FileHash { offset, length, .. } = body(envelope)?;
+            Transfer::Hash { method: Method::FILE_HASH, offset, left: length, hash }
         }
         Method::LIST => {
             let request::List { stream, .. } = body(envelope)?;
@@ -636,7 +666,7 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
         }
         Method::BLOCK_HASH => {
             let request::BlockHash { offset, length, .. } = body(envelope)?;
-            Transfer::BlockHash { offset, left: length, hash }
+            Transfer::Hash { method: Method::BLOCK_HASH, offset, left: length, hash }
         }
         _ => return Err(transfer::failure(FailureKind::UNSUPPORTED, "")),
     })

@@ -167,6 +167,9 @@ impl Runner {
             queue.push_text(RunFile::KernelLog, format_args!("\n"));
         }
         let boot = core::str::from_utf8(&self.boot).unwrap_or_default();
+        // Times of another boot follow in these.
+        queue.push_text(RunFile::KernelLog, format_args!("-- boot {boot} --\n"));
+        queue.push_text(RunFile::UserConsoleTimes, format_args!("{{\"boot\":\"{boot}\"}}\n"));
         match start {
             Start::New => journal(
                 queue,
@@ -265,7 +268,8 @@ impl Runner {
         now >= until || self.waits_for_company && is_followed
     }
 
-    /// A record of the kernel's log was read. The plan ends only when the kernel has said what it had to say by then.
+    /// A record of the kernel's log, or text of the user console, was read. The plan ends only when both have said what
+    /// they had to say by then.
     pub(super) fn handle_kernel(&mut self, now: Instant) {
         match &mut self.state {
             State::Running(running) => {

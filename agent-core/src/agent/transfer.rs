@@ -1,10 +1,12 @@
 //! Files and partitions on their way: get, list and hash read, put and block-write write.
 //!
 //! A transfer that writes takes bytes only as fast as they are written, and grants credit for what it has written.
-//! One that reads asks for as many bytes as its stream has room for.
+//! One that reads asks for as many bytes as its stream has room for, or, packed, for the next piece once the last one
+//! has gone.
 
 use super::AgentLink;
 use super::effect::Op;
+use super::pack::{PIECE_MAX, Packer};
 use super::queue::{Queue, Queued};
 use crate::wire::block::{STEP_LEN, Step};
 use crate::wire::record::split_counted;
@@ -29,16 +31,16 @@ pub const HASH_READ: usize = 64 * 1024;
 /// A transfer in progress.
 #[derive(Clone, Debug)]
 pub(super) enum Transfer {
-    /// A file to the dispatcher.
-    Get { stream: u8, offset: u64, start: u64, mode: u32, hash: Sha256 },
+    /// A file to the dispatcher, packed or not.
+    Get { stream: u8, is_packed: bool, offset: u64, start: u64, mode: u32, hash: Sha256 },
     /// A directory's entries to the dispatcher.
     List { stream: u8, entries: u32 },
     /// A file from the dispatcher.
     Put { stream: u8, size: u64, received: u64, sha256: Option<[u8; 32]>, hash: Sha256 },
     /// An image from the dispatcher.
     BlockWrite { stream: u8, image_bytes: u64, parser: StepParser, written: Written },
-    /// A digest of a partition.
-    BlockHash { offset: u64, left: u64, hash: Sha256 },
+    /// A digest of a partition or of a file.
+    Hash { method: Method, offset: u64, left: u64, hash: Sha256 },
 }
 
 /// Where a transfer is.
@@ -75,18 +77,19 @@ impl Transfer {
             | Self::List { stream, .. }
             | Self::Put { stream, .. }
             | Self::BlockWrite { stream, .. } => Some(*stream),
-            Self::BlockHash { .. } => None,
+            Self::Hash { .. } => None,
         }
     }
 
     /// The method that it answers.
     pub(super) fn method(&self) -> Method {
         match self {
+            Self::Get { is_packed: true, .. } => Method::GET_PACKED,
             Self::Get { .. } => Method::GET,
             Self::List { .. } => Method::LIST,
             Self::Put { .. } => Method::PUT,
             Self::BlockWrite { .. } => Method::BLOCK_WRITE,
-            Self::BlockHash { .. } => Method::BLOCK_HASH,
+            Self::Hash { method, .. } => *method,
         }
     }
 
@@ -114,9 +117,9 @@ impl Transfer {
                 link.grant(*stream, WRITE_WINDOW);
             }
             Self::Put { stream, .. } => link.grant(*stream, WRITE_WINDOW),
-            Self::BlockHash { offset, left, .. } => {
+            Self::Hash { offset, left, .. } => {
                 if offset.checked_add(*left).is_none_or(|end| end > size) {
-                    return Err(failure(FailureKind::TOO_LARGE, "beyond the end of the partition"));
+                    return Err(failure(FailureKind::TOO_LARGE, "beyond its end"));
                 }
             }
             Self::List { .. } => {}
@@ -128,13 +131,16 @@ impl Transfer {
     pub(super) fn read(&self, op: Op, link: &AgentLink) -> Option<Queued> {
         let room = |stream: &u8| Some(link.room(*stream)).filter(|room| *room >= READ_MIN);
         match self {
+            Self::Get { is_packed: true, offset, .. } => {
+                Some(Queued::Read { op, offset: *offset, max: PIECE_MAX })
+            }
             Self::Get { stream, offset, .. } => {
                 room(stream).map(|max| Queued::Read { op, offset: *offset, max })
             }
             Self::List { stream, .. } => {
                 room(stream).map(|max| Queued::Read { op, offset: 0, max })
             }
-            Self::BlockHash { offset, left, .. } => {
+            Self::Hash { offset, left, .. } => {
                 let max = usize::try_from(*left).unwrap_or(HASH_READ).min(HASH_READ);
                 Some(Queued::Read { op, offset: *offset, max })
             }
@@ -147,13 +153,19 @@ impl Transfer {
         &mut self,
         bytes: &[u8],
         link: &mut AgentLink,
+        packer: &mut Packer,
         digest: &'h mut [u8; 32],
     ) -> Result<Option<Done<'h>>, Failure<'static>> {
         match self {
-            Self::Get { stream, offset, start, mode, hash } => {
+            Self::Get { stream, is_packed, offset, start, mode, hash } => {
                 if !bytes.is_empty() {
                     hash.update(bytes);
-                    *offset += link.write(*stream, bytes) as u64;
+                    if *is_packed {
+                        packer.pack(bytes);
+                        *offset += bytes.len() as u64;
+                    } else {
+                        *offset += link.write(*stream, bytes) as u64;
+                    }
                     return Ok(None);
                 }
                 link.finish(*stream);
@@ -174,9 +186,9 @@ impl Transfer {
                 link.finish(*stream);
                 Ok(Some(Done::Listed(Listed { entries: *entries })))
             }
-            Self::BlockHash { offset, left, hash } => {
+            Self::Hash { offset, left, hash, .. } => {
                 if bytes.is_empty() && *left > 0 {
-                    return Err(failure(FailureKind::TOO_LARGE, "the partition ended early"));
+                    return Err(failure(FailureKind::TOO_LARGE, "it ended early"));
                 }
                 hash.update(bytes);
                 *offset += bytes.len() as u64;
@@ -314,12 +326,12 @@ pub(super) fn failure(kind: FailureKind, text: &'static str) -> Failure<'static>
 }
 
 impl Done<'_> {
-    /// Sends the answer through `answer`.
-    pub(super) fn send(self, request: u32, link: &mut AgentLink) {
+    /// Sends it as the answer to a request of that method.
+    pub(super) fn send(self, method: Method, request: u32, link: &mut AgentLink) {
         match self {
-            Self::Got(body) => super::send(link, Method::GET, request, &body),
-            Self::Listed(body) => super::send(link, Method::LIST, request, &body),
-            Self::Hash(body) => super::send(link, Method::BLOCK_HASH, request, &body),
+            Self::Got(body) => super::send(link, method, request, &body),
+            Self::Listed(body) => super::send(link, method, request, &body),
+            Self::Hash(body) => super::send(link, method, request, &body),
         }
     }
 }

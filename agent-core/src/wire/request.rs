@@ -192,6 +192,9 @@ pub struct Mount<'a> {
     pub fs_type: &'a str,
     /// Read-only.
     pub read_only: bool,
+    /// Its journal is not replayed, so that not a byte of the device changes: what the journal holds is missing then, and
+    /// files may be damaged. Goes with `read_only`.
+    pub no_replay: bool,
 }
 
 /// Copies the running agent's own program file into a mounted partition.

@@ -644,11 +644,12 @@ fn block_hash_answer() {
 #[test]
 fn mount_request() {
     assert_bytes(
-        &request::Mount { label: "testrootfs", fs_type: "ext4", read_only: true },
+        &request::Mount { label: "testrootfs", fs_type: "ext4", read_only: true, no_replay: true },
         &[
             b"\x0atestrootfs", // label
             b"\x04ext4", // fs_type
             &[0x01], // read_only
+            &[0x01], // no_replay
         ],
     );
 }

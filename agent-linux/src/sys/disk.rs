@@ -58,18 +58,19 @@ pub(crate) fn drop_cache(file: &File, is_device: bool) {
     let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }
 
-/// Mounts, or with `again` changes how it is mounted.
+/// Mounts, or with `again` changes how it is mounted. `data`: options of the file system's own.
 pub(crate) fn mount(
     device: &str,
     target: &str,
     kind: &str,
     read_only: bool,
     again: bool,
+    data: &str,
 ) -> io::Result<()> {
     let mut flags = MsFlags::empty();
     flags.set(MsFlags::MS_RDONLY, read_only);
     flags.set(MsFlags::MS_REMOUNT, again);
-    nix::mount::mount(Some(device), target, Some(kind), flags, None::<&str>)?;
+    nix::mount::mount(Some(device), target, Some(kind), flags, Some(data))?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::hands_on::{fail, with_agent};
 use crate::cli::Global;
 use crate::job::event::Event;
 use crate::script::files::{Outgoing, SHORT_DEADLINE};
+use crate::script::get::Incoming;
 use crate::script::{Bench, Fault};
 use crate::store::WholeFile;
 
@@ -46,10 +47,11 @@ pub fn pull(global: &Global, board: &str, remote: &str, local: &Path) -> u8 {
                 return Err(Fault::job(format!("{remote}: not a regular file")));
             }
             let stored = |error: crate::store::StoreError| Fault::job(error.to_string());
-            let mut file = WholeFile::begin(&place).map_err(stored)?;
+            let mut file = Incoming::new(WholeFile::begin(&place).map_err(stored)?);
             let progress = |done| tell_progress(bench, "pull", done, stat.size);
-            let mode = bench.get(remote, &mut file, progress).await?;
-            let place = file.commit().map_err(stored)?;
+            bench.get(remote, &mut file, progress).await?;
+            let mode = file.mode();
+            let place = file.into_writer().commit().map_err(stored)?;
             // Only what the owner may do: a board does not hand out set-user-id programs.
             let permissions = fs::Permissions::from_mode(mode & 0o755);
             fs::set_permissions(&place, permissions)

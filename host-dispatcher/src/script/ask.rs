@@ -72,6 +72,30 @@ impl Bench {
         body: &T,
         deadline: Duration,
     ) -> Result<Answer, Fault> {
+        let (asked, reply) = self.ask_again(method, body, deadline).await;
+        asked.outcome(reply).await
+    }
+
+    /// The same; `None` from an agent that does not know the method.
+    ///
+    /// # Errors
+    /// As for [`Bench::ask`].
+    pub async fn ask_if_known<T: Serialize>(
+        &self,
+        method: Method,
+        body: &T,
+        deadline: Duration,
+    ) -> Result<Option<Answer>, Fault> {
+        let (asked, reply) = self.ask_again(method, body, deadline).await;
+        asked.outcome_if_known(reply).await
+    }
+
+    async fn ask_again<T: Serialize>(
+        &self,
+        method: Method,
+        body: &T,
+        deadline: Duration,
+    ) -> (Asked, Reply) {
         let mut asked = self.start(method, body, &[], deadline);
         for _ in 0..REPEATS_MAX {
             let reply = asked.reply().await;
@@ -79,13 +103,13 @@ impl Bench {
                 || !method.is_idempotent()
                 || !asked.is_agent_back().await
             {
-                return asked.outcome(reply).await;
+                return (asked, reply);
             }
             let left = asked.deadline.since(self.now());
             asked = self.start(method, body, &[], left);
         }
         let reply = asked.reply().await;
-        asked.outcome(reply).await
+        (asked, reply)
     }
 
     /// Asks; the answer is waited for later.
@@ -147,7 +171,12 @@ impl Asked {
     /// # Errors
     /// As for [`Bench::ask`].
     pub async fn answer_if_known(&self) -> Result<Option<Answer>, Fault> {
-        match self.reply().await {
+        let reply = self.reply().await;
+        self.outcome_if_known(reply).await
+    }
+
+    async fn outcome_if_known(&self, reply: Reply) -> Result<Option<Answer>, Fault> {
+        match reply {
             Reply::Failed { kind: FailureKind::UNSUPPORTED, .. } => Ok(None),
             reply => self.outcome(reply).await.map(Some),
         }
@@ -177,7 +206,7 @@ impl Asked {
     }
 
     /// Waits until the agent that was asked has a session again; `false` when it will have none, or not in time.
-    async fn is_agent_back(&self) -> bool {
+    pub async fn is_agent_back(&self) -> bool {
         let Some(agent) = self.agent else { return false };
         let comeback =
             self.bench.until(|| match self.bench.board(|board, _| board.comeback(agent)) {

@@ -96,9 +96,16 @@ struct Span {
 
 impl Cases {
     /// A test told its agent something: signal number `n` of the plan, 1 the first. Nothing comes of one that was taken
-    /// before, or that does not follow on the last.
-    pub fn signal(&mut self, n: u64, when: &When<'_>, noted: &Noted<'_>) -> Vec<Event> {
-        if n != self.last + 1 {
+    /// before, nor of one that came live and does not follow on the last. The journal (`is_journal`) has them all; a number
+    /// that is missing there is that of one which the agent could not write down, and refused.
+    pub fn signal(
+        &mut self,
+        n: u64,
+        when: &When<'_>,
+        noted: &Noted<'_>,
+        is_journal: bool,
+    ) -> Vec<Event> {
+        if n <= self.last || !is_journal && n != self.last + 1 {
             return Vec::new();
         }
         self.last = n;
@@ -139,11 +146,6 @@ impl Cases {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// Whether the signals up to this one have been taken.
-    pub fn has_signal(&self, n: u64) -> bool {
-        n <= self.last
     }
 
     /// A whole line of a test's standard output, in order from the first; `offset` of its first byte.
@@ -438,8 +440,13 @@ mod tests {
     #[test]
     fn a_case_has_its_bytes_its_time_and_its_set() {
         let mut cases = Cases::default();
-        assert!(cases.signal(1, &when(0, 5), &noted(TestSignal::SET_STARTED, "net", 0)).is_empty());
-        let started = cases.signal(2, &when(0, 10), &noted(TestSignal::CASE_STARTED, "ping", 100));
+        assert!(
+            cases
+                .signal(1, &when(0, 5), &noted(TestSignal::SET_STARTED, "net", 0), false)
+                .is_empty()
+        );
+        let started =
+            cases.signal(2, &when(0, 10), &noted(TestSignal::CASE_STARTED, "ping", 100), false);
         let set = Some("net".to_owned());
         let expected = Event::CaseStarted {
             suite: "smoke".to_owned(),
@@ -449,8 +456,12 @@ mod tests {
         assert_eq!(started, [expected]);
         assert_eq!(cases.case_at(0, Source::Stdout, 99), None);
         assert_eq!(cases.case_at(0, Source::Stdout, 100), Some("ping"));
-        let events =
-            cases.signal(3, &when(0, 2_000_010), &noted(TestSignal::CASE_ENDED, "ping", 150));
+        let events = cases.signal(
+            3,
+            &when(0, 2_000_010),
+            &noted(TestSignal::CASE_ENDED, "ping", 150),
+            false,
+        );
         let case = ended(&events).remove(0);
         assert_eq!((&case.set, case.seconds), (&set, Some(2.0)));
         assert_eq!(case.stdout, Some(ByteRange { from: 100, to: 150 }));
@@ -473,11 +484,11 @@ mod tests {
         let mut cases = Cases::default();
         let mut events = Vec::new();
         for live in [1, 3, 4] {
-            events.extend(cases.signal(live, &when(0, live), &signals[live as usize - 1]));
+            events.extend(cases.signal(live, &when(0, live), &signals[live as usize - 1], false));
         }
         assert_eq!(events.len(), 1);
         for (n, signal) in (1..).zip(&signals) {
-            events.extend(cases.signal(n, &when(0, n), signal));
+            events.extend(cases.signal(n, &when(0, n), signal, true));
         }
         let names: Vec<_> = ended(&events).into_iter().map(|case| case.case).collect();
         assert_eq!((events.len(), names), (4, vec!["a".to_owned(), "b".to_owned()]));
@@ -486,8 +497,9 @@ mod tests {
     #[test]
     fn what_has_no_end_is_unknown() {
         let mut cases = Cases::default();
-        cases.signal(1, &when(0, 1), &noted(TestSignal::CASE_STARTED, "killed", 0));
-        let events = cases.signal(2, &when(0, 2), &noted(TestSignal::CASE_STARTED, "cut", 9));
+        cases.signal(1, &when(0, 1), &noted(TestSignal::CASE_STARTED, "killed", 0), false);
+        let events =
+            cases.signal(2, &when(0, 2), &noted(TestSignal::CASE_STARTED, "cut", 9), false);
         assert_eq!(ended(&events)[0].result, CaseResult::Unknown);
         let expected = ["cut".to_owned(), "never".to_owned()];
         let events = cases.close(&when(0, 0), 20, &expected);
@@ -520,7 +532,7 @@ mod tests {
                 ..TestSignal::default()
             };
             let noted = Noted { stdout_bytes: 0, stderr_bytes: 0, signal };
-            let events = cases.signal(n, &when(0, n), &noted);
+            let events = cases.signal(n, &when(0, n), &noted, false);
             assert_eq!(ended(&events)[0].measurement, expected);
         }
     }

@@ -10,8 +10,9 @@ use agent_core::wire::test_signal::{Noted, TestSignal};
 use serde::Deserialize;
 
 use super::Bench;
+use super::board_logs::KernelLine;
 use super::cases::When;
-use super::live::Live;
+use super::live::{Line, Live};
 use crate::job::event::Source;
 use crate::job::spec::Test;
 use crate::kernel::watch::LogLine;
@@ -53,11 +54,22 @@ struct OutputLine {
     bytes: u64,
 }
 
+/// A line of `user-console.ndjson`: when which bytes came, or the boot that what follows is of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConsoleLine {
+    boot: String,
+    board_us: u64,
+    offset: u64,
+    bytes: u64,
+}
+
 impl Bench {
     /// Puts on record what the files of the run directory have and the live log had not.
     pub fn complete(&self, tests: &[Test], live: &RefCell<Live>) {
         let boots = self.read_journal(tests, live);
         self.read_kernel_log(&boots, live);
+        self.read_user_console(&boots, live);
         for (index, test) in tests.iter().enumerate() {
             let Ok(index) = u16::try_from(index) else { return };
             let boot = boots.of_test(index);
@@ -104,7 +116,7 @@ impl Bench {
                 "test_ended" => live.test_ended(self, &when, &line.exit()),
                 "signal" => {
                     if let Some(noted) = line.noted() {
-                        live.signal(self, line.n, &when, &noted);
+                        live.signal(self, line.n, &when, &noted, true);
                     }
                 }
                 _ => {}
@@ -116,17 +128,73 @@ impl Bench {
     /// Kernel lines that did not come live.
     fn read_kernel_log(&self, boots: &Boots, live: &RefCell<Live>) {
         let mut boot = boots.first();
+        let mut before = None;
+        live.borrow_mut().kernel_lines(boot).begin_file();
         self.each_line("board/kernel.log", |line| {
-            let line = String::from_utf8_lossy(line);
-            if let Some(id) = boot_mark(&line) {
-                boot = live.borrow_mut().boot_of(id);
-            } else if let Some((priority, us, text)) = parse_kernel_line(&line) {
-                let line = LogLine { priority, board_us: us, sequence: None, text };
-                self.watch_log_file(&live.borrow(), line);
-                live.borrow_mut().kernel_line(self, boot, us, priority, None, text.to_owned());
+            let text = String::from_utf8_lossy(line);
+            if let Some(id) = boot_mark(&text) {
+                // An agent that was started anew in one boot reads that boot's log from its beginning once more.
+                let mut live = live.borrow_mut();
+                boot = live.boot_of(id);
+                live.kernel_lines(boot).begin_file();
+                return;
             }
+            let found = live.borrow_mut().kernel_lines(boot).take_file_line(&text, before.as_ref());
+            let Some((line, is_new)) = found else { return };
+            if line.lost.is_none() {
+                let KernelLine { priority, board_us, ref text, .. } = line;
+                let line = LogLine { priority, board_us, sequence: None, text };
+                self.watch_log_file(&live.borrow(), line);
+            }
+            if is_new {
+                live.borrow_mut().kernel_line(self, boot, line.clone());
+            }
+            before = Some(line);
         });
         self.end_log_file(&live.borrow());
+    }
+
+    /// What of the user console did not come live.
+    fn read_user_console(&self, boots: &Boots, live: &RefCell<Live>) {
+        let Some(mut file) = self.open("board/user-console.log") else { return };
+        let mut live = live.borrow_mut();
+        let covered = live.user_console().next();
+        let mut rest = Vec::new();
+        let from = file.seek(SeekFrom::Start(covered));
+        if from.and_then(|_| file.take(READ_MAX).read_to_end(&mut rest)).is_err() {
+            return;
+        }
+        let end = covered + rest.len() as u64;
+        let (mut boot, mut at, mut last_us, mut printed) = (boots.first(), covered, 0, 0);
+        self.each_line("board/user-console.ndjson", |line| {
+            let Ok(piece) = serde_json::from_slice::<ConsoleLine>(line) else { return };
+            if let Some(id) = boot_id(&piece.boot) {
+                boot = live.boot_of(id);
+                return;
+            }
+            last_us = piece.board_us;
+            let piece_end = piece.offset.saturating_add(piece.bytes);
+            printed = printed.max(piece_end);
+            let until = piece_end.min(end);
+            if piece.offset > at || until <= at {
+                return;
+            }
+            let bytes = &rest[(at - covered) as usize..(until - covered) as usize];
+            for text in live.user_console().take(at, bytes, true) {
+                live.log(self, boot, Line::new(Source::UserConsole, piece.board_us, text));
+            }
+            at = until;
+        });
+        // Bytes of which no time is known came last: the board died before it was written.
+        let mut lines = live.user_console().take(at, &rest[(at - covered) as usize..], true);
+        lines.extend(live.user_console().finish());
+        for text in lines {
+            live.log(self, boot, Line::new(Source::UserConsole, last_us, text));
+        }
+        if printed > end && end > 0 {
+            let lost = printed - end;
+            self.warn(&format!("user-console.log was full on the board: {lost} bytes are lost"));
+        }
     }
 
     /// Output that did not come live.
@@ -198,7 +266,8 @@ impl Bench {
         }
     }
 
-    fn open(&self, name: &str) -> Option<File> {
+    /// A file of the run directory.
+    pub(super) fn open(&self, name: &str) -> Option<File> {
         File::open(self.run_dir(|dir| dir.path().join(name))?).ok()
     }
 }
@@ -309,30 +378,9 @@ fn boot_id(hex: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32).map(u128::to_be_bytes)
 }
 
-/// `<6>[    1.234567] text`
-fn parse_kernel_line(line: &str) -> Option<(u8, u64, &str)> {
-    let (priority, rest) = line.strip_prefix('<')?.split_once(">[")?;
-    let (time, text) = rest.split_once("] ")?;
-    let (seconds, micros) = time.trim_start().split_once('.')?;
-    let board_us =
-        seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?;
-    Some((priority.parse().ok()?, board_us, text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kernel_lines_of_the_board_are_read() {
-        assert_eq!(
-            parse_kernel_line("<6>[   12.000345] usb 1-1: new device"),
-            Some((6, 12_000_345, "usb 1-1: new device"))
-        );
-        for bad in ["", "usb", "<6>[x] y", "<6>[99999999999999999999.1] z", "<900>[1.1] a"] {
-            assert_eq!(parse_kernel_line(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn boots_are_told_apart() {

@@ -1,11 +1,11 @@
-//! Files to a board and from it, each with its digest.
+//! Files to a board, each with its digest, and listings. Files from a board: [`get`](super::get).
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use agent_core::link::Priority;
 use agent_core::time::Duration;
 use agent_core::wire::record::split_counted;
-use agent_core::wire::response::{Entry, Got, Listed, Stat};
+use agent_core::wire::response::{Entry, Listed, Stat};
 use agent_core::wire::{Method, codec, request};
 use sha2::{Digest, Sha256};
 
@@ -25,8 +25,8 @@ pub const READ_WINDOW: usize = 64 * 1024;
 /// Bytes of a local file that are read at once.
 const PIECE: usize = 16 * 1024;
 
-/// Entries of one listing that are taken; a board that sends more is not believed.
-const ENTRIES_MAX: usize = 20_000;
+/// Entries of one listing that are taken: of more, a run directory is not to be brought home over a serial line.
+pub const ENTRIES_MAX: usize = 20_000;
 
 /// An entry of a listing; its path is what the board says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Listing {
     pub path: String,
     /// Whether it is a regular file.
     pub is_file: bool,
+    /// Whether it is a directory.
+    pub is_directory: bool,
     /// Size in bytes.
     pub size: u64,
 }
@@ -95,56 +97,17 @@ impl Bench {
         self.put(path, file, |_| {}).await
     }
 
-    /// Gets a file from the board into `writer` and compares the digest. Returns its permission bits.
-    ///
-    /// # Errors
-    /// The agent's, that of `writer`, or another digest than the agent's.
-    pub async fn get(
-        &self,
-        path: &str,
-        writer: &mut impl Write,
-        mut progress: impl FnMut(u64),
-    ) -> Result<u32, Fault> {
-        let stream = self.stream(Priority::Bulk, Direction::FromBoard).await?;
-        let body = request::Get { path, stream: stream.id, offset: 0 };
-        let asked = self.start(Method::GET, &body, &[&stream], TRANSFER_DEADLINE);
-        stream.widen(READ_WINDOW);
-        let mut hash = Sha256::new();
-        let mut bytes = 0;
-        let receive = async {
-            while let Some(piece) = stream.read().await {
-                hash.update(&piece);
-                bytes += piece.len() as u64;
-                if let Err(error) = writer.write_all(&piece) {
-                    stream.reset();
-                    return Err(Fault::infrastructure(format!("failed to write: {error}")));
-                }
-                progress(bytes);
-            }
-            Ok(())
-        };
-        let (received, answer) = both(receive, ending(&stream, asked.answer())).await;
-        received?;
-        let answer = answer.map_err(|fault| fault.about(path))?;
-        let got: Got<'_> = answer.read()?;
-        if got.bytes != bytes || got.sha256 != hash.finalize().as_slice() {
-            let message =
-                format!("{path}: what arrived is not what the agent read ({bytes} bytes)");
-            return Err(Fault::infrastructure(message));
-        }
-        Ok(got.mode)
-    }
-
-    /// Lists a directory of the board, with what is in its directories.
+    /// Lists a directory of the board, with what is in its directories: at most [`ENTRIES_MAX`] entries, and whether there
+    /// are more.
     ///
     /// # Errors
     /// The agent's, or a listing that cannot be one.
-    pub async fn list(&self, path: &str) -> Result<Vec<Listing>, Fault> {
+    pub async fn list(&self, path: &str) -> Result<(Vec<Listing>, bool), Fault> {
         let stream = self.stream(Priority::Bulk, Direction::FromBoard).await?;
         let body = request::List { path, stream: stream.id, recursive: true };
         let asked = self.start(Method::LIST, &body, &[&stream], TRANSFER_DEADLINE);
         stream.widen(READ_WINDOW);
-        let mut listing = Vec::new();
+        let (mut listing, mut is_cut) = (Vec::new(), false);
         let mut rest = Vec::new();
         let receive = async {
             while let Some(piece) = stream.read().await {
@@ -156,11 +119,13 @@ impl Bench {
                         .map_err(|_| Fault::infrastructure("the agent's listing cannot be read"))?;
                     if listing.len() >= ENTRIES_MAX {
                         stream.reset();
-                        return Err(Fault::infrastructure("the directory has too many entries"));
+                        is_cut = true;
+                        return Ok(());
                     }
                     listing.push(Listing {
                         path: String::from_utf8_lossy(entry.path).into_owned(),
                         is_file: entry.kind == Stat::FILE,
+                        is_directory: entry.kind == Stat::DIRECTORY,
                         size: entry.size,
                     });
                 }
@@ -170,9 +135,11 @@ impl Bench {
         };
         let (received, answer) = both(receive, ending(&stream, asked.answer())).await;
         received?;
-        let answer = answer.map_err(|fault| fault.about(path))?;
-        let _: Listed = answer.read()?;
-        Ok(listing)
+        if !is_cut {
+            let answer = answer.map_err(|fault| fault.about(path))?;
+            let _: Listed = answer.read()?;
+        }
+        Ok((listing, is_cut))
     }
 }
 

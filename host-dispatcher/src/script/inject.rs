@@ -41,13 +41,40 @@ impl Bench {
         read_only: bool,
         work: impl FnOnce(String) -> W,
     ) -> Result<T, Fault> {
-        let body = request::Mount { label, fs_type: "", read_only };
-        let answer = self.ask(Method::MOUNT, &body, MOUNT_DEADLINE).await.map_err(|fault| {
+        let mounted = self.mount(label, read_only, false).await;
+        let path = mounted.map_err(|fault| {
             fault.during(&format!(
                 "the partition {label} cannot be mounted: does it hold a file system?"
             ))
         })?;
-        let path = answer.read::<Mounted<'_>>()?.path.to_owned();
+        self.while_mounted(label, path, work).await
+    }
+
+    /// Mounts a partition and returns where.
+    ///
+    /// # Errors
+    /// The agent's.
+    pub async fn mount(
+        &self,
+        label: &str,
+        read_only: bool,
+        no_replay: bool,
+    ) -> Result<String, Fault> {
+        let body = request::Mount { label, fs_type: "", read_only, no_replay };
+        let answer = self.ask(Method::MOUNT, &body, MOUNT_DEADLINE).await?;
+        Ok(answer.read::<Mounted<'_>>()?.path.to_owned())
+    }
+
+    /// Does `work` with where a partition is mounted, and unmounts it whatever came of that.
+    ///
+    /// # Errors
+    /// Those of `work`, else of the unmount.
+    pub async fn while_mounted<T, W: Future<Output = Result<T, Fault>>>(
+        &self,
+        label: &str,
+        path: String,
+        work: impl FnOnce(String) -> W,
+    ) -> Result<T, Fault> {
         let outcome = work(path).await;
         let body = request::Partition { label };
         let unmounted = self.ask(Method::UNMOUNT, &body, MOUNT_DEADLINE).await;

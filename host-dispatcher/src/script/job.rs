@@ -39,6 +39,10 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// ... and for so long more while it tells of its panic: 64 KiB at 115200 baud take 6 s.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
 
+/// The steps that bring files home.
+const COLLECT: &str = "collect";
+const COLLECT_THROUGH_MASTER: &str = "collect through the master agent";
+
 /// What a job needs to know of its run.
 #[derive(Debug)]
 pub struct JobRun<'j> {
@@ -128,7 +132,7 @@ impl JobRun<'_> {
         bench.tell_clock(live, Slot::Test);
         match tested {
             Ok(()) => {
-                let collected = bench.action("collect", self.collect_from_test(bench, live)).await;
+                let collected = bench.action(COLLECT, self.collect_from_test(bench, live)).await;
                 let Err(fault) = collected else { return bench.trust_kernel_log() };
                 bench.warn(&format!("the test agent did not send its files: {}", fault.message));
                 if let Err(fault) = self.collect_through_master(bench, live).await {
@@ -355,9 +359,8 @@ impl JobRun<'_> {
     }
 
     async fn collect_from_test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
-        match race(bench.collect("", self.run, &self.job.tests, live), self.trouble(bench, live))
-            .await
-        {
+        let work = bench.collect(COLLECT, "", self.run, &self.job.tests, live);
+        match race(work, self.trouble(bench, live)).await {
             Either::First(outcome) => outcome,
             Either::Second(fault) => Err(fault),
         }
@@ -372,14 +375,16 @@ impl JobRun<'_> {
         let work = async {
             // The clock of the test image's boot still holds for what comes home from it.
             bench.reach(Goal::Up(Slot::Master)).await?;
+            bench.rescue_pstore().await;
             bench
-                .mounted(TEST_ROOTFS, true, async |root| {
-                    bench.collect(&root, self.run, &self.job.tests, live).await
+                .mounted_for_rescue(TEST_ROOTFS, async |root| {
+                    let (run, tests) = (self.run, &self.job.tests);
+                    bench.collect(COLLECT_THROUGH_MASTER, &root, run, tests, live).await
                 })
                 .await
         };
         bench
-            .action("collect through the master agent", work)
+            .action(COLLECT_THROUGH_MASTER, work)
             .await
             .map_err(|fault| fault.during("the results of the test image did not come home"))
     }

@@ -1,6 +1,8 @@
 //! The live log as it comes: records become lines of the timeline, and marks become results.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write;
 
 use agent_core::link::Priority;
 use agent_core::time::Duration;
@@ -11,6 +13,7 @@ use agent_core::wire::{Method, codec, request};
 use jiff::Timestamp;
 
 use super::ask::Stream;
+use super::board_logs::{KernelLine, KernelLines, UserConsole};
 use super::cases::{Cases, When, rusage_of};
 use super::files::SHORT_DEADLINE;
 use super::output::{Line as OutputLine, Outputs, Rest};
@@ -33,6 +36,9 @@ pub struct Live {
     current: Option<usize>,
     outputs: Outputs,
     cases: Cases,
+    user_console: UserConsole,
+    /// Suite files that are open to be appended to: those of one test.
+    files: Vec<(u16, Source, File)>,
     started: HashSet<u16>,
     ended: HashSet<u16>,
     has_begun: bool,
@@ -47,9 +53,7 @@ struct Boot {
     clock: Option<Clock>,
     /// The last line of each source: its own time, and the host's that it became.
     last: HashMap<Source, (u64, Timestamp)>,
-    /// Kernel lines that are on the timeline, by time and text: every boot says the same things at the same times.
-    kernel: HashSet<(u64, String)>,
-    next_kernel: u64,
+    kernel: KernelLines,
 }
 
 impl Bench {
@@ -102,6 +106,10 @@ impl Live {
         let boot = self.boot_of(id);
         self.boots[boot].clock = Some(clock);
         self.current = Some(boot);
+        // The test agent has a file of it, which it goes on with in its next boot.
+        if !self.has_begun {
+            self.user_console = UserConsole::default();
+        }
     }
 
     /// The board starts again: what comes home meanwhile has no clock.
@@ -146,12 +154,14 @@ impl Live {
 
     /// The first kernel record of this boot that has not come.
     pub fn next_kernel(&self) -> u64 {
-        self.current.map_or(0, |boot| self.boots[boot].next_kernel)
+        self.current.map_or(0, |boot| self.boots[boot].kernel.next())
     }
 
     /// From now on the image under test may have left something.
     pub fn begin_tests(&mut self) {
         self.has_begun = true;
+        // The test agent counts from the beginning of its file.
+        self.user_console = UserConsole::default();
     }
 
     /// Whether it may.
@@ -186,6 +196,21 @@ impl Live {
     /// Records that the line had no room for.
     pub fn elided_records(&self) -> u64 {
         self.elided_records
+    }
+
+    /// The kernel lines of a boot.
+    pub fn kernel_lines(&mut self, boot: usize) -> &mut KernelLines {
+        &mut self.boots[boot].kernel
+    }
+
+    /// What of the user console is on the timeline.
+    pub fn user_console(&mut self) -> &mut UserConsole {
+        &mut self.user_console
+    }
+
+    /// The suites' files are replaced now: none is written to any more.
+    pub fn close_files(&mut self) {
+        self.files.clear();
     }
 
     /// The cases of the tests.
@@ -260,8 +285,8 @@ impl Live {
             sequence: line.sequence,
             suite: line.suite.map(str::to_owned),
             case: line.case,
-            facility: None,
-            lost: None,
+            facility: line.facility,
+            lost: line.lost,
             elided: line.elided,
             text: line.text,
         };
@@ -291,28 +316,20 @@ impl Live {
         Some(time)
     }
 
-    /// A line of the kernel, once.
-    pub fn kernel_line(
-        &mut self,
-        bench: &Bench,
-        boot: usize,
-        board_us: u64,
-        priority: u8,
-        sequence: Option<u64>,
-        text: String,
-    ) {
-        if sequence.is_some() {
+    /// Puts a line of the kernel on the timeline, and shows it to who watches the kernel where it came live.
+    pub fn kernel_line(&mut self, bench: &Bench, boot: usize, line: KernelLine) {
+        let KernelLine { board_us, priority, sequence, lost, text } = line;
+        if sequence.is_some() && lost.is_none() {
             bench.watch_log(self, LogLine { priority, board_us, sequence, text: &text });
         }
-        let is_new = self
-            .boots
-            .get_mut(boot)
-            .is_some_and(|boot| boot.kernel.insert((board_us, text.clone())));
-        if is_new {
-            let level = Some(priority & 7);
-            let line = Line { level, sequence, ..Line::new(Source::Kernel, board_us, text) };
-            self.log(bench, boot, line);
-        }
+        let line = Line {
+            level: lost.is_none().then_some(priority & 7),
+            facility: Some(priority >> 3).filter(|facility| *facility != 0),
+            sequence,
+            lost,
+            ..Line::new(Source::Kernel, board_us, text)
+        };
+        self.log(bench, boot, line);
     }
 
     /// A line of a test's output: on the timeline with its case, and, of standard output, read for what it says of cases.
@@ -347,11 +364,16 @@ impl Live {
             suite.map(|suite| When { test: record.test, suite, boot, board_us: record.board_us });
         let text = || String::from_utf8_lossy(record.text).into_owned();
         match (record.source, when) {
-            (Record::KERNEL, _) => {
-                let next = &mut self.boots[boot].next_kernel;
-                *next = (*next).max(record.sequence + 1);
-                let sequence = Some(record.sequence);
-                self.kernel_line(bench, boot, record.board_us, record.priority, sequence, text());
+            (Record::KERNEL | Record::KERNEL_GAP, _) => {
+                for line in self.boots[boot].kernel.take_record(record, self.has_begun) {
+                    self.kernel_line(bench, boot, line);
+                }
+            }
+            (Record::USER_CONSOLE, _) => {
+                let lines = self.user_console.take(record.sequence, record.text, self.has_begun);
+                for text in lines {
+                    self.log(bench, boot, Line::new(Source::UserConsole, record.board_us, text));
+                }
             }
             (Record::STDOUT, Some(when)) => self.output(bench, &when, Source::Stdout, record),
             (Record::STDERR, Some(when)) => self.output(bench, &when, Source::Stderr, record),
@@ -366,7 +388,7 @@ impl Live {
             }
             (Record::TEST_SIGNAL, Some(when)) => {
                 if let Ok(noted) = codec::decode::<Noted<'_>>(record.text) {
-                    self.signal(bench, record.sequence, &when, &noted);
+                    self.signal(bench, record.sequence, &when, &noted, false);
                 }
             }
             (Record::PLAN_RESUMED, _) => {
@@ -379,8 +401,15 @@ impl Live {
     }
 
     /// A test told its agent something; on record once.
-    pub fn signal(&mut self, bench: &Bench, n: u64, when: &When<'_>, noted: &Noted<'_>) {
-        for event in self.cases.signal(n, when, noted) {
+    pub fn signal(
+        &mut self,
+        bench: &Bench,
+        n: u64,
+        when: &When<'_>,
+        noted: &Noted<'_>,
+        is_journal: bool,
+    ) {
+        for event in self.cases.signal(n, when, noted, is_journal) {
             bench.tell(event);
         }
     }
@@ -395,7 +424,7 @@ impl Live {
         }
         if taken.appendable > 0 {
             let from = record.text.len() - taken.appendable;
-            self.append_live(bench, source, when.suite, &record.text[from..]);
+            self.append_live(bench, when.test, source, when.suite, &record.text[from..]);
         }
         for line in &taken.lines {
             self.output_line(bench, when, source, line, false);
@@ -403,15 +432,19 @@ impl Live {
     }
 
     /// What came live is kept in the suite's file until the file of the board replaces it.
-    fn append_live(&self, bench: &Bench, source: Source, suite: &str, bytes: &[u8]) {
-        use std::io::Write;
-        let name = if source == Source::Stdout { "stdout.log" } else { "stderr.log" };
-        let written = bench.run_dir(|dir| match dir.open_suite_file(suite, name) {
-            Ok(mut file) => file.write_all(bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        });
-        if let Some(Err(why)) = written {
-            bench.warn(&why);
+    fn append_live(&mut self, bench: &Bench, test: u16, source: Source, suite: &str, bytes: &[u8]) {
+        self.files.retain(|(of, ..)| *of == test);
+        if !self.files.iter().any(|(_, of, _)| *of == source) {
+            let name = if source == Source::Stdout { "stdout.log" } else { "stderr.log" };
+            match bench.run_dir(|dir| dir.open_suite_file(suite, name)) {
+                Some(Ok(file)) => self.files.push((test, source, file)),
+                Some(Err(error)) => return bench.warn(&error.to_string()),
+                None => return,
+            }
+        }
+        let file = self.files.iter_mut().find(|(_, of, _)| *of == source);
+        if let Some(Err(error)) = file.map(|(_, _, file)| file.write_all(bytes)) {
+            bench.warn(&format!("failed to write what {suite} printed: {error}"));
         }
     }
 }
@@ -431,6 +464,10 @@ pub struct Line<'a> {
     pub suite: Option<&'a str>,
     /// The case that ran.
     pub case: Option<String>,
+    /// The kernel's facility, if it is not its own.
+    pub facility: Option<u8>,
+    /// Records that are missing here for good.
+    pub lost: Option<u64>,
     /// Bytes that were left out here.
     pub elided: Option<u64>,
     /// The text.
@@ -440,8 +477,9 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// A line of a source that has nothing but a time and a text.
     pub fn new(source: Source, board_us: u64, text: String) -> Self {
-        let (level, sequence, suite, case, elided) = (None, None, None, None, None);
-        Self { board_us, source, level, sequence, suite, case, elided, text }
+        let (level, sequence, suite, case) = (None, None, None, None);
+        let (facility, lost, elided) = (None, None, None);
+        Self { board_us, source, level, sequence, suite, case, facility, lost, elided, text }
     }
 }
 

@@ -7,11 +7,13 @@
 //! the time.
 
 pub mod ask;
+pub mod board_logs;
 pub mod cases;
 pub mod collect;
 pub mod complete;
 pub mod deploy;
 pub mod files;
+pub mod get;
 pub mod inject;
 pub mod job;
 pub mod kernel;
@@ -20,7 +22,9 @@ pub mod line_test;
 pub mod live;
 pub mod observer;
 pub mod output;
+pub mod rescue;
 pub mod timing;
+pub mod unpack;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -37,16 +37,13 @@ pub fn distinct_component(text: &str, max: usize) -> String {
     marked
 }
 
-/// Where in a run directory a file goes that a board calls `name`: below `tests/` as it says, anything else below
-/// `board/`. The dispatcher's own files are out of its reach.
+/// Where in a run directory a file goes that a board calls `name`: below `tests/` and `pstore/` as it says, anything else
+/// below `board/`. The dispatcher's own files are out of its reach.
 pub fn place_of_board_file(name: &str) -> PathBuf {
     let mut parts = name.split('/').filter(|part| !matches!(*part, "" | "." | "..")).peekable();
     let mut place = PathBuf::new();
-    if parts.next_if_eq(&"tests").is_some() && parts.peek().is_some() {
-        place.push("tests");
-    } else {
-        place.push("board");
-    }
+    let folder = parts.next_if(|part| matches!(*part, "tests" | "pstore"));
+    place.push(folder.filter(|_| parts.peek().is_some()).unwrap_or("board"));
     let parts: Vec<&str> = parts.collect();
     if parts.len() > DEPTH_MAX {
         // Deeper than any real name: one name for the whole of it.
@@ -116,7 +113,7 @@ mod tests {
         #[test]
         fn no_name_leaves_the_run_directory(name in "(\\PC|[./\\x00-\\x20]|tests/){0,300}") {
             let place = place_of_board_file(&name);
-            prop_assert!(place.starts_with("tests") || place.starts_with("board"));
+            prop_assert!(["tests", "pstore", "board"].iter().any(|top| place.starts_with(top)));
             prop_assert!((2..=DEPTH_MAX + 1).contains(&place.components().count()));
             for part in place.components() {
                 let Component::Normal(part) = part else { panic!("{part:?} in {place:?}") };

@@ -379,6 +379,7 @@ fn json_line(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError>
 /// What stands before each line of a record in the log of its source.
 fn prefix_of(record: &LogRecord) -> String {
     match record.source {
+        Source::Kernel if record.lost.is_some() => String::new(),
         Source::Kernel => kernel_prefix(record),
         _ => format!("{:.6} ", record.host_time),
     }
@@ -392,9 +393,12 @@ fn prefixed(prefix: &str, text: &str) -> String {
     })
 }
 
-/// `<6>[    1.234567] `, as `dmesg --raw` prints it; kernel/printk/printk.c, `print_time`.
+/// `<6>[    1.234567] `, as `dmesg --raw` prints it, with the facility in the number; kernel/printk/printk.c,
+/// `info_print_prefix`.
 fn kernel_prefix(record: &LogRecord) -> String {
-    let level = record.level.map_or_else(String::new, |level| format!("<{level}>"));
+    let facility = record.facility.unwrap_or(0);
+    let priority = |level: u8| format!("<{}>", u16::from(facility) << 3 | u16::from(level));
+    let level = record.level.map_or_else(String::new, priority);
     match record.board_time_us {
         Some(us) => format!("{level}[{:5}.{:06}] ", us / 1_000_000, us % 1_000_000),
         None => level,

@@ -40,6 +40,7 @@ struct Output {
 pub(crate) enum Deed {
     Log(u16, String),
     Print(String),
+    Console(String),
     Panic(String),
     Reset,
     Tell(Vec<u8>),
@@ -130,6 +131,11 @@ impl Child {
                     let deed = Deed::Tell(std::mem::take(packet));
                     self.steps.pop_front();
                     self.is_waiting = true;
+                    return Some(deed);
+                }
+                Step::Console(text) => {
+                    let deed = Deed::Console(std::mem::take(text));
+                    self.steps.pop_front();
                     return Some(deed);
                 }
                 Step::Panic(text) => return Some(Deed::Panic(std::mem::take(text))),

@@ -5,6 +5,7 @@ use crate::disk::{Disk, Outcome, failure};
 use crate::script::{ENOENT, Script};
 use agent_core::agent::{
     Agent, Call, Command, Config, Effect, Event, Journal, OPS_MAX, Op, Pipe, Role, RunFile, Target,
+    USER_CONSOLE_MAX,
 };
 use agent_core::link::Coding;
 use agent_core::time::Instant;
@@ -29,6 +30,9 @@ pub(crate) struct Machine {
     kernel: VecDeque<(u64, String)>,
     kernel_next: u64,
     kernel_read: u64,
+    /// What user space printed to /dev/console, until the agent takes it, and how much it took.
+    user_console: VecDeque<u8>,
+    user_console_taken: u64,
     /// The kernel log's clock minus the agent's, µs.
     kernel_offset_us: i64,
     pub(crate) is_quiet: bool,
@@ -144,6 +148,8 @@ impl Machine {
             kernel: VecDeque::new(),
             kernel_next: 0,
             kernel_read: 0,
+            user_console: VecDeque::new(),
+            user_console_taken: 0,
             kernel_offset_us,
             is_quiet: true,
             overruns: 0,
@@ -155,6 +161,10 @@ impl Machine {
             watchdog_s: None,
             started_at: now,
         };
+        if let Some(directory) = &machine.run_directory {
+            let at = (machine.root.clone(), format!("{directory}/user-console.log"));
+            machine.user_console_taken = world.disk.file(&at).map_or(0, |file| file.len() as u64);
+        }
         for line in kernel_lines {
             machine.log_kernel(now, 6, line, world.text);
         }
@@ -215,6 +225,31 @@ impl Machine {
         }
     }
 
+    /// User space prints to /dev/console: to the agent if it wants that, else on the line.
+    pub(crate) fn print_user_console(&mut self, line: &str, text: &mut Vec<u8>) {
+        if self.agent.wants_user_console() {
+            self.user_console.extend(line.bytes());
+        } else {
+            text.extend(line.replace('\n', "\r\n").bytes());
+        }
+    }
+
+    fn feed_user_console(&mut self, now: Instant, world: &mut World<'_>) -> bool {
+        if self.user_console.is_empty() {
+            return false;
+        }
+        let count = self.user_console.len().min(USER_CONSOLE_MAX);
+        let bytes: Vec<u8> = self.user_console.drain(..count).collect();
+        if let Some(directory) = &self.run_directory {
+            let path = format!("{directory}/user-console.log");
+            world.disk.append((self.root.clone(), path), &bytes);
+        }
+        let offset = self.user_console_taken;
+        self.user_console_taken += bytes.len() as u64;
+        self.agent.handle_event(now, Event::UserConsole { offset, bytes: &bytes });
+        true
+    }
+
     /// What the kernel log's clock shows.
     fn kernel_us(&self, now: Instant) -> u64 {
         now.as_micros().saturating_add_signed(self.kernel_offset_us)
@@ -226,7 +261,7 @@ impl Machine {
             if let Some(fate) = self.drain_effects(now, world) {
                 return Some(fate);
             }
-            if self.feed_kernel(now) {
+            if self.feed_kernel(now) || self.feed_user_console(now, world) {
                 continue;
             }
             match self.play_children(now, world) {
@@ -379,9 +414,6 @@ impl Machine {
         }
         let next = self.kernel.iter().find(|(sequence, _)| *sequence >= self.kernel_read);
         let Some((sequence, record)) = next else { return false };
-        if *sequence > self.kernel_read {
-            self.agent.handle_event(now, Event::KernelGap);
-        }
         self.kernel_read = sequence + 1;
         self.agent.handle_event(now, Event::Kernel { record: record.as_bytes() });
         true
@@ -408,6 +440,7 @@ impl Machine {
                     }
                     Deed::Print(text) => world.text.extend(text.bytes()),
                     Deed::Tell(packet) => self.telling = Some((index as u8, packet)),
+                    Deed::Console(line) => self.print_user_console(&line, world.text),
                     Deed::Panic(text) => return Err(Fate::Panic(text)),
                     Deed::Reset => return Err(Fate::Reset),
                     Deed::Restart => return Err(Fate::Restart),
@@ -745,6 +778,7 @@ impl Rest<'_> {
             RunFile::Journal => format!("{directory}/journal.ndjson"),
             RunFile::KernelLog => format!("{directory}/kernel.log"),
             RunFile::AgentLog => format!("{directory}/agent.log"),
+            RunFile::UserConsoleTimes => format!("{directory}/user-console.ndjson"),
             RunFile::Output => {
                 let suite = self.slots.iter().find_map(|slot| match slot {
                     Slot::Child(child) => child.suite.as_deref(),

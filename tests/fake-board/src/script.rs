@@ -28,6 +28,8 @@ pub enum Step {
     Log(u16, String),
     /// Text is written to the console, by whomever.
     Print(String),
+    /// Prints to /dev/console.
+    Console(String),
     /// The kernel panics.
     Panic(String),
     /// The board resets, as by a watchdog.

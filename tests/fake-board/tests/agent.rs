@@ -785,8 +785,10 @@ fn a_board_boots_both_images_and_restarts() {
     assert_eq!(bench.board.phase(), Phase::Up(Role::Master));
     assert!(bench.host.is_open());
     // The master agent prepares the test image.
-    let mount = bench
-        .ask(Method::MOUNT, &request::Mount { label: "testrootfs", fs_type: "", read_only: false });
+    let mount = bench.ask(
+        Method::MOUNT,
+        &request::Mount { label: "testrootfs", fs_type: "", read_only: false, no_replay: false },
+    );
     bench.run_for(secs(1));
     let path = bench.answer::<response::Mounted<'_>>(mount, Method::MOUNT).path.to_owned();
     let plan = plan_bytes("r9", &[("one", 1000)]);

@@ -86,7 +86,10 @@ impl Board {
         self.calls = what;
         let op = Op(what % OPS_MAX as u8);
         match what % 5 {
-            0 => self.event(now, Event::KernelGap),
+            0 => self.event(
+                now,
+                Event::UserConsole { offset: u64::from(what), bytes: LONG_TEXT.as_bytes() },
+            ),
             1 if self.has_plan => self.event(now, Event::RunFileFailed { os_error: 28 }),
             2 if self.has_plan => self.event(now, Event::WatchdogFailed { os_error: 2 }),
             3 => self.event(now, Event::OutputLost { op, bytes: usize::from(what) + 1 }),

@@ -1,0 +1,72 @@
+//! What user space prints to /dev/console, taken from the line (`man 2 ioctl_console`, TIOCCONS; the kernel's
+//! drivers/tty/tty_io.c).
+//!
+//! The kernel sends it to the pseudo-terminal's slave and keeps that open; its own messages stay on the line. When the
+//! master is closed, whether by us or because this process died, the slave is hung up, and with it goes the redirection
+//! (`__tty_hangup`). A program that prints waits for nothing but this process, and that only when 64 KiB have not been
+//! taken.
+
+use super::file;
+use nix::libc;
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _};
+
+/// The redirection, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct UserConsole {
+    master: File,
+}
+
+impl UserConsole {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// No pseudo-terminal (its file system may not be mounted yet), no right to do it, or EBUSY: somebody else has
+    /// redirected it.
+    pub(crate) fn open() -> io::Result<Self> {
+        let master = file::open("/dev/ptmx", file::TERMINAL)?;
+        let unlocked: libc::c_int = 0;
+        // The peer blocks: who prints more than there is room for must wait a moment, and not get an error.
+        let how = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: the kernel reads one int; the peer's descriptor is new and ours.
+        #[allow(unsafe_code)]
+        let slave = unsafe {
+            ioctls::set_lock(master.as_raw_fd(), &raw const unlocked)?;
+            File::from_raw_fd(ioctls::open_peer(master.as_raw_fd(), how)?)
+        };
+        // Byte by byte as it was printed.
+        let mut termios = tcgetattr(&slave)?;
+        cfmakeraw(&mut termios);
+        tcsetattr(&slave, SetArg::TCSANOW, &termios)?;
+        // SAFETY: TIOCCONS takes no argument.
+        #[allow(unsafe_code)]
+        unsafe {
+            ioctls::redirect_console(slave.as_raw_fd())?;
+        }
+        Ok(Self { master })
+    }
+
+    /// For polling.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.master.as_fd()
+    }
+
+    /// Reads what was printed, without waiting; 0 when there is nothing. An error means that the redirection is over.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.master.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+}
+
+/// The ioctls, in a module of their own because the macros make them public.
+#[allow(unreachable_pub, missing_docs, unsafe_code)]
+mod ioctls {
+    use super::libc;
+    nix::ioctl_none_bad!(redirect_console, libc::TIOCCONS);
+    nix::ioctl_write_ptr_bad!(set_lock, libc::TIOCSPTLCK, libc::c_int);
+    nix::ioctl_write_int_bad!(open_peer, libc::TIOCGPTPEER);
+}
