@@ -24,10 +24,20 @@ const NO_MATCH_AT_END: usize = 12;
 /// A length is told in 4 bits of a token; this value says that more bytes follow.
 const LENGTH_IN_TOKEN: usize = 15;
 
+/// Room to remember places in; what stands in it before does not matter.
+#[derive(Debug)]
+pub struct Table([u16; 1 << TABLE_BITS]);
+
+impl Default for Table {
+    fn default() -> Self {
+        Self([0; 1 << TABLE_BITS])
+    }
+}
+
 /// One packed piece, and how far it has been sent.
 #[derive(Debug)]
 pub(super) struct Packer {
-    table: [u16; 1 << TABLE_BITS],
+    table: Table,
     piece: [u8; PIECE_HEADER_LEN + PIECE_MAX],
     length: usize,
     sent: usize,
@@ -35,7 +45,7 @@ pub(super) struct Packer {
 
 impl Packer {
     pub(super) fn new() -> Self {
-        let (table, piece) = ([0; 1 << TABLE_BITS], [0; PIECE_HEADER_LEN + PIECE_MAX]);
+        let (table, piece) = (Table::default(), [0; PIECE_HEADER_LEN + PIECE_MAX]);
         Self { table, piece, length: 0, sent: 0 }
     }
 
@@ -69,9 +79,10 @@ impl Packer {
 }
 
 /// Packs at most [`PIECE_MAX`] bytes into an LZ4 block. `None` when that takes more room than `out` has.
-pub fn pack(input: &[u8], table: &mut [u16; 1 << TABLE_BITS], out: &mut [u8]) -> Option<usize> {
+pub fn pack(input: &[u8], table: &mut Table, out: &mut [u8]) -> Option<usize> {
     // The place of the last group of four bytes with this hash; of one that was not seen the first, which is compared
     // like any other.
+    let Table(table) = table;
     table.fill(0);
     let mut block = Block { out, length: 0 };
     let (mut anchor, mut at) = (0, 0);

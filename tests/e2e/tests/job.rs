@@ -181,6 +181,30 @@ fn a_test_agent_that_is_killed_is_no_lost_result() {
 }
 
 #[test]
+fn what_a_test_leaves_comes_home_but_for_what_is_no_file() {
+    let lab = lab(None);
+    let (output, record) = run(
+        &lab,
+        "  - {name: odd, run: 'ln -s /etc/passwd link; mkfifo pipe; mkdir -p deep/er; seq 1 5000 > deep/er/numbers; echo home'}
+",
+    );
+    output.exits_with(0);
+    record.is_complete("passed", 0);
+    assert_eq!(record.text("tests/odd/stdout.log"), "home\n");
+    let numbers: String = (1..=5000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(record.text("tests/odd/deep/er/numbers"), numbers);
+    let events = record.text("events.ndjson");
+    assert!(
+        events.contains("2 entries of the run's directory on the board are no files"),
+        "{events}"
+    );
+    for name in ["tests/odd/link", "tests/odd/pipe"] {
+        assert!(!record.path().join(name).exists(), "{name}");
+    }
+    nothing_runs(&lab);
+}
+
+#[test]
 fn ctrl_c_and_the_end_of_time() {
     let lab = lab(None);
     lab.write("job.yaml", "name: x\ntests: [{name: long, run: 'echo begun; sleep 900'}]\n");

@@ -29,6 +29,93 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 7 + index / 256) as u8).collect()
 }
 
+// ---- packed files, digests of files
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    agent_core::xorshift::Xorshift32::new(std::num::NonZeroU32::MIN).fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_packed_file_is_whole_and_only_one_comes_at_a_time() {
+    let mut bench = Bench::up(generic());
+    let text: Vec<u8> = b"the same line again and again\n".repeat(3_000);
+    bench.board.put_file("master", "/log", &text);
+    bench.board.put_file("master", "/noise", &noise(50_000));
+    let get = |path, stream| request::Get { path, stream, offset: 30 };
+    for stream in [3, 5, 7] {
+        bench.open(stream);
+    }
+    bench.stalled.insert(5);
+    let slow = bench.ask(Method::GET_PACKED, &get("/noise", 5));
+    let second = bench.ask(Method::GET_PACKED, &get("/log", 7));
+    bench.run_for(secs(5));
+    assert_eq!(bench.failure_kind(second), FailureKind::BUSY);
+    bench.unstall(5);
+    bench.run_for(secs(10));
+    let got: response::Got<'_> = bench.answer(slow, Method::GET_PACKED);
+    assert_eq!((got.bytes, bench.streams[&5].bytes.len()), (49_970, 49_970 + 2 * 4));
+    let first = bench.ask(Method::GET_PACKED, &get("/log", 3));
+    bench.run_for(secs(5));
+    let got: response::Got<'_> = bench.answer(first, Method::GET_PACKED);
+    assert_eq!((got.bytes, got.sha256), (text.len() as u64 - 30, &sha256(&text[30..])[..]));
+    let packed = &bench.streams[&3].bytes;
+    assert!(bench.streams[&3].is_finished && packed.len() < 2_000, "{}", packed.len());
+    let mut rest = &packed[..];
+    let mut length = 0;
+    while let [a, b, c, d, ..] = rest {
+        length += usize::from(u16::from_le_bytes([*c, *d]));
+        rest = &rest[4 + usize::from(u16::from_le_bytes([*a, *b]))..];
+    }
+    assert_eq!((length, rest.len()), (text.len() - 30, 0));
+}
+
+#[test]
+fn a_digest_is_of_a_piece_of_a_file_and_not_beyond_its_end() {
+    let mut bench = Bench::up(generic());
+    let bytes = pattern(100_000);
+    bench.board.put_file("master", "/file", &bytes);
+    let mut hash = |offset, length, is_good| {
+        let request =
+            bench.ask(Method::FILE_HASH, &request::FileHash { path: "/file", offset, length });
+        bench.run_for(secs(2));
+        if is_good {
+            Ok(bench.answer::<response::Hash<'_>>(request, Method::FILE_HASH).sha256.to_vec())
+        } else {
+            Err(bench.failure_kind(request))
+        }
+    };
+    assert_eq!(hash(0, 100_000, true), Ok(sha256(&bytes).to_vec()));
+    assert_eq!(hash(7, 70_000, true), Ok(sha256(&bytes[7..70_007]).to_vec()));
+    assert_eq!(hash(100_000, 0, true), Ok(sha256(b"").to_vec()));
+    assert_eq!(hash(1, 100_000, false), Err(FailureKind::TOO_LARGE));
+    assert_eq!(hash(u64::MAX, 1, false), Err(FailureKind::TOO_LARGE));
+}
+
+// ---- the kernel's log
+
+#[test]
+fn overwritten_kernel_records_are_counted_exactly() {
+    let mut bench = Bench::up(generic());
+    for line in 0..5_000 {
+        bench.board.log_kernel(bench.now, 6, &format!("line {line}"));
+    }
+    bench.follow(3);
+    bench.run_for(secs(60));
+    let (mut rest, mut numbers, mut gap) = (&bench.streams[&3].bytes[..], Vec::new(), None);
+    while let Ok(Some((record, used))) = Record::parse(rest) {
+        match record.source {
+            Record::KERNEL => numbers.push(record.sequence),
+            Record::KERNEL_GAP => assert_eq!(gap.replace((record.sequence, record.count)), None),
+            _ => {}
+        }
+        rest = &rest[used..];
+    }
+    assert_eq!(gap, Some((0, numbers[0])));
+    assert!(numbers[0] > 0 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
 // ---- exec
 
 #[test]

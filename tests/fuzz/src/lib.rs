@@ -11,6 +11,7 @@ mod forge;
 mod frames;
 mod links;
 mod messages;
+mod pack;
 pub mod seeds;
 
 /// The simulation of `agent-core`'s own tests, the same file.
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "messages", run: messages::run },
     Target { name: "links", run: links::run },
     Target { name: "agent", run: agent::run },
+    Target { name: "pack", run: pack::run },
 ];
 
 /// The target of that name.

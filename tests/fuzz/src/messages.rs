@@ -49,7 +49,7 @@ macro_rules! bodies {
 fn all_bodies(bytes: &[u8], cut: usize) {
     bodies!(bytes, cut;
         request::Info, request::Clock, request::Follow, request::Exec<'_>, request::Signal,
-        request::Get<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
+        request::Get<'_>, request::FileHash<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
         request::Partition<'_>, request::BlockWrite<'_>, request::BlockHash<'_>,
         request::Mount<'_>, request::Inject<'_>, request::Reboot, request::Sync,
         request::TestStatus, response::Done, response::Info<'_>, response::Clock, response::Exit,

@@ -5,6 +5,12 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
     let blocks = blocks(include_str!("../../../docs/protocol.md"));
     match target {
         "demultiplexer" => demultiplexer(&blocks),
+        // The page itself is text with matches of every length.
+        "pack" => include_str!("../../../docs/protocol.md")
+            .as_bytes()
+            .chunks(4096)
+            .map(<[u8]>::to_vec)
+            .collect(),
         "frames" => blocks.iter().map(|block| block.bytes.clone()).collect(),
         "messages" => messages(&blocks),
         "agent" => agent(&blocks),
