@@ -210,7 +210,7 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(600);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Bytes of a command's output that are kept.
-const OUTPUT_MAX: usize = 16 * 1024;
+pub const OUTPUT_MAX: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
