@@ -186,7 +186,7 @@ const WARNING: &str = "------------[ cut here ]------------\n\
 fn a_kernel_report_is_on_record_with_the_suite_and_the_jobs_policy_decides() {
     for (policy, verdict, done) in [
         ("record", Verdict::Passed, 3),
-        ("fail", Verdict::Passed, 3),
+        ("fail", Verdict::Failed, 2),
         ("abort", Verdict::Error(ErrorClass::TestError), 1),
     ] {
         let mut world = World::new(30, Options::clean(BAUD));
