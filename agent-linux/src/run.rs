@@ -240,8 +240,24 @@ impl Shell {
 
     fn take_board(&mut self, source: Source) -> bool {
         // It may have been closed since the wait, by what another input led to: then there is nothing.
-        (!matches!(source, Source::Client(_)) || self.catch_up())
-            && (!self.board.take(clock::now(), source, &mut self.agent) || self.settle())
+        if matches!(source, Source::Client(_)) && !self.catch_up() {
+            return false;
+        }
+        // The kernel says hundreds of things at once, and a turn of the loop for each would take a slow board seconds,
+        // in which a test may restart it.
+        let is_kernel = matches!(source, Source::Kernel);
+        for piece in 0..if is_kernel { KERNEL_AT_ONCE } else { 1 } {
+            if piece > 0 && !self.agent.kernel_room() {
+                break;
+            }
+            if !self.board.take(clock::now(), source, &mut self.agent) {
+                return true;
+            }
+            if !self.settle() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes what the running test has printed so far: a signal that it sent then belongs behind it. `false` when the
@@ -290,6 +306,9 @@ impl Shell {
 
 /// Bytes read from the line at a time: what a UART's buffer in the kernel holds.
 const INPUT_LEN: usize = 4096;
+
+/// Records of the kernel's log that are read in one turn.
+const KERNEL_AT_ONCE: usize = 64;
 
 /// How long reads may go on while others wait: two frames' time at 115200 baud is 130 ms.
 const TURN_MAX: Duration = Duration::from_millis(20);

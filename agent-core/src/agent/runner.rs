@@ -168,7 +168,9 @@ impl Runner {
         }
         let boot = core::str::from_utf8(&self.boot).unwrap_or_default();
         // Times of another boot follow in these.
-        queue.push_text(RunFile::KernelLog, format_args!("-- boot {boot} --\n"));
+        for file in [RunFile::KernelLog, RunFile::AgentLog] {
+            queue.push_text(file, format_args!("-- boot {boot} --\n"));
+        }
         queue.push_text(RunFile::UserConsoleTimes, format_args!("{{\"boot\":\"{boot}\"}}\n"));
         match start {
             Start::New => journal(

@@ -3,7 +3,7 @@
 
 use super::file;
 use nix::libc;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -123,32 +123,31 @@ pub(crate) fn wait(pid: i32, block: bool) -> Option<Ended> {
 
 /// A child process that has ended, and what it came to: `pid`, or with [`ANY`] whoever it is.
 pub(crate) fn wait_any(pid: i32, block: bool) -> Option<(i32, Ended)> {
-    let mut status = 0;
-    // SAFETY: struct rusage is plain numbers, for which zeros are a value; the kernel fills both.
+    let mut status: c_int = 0;
+    // The kernel's own struct rusage (include/uapi/linux/resource.h): seconds and microseconds of two times, then the peak
+    // of memory in KiB, all longs. musl 1.2.3 has times of 64 bits where longs have 32, and hands out zeros there.
+    let mut usage: [libc::c_long; 18] = [0; 18];
+    let options = if block { 0 } else { libc::WNOHANG };
+    // SAFETY: wait4(2) writes to these two, which are as large as it expects.
     #[allow(unsafe_code)]
-    let (usage, waited) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        let options = if block { 0 } else { libc::WNOHANG };
-        let waited = libc::wait4(pid, &raw mut status, options, &raw mut usage);
-        (usage, waited)
+    let waited = unsafe {
+        libc::syscall(libc::SYS_wait4, pid, &raw mut status, options, usage.as_mut_ptr())
     };
     if waited <= 0 {
         return None;
     }
     let signaled = libc::WIFSIGNALED(status);
     let code = if signaled { libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) };
-    // Resource usage is never negative. The types of its parts differ between C libraries.
-    #[allow(clippy::unnecessary_cast)]
-    let us = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
-    #[allow(clippy::unnecessary_cast)]
+    // Resource usage is never negative.
+    let us = |at: usize| usage[at] as u64 * 1_000_000 + usage[at + 1] as u64;
     let ended = Ended {
         code: code as u8,
         signaled,
-        user_us: us(usage.ru_utime),
-        system_us: us(usage.ru_stime),
-        max_rss_kib: usage.ru_maxrss as u64,
+        user_us: us(0),
+        system_us: us(2),
+        max_rss_kib: usage[4] as u64,
     };
-    Some((waited, ended))
+    Some((waited as i32, ended))
 }
 
 /// Sends `signal` to the process group `pid`.

@@ -60,7 +60,7 @@ mod tests {
             ),
             "{lines}"
         );
-        assert!(lines.contains("test audio: fail in 0.50 s (exit status 1)\n"), "{lines}");
+        assert!(lines.contains("test audio: exit status 1 in 0.50 s\n"), "{lines}");
         assert!(
             lines.contains("\n    | Kernel panic - not syncing: sysrq triggered crash\n"),
             "{lines}"

@@ -62,12 +62,12 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
         Event::SessionOpened { slot, .. } => format!("session with the {} agent", slot.as_str()),
         Event::SessionClosed { reason } => format!("session closed: {}", printable(reason)),
         Event::TestStarted { suite } => format!("test {} …", printable(suite)),
+        // Its cases, which may come later, have a say in its result: the table at the end has it.
         Event::TestEnded { suite, end, result, seconds, .. } => format!(
-            "test {}: {} in {} ({})",
+            "test {}: {} in {}",
             printable(suite),
-            paint(color, result_color(*result), result.as_str()),
-            period(*seconds),
-            printable(&end.to_string())
+            paint(color, result_color(*result), &printable(&end.to_string())),
+            period(*seconds)
         ),
         Event::CaseStarted { .. } | Event::Attachment { .. } => return None,
         Event::CaseEnded(case) => match case.result {

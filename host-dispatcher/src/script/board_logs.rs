@@ -47,6 +47,9 @@ impl KernelLines {
             && record.source == Record::KERNEL
         {
             text.extend_from_slice(record.text);
+        } else if record.sequence < self.next {
+            // An agent that was started anew reads the log from its beginning.
+            return Vec::new();
         } else {
             complete.extend(self.partial.take().filter(|_| !has_file));
             self.next = self.next.max(record.sequence.saturating_add(1));

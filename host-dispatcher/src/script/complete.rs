@@ -30,6 +30,12 @@ struct JournalLine {
     max_rss_kib: u64,
     elapsed_us: u64,
     board_us: u64,
+    /// Of a test's end: what of its output found no room on the board's disk.
+    lost_bytes: u64,
+    /// Of the plan's end.
+    failed_writes: u64,
+    /// Of the watchdog.
+    os_error: i32,
     /// Of the plan's start, and of its going on.
     boot: String,
     /// Of signals.
@@ -70,6 +76,7 @@ impl Bench {
         let boots = self.read_journal(tests, live);
         self.read_kernel_log(&boots, live);
         self.read_user_console(&boots, live);
+        self.read_agent_log(&boots, live);
         for (index, test) in tests.iter().enumerate() {
             let Ok(index) = u16::try_from(index) else { return };
             let boot = boots.of_test(index);
@@ -105,6 +112,17 @@ impl Bench {
                 let boot = live.boot_of(id);
                 boots.enter(boot, line.event == "plan_started");
             }
+            if line.failed_writes > 0 {
+                let text = format!(
+                    "{} writes to the files of the run failed on the board: is its root file system full?",
+                    line.failed_writes
+                );
+                live.warn(self, text);
+            }
+            if line.event == "watchdog_failed" {
+                let text = "the board has no watchdog that takes this time";
+                live.warn(self, format!("{text} (errno {}): it is not watched", line.os_error));
+            }
             let Some(test) = tests.get(usize::from(line.test)) else { return };
             let boot = boots.current();
             let when = When { test: line.test, suite: &test.name, boot, board_us: line.board_us };
@@ -113,7 +131,16 @@ impl Bench {
                     boots.of_tests.push((line.test, boot));
                     live.test_started(self, &when);
                 }
-                "test_ended" => live.test_ended(self, &when, &line.exit()),
+                "test_ended" => {
+                    live.test_ended(self, &when, &line.exit());
+                    if line.lost_bytes > 0 {
+                        let text = format!(
+                            "{}: {} bytes of its output are lost: the board's root file system was full",
+                            test.name, line.lost_bytes
+                        );
+                        live.warn(self, text);
+                    }
+                }
                 "signal" => {
                     if let Some(noted) = line.noted() {
                         live.signal(self, line.n, &when, &noted, true);
@@ -193,8 +220,25 @@ impl Bench {
         }
         if printed > end && end > 0 {
             let lost = printed - end;
-            self.warn(&format!("user-console.log was full on the board: {lost} bytes are lost"));
+            live.warn(
+                self,
+                format!("user-console.log was full on the board: {lost} bytes are lost"),
+            );
         }
+    }
+
+    /// What the agent noted and did not come live.
+    fn read_agent_log(&self, boots: &Boots, live: &RefCell<Live>) {
+        let mut live = live.borrow_mut();
+        let mut boot = boots.first();
+        self.each_line("board/agent.log", |line| {
+            let line = String::from_utf8_lossy(line);
+            if let Some(id) = boot_mark(&line) {
+                boot = live.boot_of(id);
+            } else if let Some((board_us, text)) = parse_agent_line(&line) {
+                live.agent_line(self, boot, board_us, text.to_owned());
+            }
+        });
     }
 
     /// Output that did not come live.
@@ -374,6 +418,14 @@ fn boot_mark(line: &str) -> Option<[u8; 16]> {
     boot_id(line.strip_prefix("-- boot ")?.strip_suffix(" --")?)
 }
 
+/// `[    1.234567] text`
+fn parse_agent_line(line: &str) -> Option<(u64, &str)> {
+    let (time, text) = line.strip_prefix('[')?.split_once("] ")?;
+    let (seconds, micros) = time.trim_start().split_once('.')?;
+    let us = seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?;
+    Some((us.checked_add(micros.parse().ok()?)?, text))
+}
+
 fn boot_id(hex: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32).map(u128::to_be_bytes)
 }
@@ -389,6 +441,14 @@ mod tests {
         assert_eq!(boot_mark(&format!("-- boot {id} --")), Some(expected));
         for bad in ["", "-- boot --", "-- boot 00 --", "-- 5 records lost --"] {
             assert_eq!(boot_mark(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_agent_are_read() {
+        assert_eq!(parse_agent_line("[    7.910868] a test"), Some((7_910_868, "a test")));
+        for bad in ["", "[x] y", "[1.x] y", "-- boot 0 --", "[99999999999999999999.1] z"] {
+            assert_eq!(parse_agent_line(bad), None, "{bad}");
         }
     }
 

@@ -44,6 +44,7 @@ pub struct Live {
     has_begun: bool,
     is_over: bool,
     elided_records: u64,
+    warned: HashSet<String>,
 }
 
 /// One boot of the board: its clock, and what of its logs is on the timeline.
@@ -54,6 +55,8 @@ struct Boot {
     /// The last line of each source: its own time, and the host's that it became.
     last: HashMap<Source, (u64, Timestamp)>,
     kernel: KernelLines,
+    /// Lines of the agent that are on the timeline, by time and text.
+    agent: HashSet<(u64, String)>,
 }
 
 impl Bench {
@@ -332,6 +335,22 @@ impl Live {
         self.log(bench, boot, line);
     }
 
+    /// A line of the agent, once.
+    pub fn agent_line(&mut self, bench: &Bench, boot: usize, board_us: u64, text: String) {
+        let lines = self.boots.get_mut(boot).map(|boot| &mut boot.agent);
+        if lines.is_some_and(|lines| lines.insert((board_us, text.clone()))) {
+            self.log(bench, boot, Line::new(Source::Agent, board_us, text));
+        }
+    }
+
+    /// A warning, once, however often the board's files are read.
+    pub fn warn(&mut self, bench: &Bench, text: String) {
+        if !self.warned.contains(&text) {
+            bench.warn(&text);
+            self.warned.insert(text);
+        }
+    }
+
     /// A line of a test's output: on the timeline with its case, and, of standard output, read for what it says of cases.
     /// What `is_shown` already is only read.
     pub fn output_line(
@@ -378,7 +397,7 @@ impl Live {
             (Record::STDOUT, Some(when)) => self.output(bench, &when, Source::Stdout, record),
             (Record::STDERR, Some(when)) => self.output(bench, &when, Source::Stderr, record),
             (Record::AGENT, _) => {
-                self.log(bench, boot, Line::new(Source::Agent, record.board_us, text()));
+                self.agent_line(bench, boot, record.board_us, text());
             }
             (Record::TEST_STARTED, Some(when)) => self.test_started(bench, &when),
             (Record::TEST_ENDED, Some(when)) => {

@@ -274,8 +274,8 @@ fn said_by_dispatcher(event: &Event) -> Option<String> {
         Event::SessionOpened { slot, .. } => format!("session with the {} agent", slot.as_str()),
         Event::SessionClosed { reason } => format!("session closed: {reason}"),
         Event::TestStarted { suite } => format!("test {suite}: started"),
-        Event::TestEnded { suite, end, result, .. } => {
-            format!("test {suite}: {}, {end}", result.as_str())
+        Event::TestEnded { suite, end, .. } => {
+            format!("test {suite}: {end}")
         }
         Event::KernelReport(report) => format!("kernel {}: {}", report.kind, report.title),
         _ => return None,

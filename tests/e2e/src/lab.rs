@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::emulator::{self, Disk, Images};
-use crate::program::{Output, Running, built};
+use crate::program::{Output, Running, built, processes_with};
 use crate::record::Record;
 
 /// A folder with a lab file, where `pumice` runs with a state of its own.
@@ -128,6 +128,16 @@ impl Lab {
     /// There is none, or more than one.
     pub fn record(&self) -> Record {
         Record::only_one_in(&self.path("runs"))
+    }
+
+    /// Checks that nothing that was started in the lab outlived it: no emulator, no agent.
+    ///
+    /// # Panics
+    /// Something did.
+    #[track_caller]
+    pub fn nothing_runs(&self) {
+        let left = processes_with(&self.folder().display().to_string());
+        assert!(left.is_empty(), "processes with the lab's files are left: {left:?}");
     }
 
     /// The lab's folder.

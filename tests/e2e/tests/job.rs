@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::program::{built, processes_with};
+use e2e::program::built;
 use e2e::{Lab, Output, Record};
 use nix::sys::signal::Signal;
 
@@ -60,7 +60,7 @@ fn a_whole_job() {
     assert_eq!(boots, format!("--role master\n--role test --run {name}\n--role master\n"));
     // The agent that ran the tests is the one that was injected.
     assert!(lab.path("board/testrootfs/.pumice/agent").is_file());
-    nothing_runs(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_bad_line_changes_no_result_and_loses_no_text() {
         let missing: Vec<&str> =
             inserted.lines().filter(|line| !console.contains(&format!("{line}\r\n"))).collect();
         assert!(missing.is_empty(), "seed {seed}: not in console.raw: {missing:?}");
-        nothing_runs(&lab);
+        lab.nothing_runs();
     }
 }
 
@@ -177,7 +177,7 @@ fn a_test_agent_that_is_killed_is_no_lost_result() {
     );
     assert_eq!(record.text("tests/before/stdout.log"), "home\n");
     assert_eq!(record.text("tests/kills/stdout.log"), "last words\n");
-    nothing_runs(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_a_test_leaves_comes_home_but_for_what_is_no_file() {
     for name in ["tests/odd/link", "tests/odd/pipe"] {
         assert!(!record.path().join(name).exists(), "{name}");
     }
-    nothing_runs(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn ctrl_c_and_the_end_of_time() {
     let record = lab.record();
     record.is_complete("Canceled", 130);
     assert_eq!(record.result("long"), "unknown");
-    nothing_runs(&lab);
+    lab.nothing_runs();
 
     fs::remove_dir_all(lab.path("runs")).unwrap();
     let (output, record) = lab
@@ -224,7 +224,7 @@ fn ctrl_c_and_the_end_of_time() {
     record.is_complete("Timeout", 4);
     assert_eq!(record.result("long"), "unknown");
     assert_eq!(record.text("tests/long/stdout.log"), "begun\n");
-    nothing_runs(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -284,12 +284,6 @@ fn json_tells_everything_and_the_summary_last() {
     let told: Vec<_> =
         lines[..lines.len() - 1].iter().filter(|line| line["event"] != "action_progress").collect();
     assert_eq!(stored.iter().collect::<Vec<_>>(), told);
-}
-
-#[track_caller]
-fn nothing_runs(lab: &Lab) {
-    let left = processes_with(&lab.folder().display().to_string());
-    assert!(left.is_empty(), "processes with the lab's files are left: {left:?}");
 }
 
 const TESTBOOT_BYTES: usize = 8 << 20;

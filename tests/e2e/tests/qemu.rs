@@ -41,7 +41,7 @@ fn an_emulated_line_accepts_another_speed() {
     let info: Value = serde_json::from_str(&output.out()).unwrap();
     assert_eq!(info["line"]["baud"], 921_600, "{info:#}");
     assert!(!output.err().contains("warning"), "{}", output.err());
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_whole_job_and_everything_that_it_leaves() {
     let output = output.exits_with(0);
     assert!(output.out().contains("passed: 3 passed in "), "{}", output.out());
     record.is_complete("passed", 0);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
 
     assert_eq!(record.text("job.yaml"), text);
     let board = record.json("board.json");
@@ -198,7 +198,9 @@ fn console_is_text(record: &Record) {
         "both kernels' first line"
     );
     assert!(text.contains("Hit any key to stop autoboot"));
-    assert!(text.contains("a line for the console"), "what others write on the line");
+    // What others write to /dev/console is a source of its own while the agent is there.
+    assert!(!text.contains("a line for the console"));
+    assert!(record.timeline("user_console").contains(&"a line for the console".to_owned()));
     let strange: Vec<usize> = (0..console.len())
         .filter(|at| matches!(console[*at], 0x00 | 0x1E | 0x1F | 0x80..))
         .collect();
@@ -238,7 +240,7 @@ fn failures_and_timeouts_do_not_stop_the_tests_behind_them() {
 "));
     let output = output.exits_with(4);
     record.is_complete("Timeout", 4);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     let results = ["first", "fails", "killed", "late", "after"].map(|suite| record.result(suite));
     assert_eq!(results, ["pass", "fail", "fail", "fail", "pass"]);
     let ends = ["fails", "killed", "late"]
@@ -273,7 +275,7 @@ fn a_panic_ends_the_run_and_the_results_before_it_come_home() {
 "));
     let output = output.exits_with(1);
     record.is_complete("TestError", 1);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     let run = record.json("run.json");
     assert_eq!(run["error_class"], "TestError");
     let errors = run["errors"].as_array().unwrap();
@@ -313,7 +315,7 @@ fn an_image_larger_than_its_partition_is_refused_before_a_byte_is_written() {
     let (output, record) = lab.run(text);
     output.exits_with(2).says("large.img has 3221225472 bytes, and the partition testrootfs (/dev/vda3) has 1073741824: make the image smaller or the partition larger");
     record.is_complete("JobError", 2);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     assert_eq!(record.result("a"), "unknown");
     // The overlay has what was written since it was made: at the master image's place only.
     let overlay = lab.board_folder("qemu-01").join("disk.qcow2");
@@ -351,7 +353,7 @@ fn an_agent_killed_in_the_master_image_is_reported_and_the_board_recovers() {
     let (output, record) = lab.run(&text);
     output.exits_with(3).says("InfrastructureError: ");
     record.is_complete("InfrastructureError", 3);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     let actions = record.events("action_ended");
     let deploy = actions.iter().find(|event| event["action"] == "deploy rootfs");
     assert!(deploy.is_none_or(|event| event["outcome"] != "done"), "{actions:#?}");
@@ -359,12 +361,12 @@ fn an_agent_killed_in_the_master_image_is_reported_and_the_board_recovers() {
     // A command that kills its own agent, on the board as it is now.
     let kill = ["exec", "qemu-01", "--", "sh", "-c", "kill -9 $(pidof pumice-agent)"];
     lab.pumice(&kill).exits_with(3).says("pumice: InfrastructureError: ");
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     // And the board is as good as before.
     let output =
         lab.pumice(&["exec", "qemu-01", "--", "cat", "/proc/sys/kernel/ostype"]).exits_with(0);
     assert_eq!(output.out(), "Linux\n");
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
 }
 
 #[test]
@@ -396,7 +398,7 @@ timeout: 15m
     );
     let output = output.exits_with(1);
     record.is_complete("failed", 1);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     let suites = ["settled", "init", "agent", "getty", "unit-log", "fails"];
     assert_eq!(
         suites.map(|suite| record.result(suite)),
@@ -438,7 +440,7 @@ fn ctrl_c_ends_a_run_with_everything_in_its_place() {
     let output = run.wait().exits_with(130);
     let record = lab.record();
     record.is_complete("Canceled", 130);
-    no_emulator_is_left(&lab);
+    lab.nothing_runs();
     assert_eq!((record.result("quick"), record.result("long")), ("pass".into(), "unknown".into()));
     assert!(output.out().contains("Canceled"), "{}", output.out());
 }
@@ -456,12 +458,5 @@ fn an_image_with_its_own_kernel() {
     record.is_complete("passed", 0);
     // U-Boot loads from the test image's own partition.
     assert!(record.text("console.raw").contains("load virtio 0:3 ${kernel_addr_r} /boot/vmlinuz"));
-    no_emulator_is_left(&lab);
-}
-
-/// The dispatcher started it, and it is gone with the dispatcher.
-#[track_caller]
-fn no_emulator_is_left(lab: &Lab) {
-    let left = processes_with(&lab.folder().display().to_string());
-    assert!(left.is_empty(), "processes with the lab's files are left: {left:?}");
+    lab.nothing_runs();
 }

@@ -1,0 +1,153 @@
+//! Every kind of death of the board under test, on the emulated board: no case that the board acknowledged is lost, none
+//! is invented, and the verdict names the cause.
+
+use std::time::Duration;
+
+use e2e::emulator::Slot;
+use e2e::program::processes_with;
+use e2e::{Lab, Record};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const SMALL_IMAGE: &str = "test-busybox-nokernel.ext4";
+
+const SUITES: usize = 5;
+const CASES: usize = 20;
+
+/// How the board dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Panic,
+    Restart,
+    AgentKilled,
+    PowerCut,
+}
+
+/// A plan of 100 cases. Each tells the bare line when the agent has acknowledged it; `death` is started in the
+/// background before the first.
+fn job(death: &str) -> String {
+    let mut tests = String::new();
+    for suite in 0..SUITES {
+        let death = if suite == 0 { death } else { "" };
+        tests += &format!(
+            r#"  - name: suite-{suite}
+    run: |
+      echo "begun suite-{suite}" > /dev/ttyAMA0
+      {death}
+      for number in $(seq 0 {last}); do
+        result=pass
+        [ $((number % 4)) != 3 ] || result=fail
+        lava-test-case case-$number --result $result
+        echo "done suite-{suite} case-$number" > /dev/ttyAMA0
+      done
+"#,
+            last = CASES - 1
+        );
+    }
+    format!(
+        "name: deaths\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ntests:\n{tests}timeout: 10m\n"
+    )
+}
+
+#[test]
+fn twenty_deaths_at_random_moments() {
+    let seeds: Vec<u32> = match std::env::var("PUMICE_SEED") {
+        Ok(seed) => vec![seed.parse().expect("PUMICE_SEED is a number")],
+        Err(_) => (0..20).collect(),
+    };
+    // Two at a time: that many places there are.
+    let next = std::sync::Mutex::new(seeds.into_iter());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(seed) = { next.lock().unwrap().next() } {
+                    die(seed);
+                }
+            });
+        }
+    });
+}
+
+fn die(seed: u32) {
+    let _slot = Slot::take();
+    eprintln!("again: PUMICE_SEED={seed} cargo test -p e2e --test deaths twenty");
+    let death =
+        [Death::Panic, Death::Restart, Death::AgentKilled, Death::PowerCut][seed as usize % 4];
+    // Any moment of the plan, which takes some 4 s; by Knuth's multiplicative hash.
+    let after = Duration::from_millis(u64::from(seed.wrapping_mul(2_654_435_761) >> 20) % 4000);
+    let lab = Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE));
+    let command = match death {
+        Death::Panic => "echo c > /proc/sysrq-trigger",
+        Death::Restart => "reboot -f",
+        Death::AgentKilled => "kill -9 $(pidof @pumice-agent)",
+        Death::PowerCut => ":",
+    };
+    // Not in the test's process group, which ends with it.
+    let command =
+        format!("setsid sh -c 'usleep {}; {command}' > /dev/null 2>&1 &", after.as_micros());
+    lab.write("job.yaml", job(&command));
+    let run = lab.start(&["run", "job.yaml", "--out", "runs"]);
+    if death == Death::PowerCut {
+        run.wait_for_stderr("test suite-0 …");
+        std::thread::park_timeout(after);
+        cut_power(&lab);
+    }
+    let output = run.wait();
+    let record = lab.record();
+    let message = check(&record, death, seed, after);
+    assert_ne!(output.status, 0, "{death:?}: {message}");
+    lab.nothing_runs();
+}
+
+/// The emulator goes, as it stands.
+fn cut_power(lab: &Lab) {
+    for pid in processes_with(&lab.folder().display().to_string()) {
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        if program.ends_with("qemu-system-arm") {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
+        }
+    }
+}
+
+fn check(record: &Record, death: Death, seed: u32, after: Duration) -> String {
+    let about = format!("seed {seed}, {death:?} after {after:?}, {}", record.path().display());
+    let console = record.text("console.raw");
+    let ended = record.events("case_ended");
+    for suite in 0..SUITES {
+        let suite = format!("suite-{suite}");
+        let known: Vec<&Value> =
+            ended.iter().filter(|case| case["suite"] == suite.as_str()).collect();
+        let acknowledged = (0..CASES)
+            .filter(|number| {
+                console.contains(&format!("done {suite} case-{number}\n"))
+                    || console.contains(&format!("done {suite} case-{number}\r"))
+            })
+            .count();
+        assert!(known.len() >= acknowledged, "{about}: {suite}: {} of {acknowledged}", known.len());
+        // At most the one that was under way.
+        assert!(
+            known.len() <= acknowledged + 1,
+            "{about}: {suite}: {} and {acknowledged}",
+            known.len()
+        );
+        for (number, case) in known.iter().enumerate() {
+            assert_eq!(case["case"], format!("case-{number}"), "{about}");
+            let result = if number % 4 == 3 { "fail" } else { "pass" };
+            assert_eq!(case["result"], result, "{about}");
+        }
+    }
+    let run = record.json("run.json");
+    let text = run.to_string();
+    let has_died = ended.len() < SUITES * CASES;
+    if has_died {
+        let cause = match death {
+            Death::Panic => "panic",
+            Death::Restart => "restarted",
+            Death::AgentKilled => "agent",
+            Death::PowerCut => "went",
+        };
+        assert!(text.contains(cause), "{about}: {run:#}");
+    }
+    text
+}
