@@ -275,6 +275,14 @@ impl JobRun<'_> {
             let _ = bench.compare_again(live).await;
             return Ok(());
         }
+        if !self.is_restarting(bench, live) {
+            let running = live.borrow().running_at(None).map(|(suite, _)| suite);
+            let message = format!(
+                "in the test image: the board was restarted{}",
+                while_running(running.as_deref())
+            );
+            return Err(Fault { class: ErrorClass::TestError, message });
+        }
         bench.tell_clock(live, Slot::Test);
         live.borrow_mut().end_boot();
         let clock = bench.clock().await?;
@@ -311,7 +319,11 @@ impl JobRun<'_> {
                     bench.ask(Method::TEST_STATUS, &request::TestStatus {}, SHORT_DEADLINE).await?;
                 let status: TestStatus<'_> = answer.read()?;
                 match status.state {
-                    TestStatus::ENDED => return Ok(()),
+                    TestStatus::ENDED if status.problem.is_empty() => return Ok(()),
+                    TestStatus::ENDED => {
+                        let message = format!("the test plan stopped: {}", status.problem);
+                        return Err(Fault { class: ErrorClass::TestError, message });
+                    }
                     TestStatus::RUNNING => {}
                     _ => {
                         let problem =

@@ -112,6 +112,11 @@ pub enum Trouble {
         /// What shows it.
         evidence: String,
     },
+    /// The board went off, and nobody here had switched it.
+    WentOff {
+        /// What shows it.
+        evidence: String,
+    },
     /// Its kernel reported what the job wants to stop for.
     Report {
         /// What, and while which test ran.
@@ -430,6 +435,10 @@ impl Bench {
                         let trouble = Trouble::Rebooted { evidence: evidence.clone() };
                         self.inner.trouble.borrow_mut().get_or_insert(trouble);
                     }
+                    BoardEvent::Phase { to: Phase::Broken(Cause::WentOff), why, .. } => {
+                        let trouble = Trouble::WentOff { evidence: why.clone() };
+                        self.inner.trouble.borrow_mut().get_or_insert(trouble);
+                    }
                     _ => {}
                 }
                 self.watch_event(&other);
@@ -505,6 +514,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Panic { text } => write!(f, "the kernel panicked: {text}"),
             Self::Rebooted { evidence } => write!(f, "the board was restarted ({evidence})"),
+            Self::WentOff { evidence } => write!(f, "the board went off ({evidence})"),
             Self::Report { text } => f.write_str(text),
         }
     }

@@ -142,10 +142,10 @@ fn check(record: &Record, death: Death, seed: u32, after: Duration) -> String {
     let has_died = ended.len() < SUITES * CASES;
     if has_died {
         let cause = match death {
-            Death::Panic => "panic",
-            Death::Restart => "restarted",
-            Death::AgentKilled => "agent",
-            Death::PowerCut => "went",
+            Death::Panic => "the kernel panicked",
+            Death::Restart => "the board was restarted",
+            Death::AgentKilled => "the agent was killed while it ran",
+            Death::PowerCut => "went off",
         };
         assert!(text.contains(cause), "{about}: {run:#}");
     }
