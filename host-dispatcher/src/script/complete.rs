@@ -267,13 +267,13 @@ impl Bench {
         let show = |live: &mut Live, line: &super::output::Line, is_shown: bool| {
             // Times are in the order of their bytes.
             let at = times.partition_point(|time| time.offset + time.bytes <= line.offset);
-            let board_us = times.get(at).or(times.last()).map_or(0, |time| time.board_us);
+            let board_us = times.get(at).or_else(|| times.last()).map_or(0, |time| time.board_us);
             let when = When { test: index, suite: &test.name, boot, board_us };
             live.output_line(self, &when, source, line, is_shown);
         };
         loop {
             let count = match reader.fill_buf() {
-                Ok(bytes) if bytes.is_empty() => break,
+                Ok([]) => break,
                 Ok(bytes) => {
                     for byte in bytes {
                         if let Some(line) = rest.push(offset, *byte) {
@@ -400,7 +400,7 @@ impl Boots {
 
     fn of_test(&self, test: u16) -> usize {
         let found = self.of_tests.iter().rev().find(|known| known.0 == test);
-        found.map_or(self.current(), |known| known.1)
+        found.map_or_else(|| self.current(), |known| known.1)
     }
 }
 

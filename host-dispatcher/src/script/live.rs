@@ -179,7 +179,7 @@ impl Live {
 
     /// The suite, and the case of it, that ran at a time of the kernel's clock, or runs now.
     pub fn running_at(&self, kernel_us: Option<u64>) -> Option<(String, Option<String>)> {
-        let boot = self.current.or(self.boots.len().checked_sub(1));
+        let boot = self.current.or_else(|| self.boots.len().checked_sub(1));
         let running = match (kernel_us, boot) {
             (Some(kernel_us), Some(boot)) => {
                 let quality = self.boots[boot].clock.as_ref().and_then(Clock::quality);

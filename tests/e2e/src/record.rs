@@ -74,6 +74,19 @@ impl Record {
         text.lines().map(parse).collect()
     }
 
+    /// The same of a file that still grows: its whole lines.
+    ///
+    /// # Panics
+    /// It is not there, or a whole line is no JSON.
+    pub fn json_lines_so_far(&self, name: &str) -> Vec<Value> {
+        let text = self.text(name);
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"))
+        };
+        whole.lines().map(parse).collect()
+    }
+
     /// The events of one name, in order.
     ///
     /// # Panics

@@ -12,6 +12,11 @@ const BOARD_TYPE: &str = include_str!("../pty-board.yaml");
 
 /// A lab with such a board, on a good line, or on a bad one.
 fn lab(seed: Option<u64>) -> Lab {
+    lab_behind(&[], seed)
+}
+
+/// The same behind a program that carries the line: its words.
+fn lab_behind(carrier: &[&str], seed: Option<u64>) -> Lab {
     let lab = Lab::new("board_types: types\nboards:\n  - {name: pty-01, type: pty-board}\n");
     let folder = lab.path("board");
     for name in ["board/master", "board/testrootfs", "types"] {
@@ -19,8 +24,9 @@ fn lab(seed: Option<u64>) -> Lab {
     }
     lab.write("board/testboot", vec![0xAA; TESTBOOT_BYTES]);
     let words = [env!("CARGO_BIN_EXE_pty-board").into(), built("pumice-agent"), folder];
+    let board = words.iter().map(|word: &std::path::PathBuf| word.display().to_string());
     let mut words: Vec<String> =
-        words.iter().map(|word: &std::path::PathBuf| word.display().to_string()).collect();
+        carrier.iter().map(|word| (*word).to_owned()).chain(board).collect();
     words.extend(seed.map(|seed| seed.to_string()));
     lab.write("types/pty.yaml", format!("{BOARD_TYPE}connection: {{exec: {words:?}}}\n"));
     lab
@@ -116,6 +122,44 @@ timeout: 5m
     for n in 0..20 {
         assert_eq!(fs::read(below.join(format!("many/{n}"))).unwrap(), vec![n; 999]);
     }
+}
+
+/// 20 MB at 115200 baud would take half an hour. The test does not wait for the line, the live log says what it leaves out,
+/// and the file comes home whole.
+#[test]
+fn a_flood_does_not_wait_for_the_line() {
+    const LINE: &str = "ok: a line of a log as tests print them, again and again";
+    const BYTES: usize = 20_000_000;
+    let paced = built("paced-line").display().to_string();
+    let lab = lab_behind(&[&paced, "--baud", "115200", "--"], None);
+    lab.write(
+        "job.yaml",
+        format!(
+            "name: flood\nboard: {{type: pty-board}}\ntests:\n  - {{name: flood, run: \"yes '{LINE}' | head -c {BYTES}; \
+             sleep 2; lava-test-case behind --result pass\"}}\ntimeout: 10m\n"
+        ),
+    );
+    let run = lab.start(&["run", "job.yaml", "--out", "runs"]);
+    run.wait_for_stderr("collect …");
+    // Before the file has come.
+    let live = lab.record().json_lines_so_far("timeline.ndjson");
+    let of_flood: Vec<_> = live.iter().filter(|line| line["suite"] == "flood").collect();
+    let elided: u64 = of_flood.iter().filter_map(|line| line["elided"].as_u64()).sum();
+    assert!(elided > BYTES as u64 / 2, "{elided} bytes are marked as left out");
+    assert!(of_flood.iter().any(|line| line["text"] == LINE), "some of it was shown");
+    run.wait().exits_with(0);
+    let record = lab.record();
+    record.is_complete("passed", 0);
+    let bytes = record.bytes("tests/flood/stdout.log");
+    let expected: Vec<u8> = format!("{LINE}\n").bytes().cycle().take(BYTES).collect();
+    assert!(bytes == expected, "{} bytes, not as they were printed", bytes.len());
+    // Each line stands on the timeline once, and no mark of what is there now.
+    let whole = record.json_lines("timeline.ndjson");
+    let of_flood: Vec<_> = whole.iter().filter(|line| line["suite"] == "flood").collect();
+    assert_eq!(of_flood.len(), BYTES.div_ceil(LINE.len() + 1));
+    assert!(of_flood.iter().all(|line| line.get("elided").is_none()));
+    assert_eq!(record.events("case_ended").len(), 1);
+    lab.nothing_runs();
 }
 
 #[test]
