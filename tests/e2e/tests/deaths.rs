@@ -69,6 +69,35 @@ fn twenty_deaths_at_random_moments() {
     });
 }
 
+/// Nobody is left on the board but its init and the kernel: the dispatcher hears nothing more, and brings home what was
+/// synced.
+#[test]
+fn a_test_that_kills_every_process_it_can() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE));
+    let (output, record) = lab.run(
+        "name: kills all\nboard: {type: qemu-virt-armv7}\nboot_with: master\ntests:
+  - {name: before, run: 'lava-test-case one --result pass; echo said before'}
+  - {name: kills, run: 'lava-test-case two --result pass; kill -9 -1; sleep 60'}
+  - {name: never, run: 'true'}
+timeout: 10m
+",
+    );
+    output.exits_with(1);
+    record.is_complete("TestError", 1);
+    lab.nothing_runs();
+    let message = record.json("run.json")["errors"][0]["message"].to_string();
+    assert!(message.contains("the test agent fell silent"), "{message}");
+    assert_eq!(
+        ["before", "kills", "never"].map(|suite| record.result(suite)),
+        ["pass", "unknown", "unknown"]
+    );
+    let cases = record.events("case_ended");
+    let names: Vec<_> = cases.iter().map(|case| case["case"].as_str().unwrap()).collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(record.text("tests/before/stdout.log"), "said before\n");
+}
+
 fn die(seed: u32) {
     let _slot = Slot::take();
     eprintln!("again: PUMICE_SEED={seed} cargo test -p e2e --test deaths twenty");
