@@ -12,6 +12,9 @@ use serde_json::Value;
 
 const SMALL_IMAGE: &str = "test-busybox-nokernel.ext4";
 
+/// The same with the kernel's modules, the watchdog's among them.
+const LARGE_IMAGE: &str = "test-busybox.ext4";
+
 const SUITES: usize = 5;
 const CASES: usize = 20;
 
@@ -96,6 +99,30 @@ timeout: 10m
     let names: Vec<_> = cases.iter().map(|case| case["case"].as_str().unwrap()).collect();
     assert_eq!(names, ["one", "two"]);
     assert_eq!(record.text("tests/before/stdout.log"), "said before\n");
+}
+
+/// The watchdog that the job asks for is fed by the agent; when that hangs, the board comes back by itself, and the run says
+/// so.
+#[test]
+fn a_board_that_hangs_is_restarted_by_its_watchdog() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated_with(|disk| disk.put_rootfs(LARGE_IMAGE));
+    let (output, record) = lab.run(
+        "name: watchdog\nboard: {type: qemu-virt-armv7}\nboot_with: master\nwatchdog: 10s\ntests:
+  - {name: fed, run: 'sleep 25; lava-test-case fed --result pass'}
+  - {name: hangs, run: 'sync; kill -STOP $(pidof @pumice-agent); sleep 100'}
+timeout: 10m
+",
+    );
+    output.exits_with(1);
+    record.is_complete("TestError", 1);
+    lab.nothing_runs();
+    assert_eq!(["fed", "hangs"].map(|suite| record.result(suite)), ["pass", "unknown"]);
+    let run = record.json("run.json");
+    let message = run["errors"][0]["message"].to_string();
+    assert!(message.contains("the board was restarted") && message.contains("hangs"), "{message}");
+    assert!(!run["warnings"].to_string().contains("watchdog"), "{run:#}");
+    assert!(record.text("console.raw").contains("softdog"), "it was the watchdog");
 }
 
 fn die(seed: u32) {
