@@ -72,6 +72,29 @@ fn twenty_deaths_at_random_moments() {
     });
 }
 
+/// A restart that the job expects is none: the plan goes on behind it, and each boot has its kernel's log and its clock.
+#[test]
+fn a_test_may_restart_the_board() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE));
+    let (output, record) = lab.run(
+        "name: restarts\nboard: {type: qemu-virt-armv7}\nboot_with: master\ntests:
+  - {name: before, run: 'lava-test-case one --result pass'}
+  - {name: restarts, run: 'reboot -f', expect: reboot, timeout: 3m}
+  - {name: behind, run: 'lava-test-case two --result pass; cat /proc/uptime'}
+timeout: 10m
+",
+    );
+    output.exits_with(0);
+    record.is_complete("passed", 0);
+    lab.nothing_runs();
+    let end = record.json("tests/restarts/results.json")["end"].to_string();
+    assert_eq!(end, "\"rebooted\"");
+    assert_eq!(record.events("case_ended").len(), 2);
+    assert_eq!(record.text("kernel.log").matches("Booting Linux on physical CPU").count(), 3);
+    assert_eq!(record.json("run.json")["clocks"].as_array().unwrap().len(), 3);
+}
+
 /// Nobody is left on the board but its init and the kernel: the dispatcher hears nothing more, and brings home what was
 /// synced.
 #[test]
