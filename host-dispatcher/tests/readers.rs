@@ -338,20 +338,7 @@ fn xml_text(text: &str) -> String {
 }
 
 fn line(text: &str) -> LogRecord {
-    LogRecord {
-        host_time: Timestamp::from_second(1_893_456_000).unwrap(),
-        board_time_us: None,
-        uncertainty_us: None,
-        source: Source::Stdout,
-        level: None,
-        sequence: None,
-        suite: None,
-        case: None,
-        facility: None,
-        lost: None,
-        elided: None,
-        text: text.to_owned(),
-    }
+    LogRecord::new(Timestamp::from_second(1_893_456_000).unwrap(), Source::Stdout, text)
 }
 
 /// So many take a second or two of Python.

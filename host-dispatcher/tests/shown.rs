@@ -84,38 +84,17 @@ fn time(seconds: f64) -> Timestamp {
 
 fn case(name: &str, result: CaseResult, stdout: ByteRange) -> Event {
     Event::CaseEnded(Case {
-        suite: "mount".into(),
-        set: None,
-        case: name.into(),
-        result,
-        origin: CaseOrigin::Helper,
-        measurement: None,
-        units: None,
-        reference: None,
-        why: None,
-        end: None,
         seconds: Some(0.5),
-        rusage: None,
         stdout: Some(stdout),
-        stderr: None,
-        board_time_us: None,
+        ..Case::new("mount", name, result, CaseOrigin::Helper)
     })
 }
 
 fn record(seconds: f64, source: Source, level: Option<u8>, text: &str) -> LogRecord {
     LogRecord {
-        host_time: time(seconds),
-        board_time_us: None,
-        uncertainty_us: None,
-        source,
         level,
-        sequence: None,
         suite: (source == Source::Stdout).then(|| "mount".into()),
-        case: None,
-        facility: None,
-        lost: None,
-        elided: None,
-        text: text.into(),
+        ..LogRecord::new(time(seconds), source, text)
     }
 }
 

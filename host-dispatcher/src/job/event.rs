@@ -420,6 +420,54 @@ pub enum Source {
     BootLoader,
 }
 
+impl LogRecord {
+    /// A line of which nothing else is known.
+    pub fn new(host_time: Timestamp, source: Source, text: impl Into<String>) -> Self {
+        Self {
+            host_time,
+            board_time_us: None,
+            uncertainty_us: None,
+            source,
+            level: None,
+            sequence: None,
+            suite: None,
+            case: None,
+            facility: None,
+            lost: None,
+            elided: None,
+            text: text.into(),
+        }
+    }
+}
+
+impl Case {
+    /// A result of which nothing else is known.
+    pub fn new(
+        suite: impl Into<String>,
+        case: impl Into<String>,
+        result: CaseResult,
+        origin: CaseOrigin,
+    ) -> Self {
+        Self {
+            suite: suite.into(),
+            set: None,
+            case: case.into(),
+            result,
+            origin,
+            measurement: None,
+            units: None,
+            reference: None,
+            why: None,
+            end: None,
+            seconds: None,
+            rusage: None,
+            stdout: None,
+            stderr: None,
+            board_time_us: None,
+        }
+    }
+}
+
 impl Event {
     /// The event's name, as it stands in `events.ndjson`.
     pub fn name(&self) -> &'static str {

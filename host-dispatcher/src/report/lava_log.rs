@@ -83,18 +83,9 @@ mod tests {
     fn items() {
         let events = run_with_cases();
         let line = LogRecord {
-            host_time: events[0].time,
             board_time_us: Some(1),
-            uncertainty_us: None,
-            source: Source::Kernel,
             level: Some(3),
-            sequence: None,
-            suite: None,
-            case: None,
-            facility: None,
-            lost: None,
-            elided: None,
-            text: "usb \"1-1\"\u{85}".into(),
+            ..LogRecord::new(events[0].time, Source::Kernel, "usb \"1-1\"\u{85}")
         };
         assert_eq!(
             record(&line),

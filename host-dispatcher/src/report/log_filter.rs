@@ -177,18 +177,10 @@ mod tests {
 
     fn record(source: Source, level: Option<u8>, test: Option<(&str, Option<&str>)>) -> LogRecord {
         LogRecord {
-            host_time: Timestamp::from_second(100).unwrap(),
-            board_time_us: None,
-            uncertainty_us: None,
-            source,
             level,
-            sequence: None,
             suite: test.map(|(suite, _)| suite.to_owned()),
             case: test.and_then(|(_, case)| case.map(str::to_owned)),
-            facility: None,
-            lost: None,
-            elided: None,
-            text: "usb 1-1: new device".into(),
+            ..LogRecord::new(Timestamp::from_second(100).unwrap(), source, "usb 1-1: new device")
         }
     }
 

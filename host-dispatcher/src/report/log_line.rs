@@ -62,18 +62,12 @@ mod tests {
     fn lines() {
         let start = Timestamp::from_second(100).unwrap();
         let mut record = LogRecord {
-            host_time: Timestamp::from_microsecond(112_345_678).unwrap(),
-            board_time_us: None,
-            uncertainty_us: None,
-            source: Source::Kernel,
             level: Some(4),
-            sequence: None,
-            suite: None,
-            case: None,
-            facility: None,
-            lost: None,
-            elided: None,
-            text: "one\u{1b}[2J\ntwo".into(),
+            ..LogRecord::new(
+                Timestamp::from_microsecond(112_345_678).unwrap(),
+                Source::Kernel,
+                "one\u{1b}[2J\ntwo",
+            )
         };
         assert_eq!(
             line(&record, start, Color::None),

@@ -252,21 +252,9 @@ pub fn is_not_allowed(report: &KernelReport) -> bool {
 /// The result of a case that began and has no end.
 fn unended(suite: &str, set: Option<String>, case: String) -> Case {
     Case {
-        suite: suite.to_owned(),
         set,
-        case,
-        result: CaseResult::Unknown,
-        origin: CaseOrigin::Dispatcher,
-        measurement: None,
-        units: None,
-        reference: None,
         why: Some("its end was not seen".to_owned()),
-        end: None,
-        seconds: None,
-        rusage: None,
-        stdout: None,
-        stderr: None,
-        board_time_us: None,
+        ..Case::new(suite, case, CaseResult::Unknown, CaseOrigin::Dispatcher)
     }
 }
 

@@ -242,7 +242,7 @@ pub(crate) mod tests {
             seconds: 0.5,
             rusage: Some(Rusage { user_us: 10, system_us: 20, max_rss_kib: 300 }),
         };
-        [
+        stamped([
             Event::RunStarted {
                 run: "2012-03-01-smoke-abc234".into(),
                 job: "smoke".into(),
@@ -267,14 +267,17 @@ pub(crate) mod tests {
                 exit_status: 1,
                 seconds: 12.5,
             },
-        ]
-        .into_iter()
-        .zip(0..)
-        .map(|(event, second)| Stamped {
-            time: Timestamp::from_second(1_330_560_000 + second).unwrap(),
-            event,
-        })
-        .collect()
+        ])
+    }
+
+    /// The events, one a second.
+    fn stamped(events: impl IntoIterator<Item = Event>) -> Vec<Stamped> {
+        let at = |second: i64| Timestamp::from_second(1_330_560_000 + second).unwrap();
+        events
+            .into_iter()
+            .zip(0..)
+            .map(|(event, second)| Stamped { time: at(second), event })
+            .collect()
     }
 
     #[test]
@@ -292,21 +295,11 @@ pub(crate) mod tests {
     /// without cases that hit a kernel report.
     pub(crate) fn run_with_cases() -> Vec<Stamped> {
         let case = |set: Option<&str>, name: &str, result, second: u64| Case {
-            suite: "smoke".into(),
             set: set.map(str::to_owned),
-            case: name.into(),
-            result,
-            origin: CaseOrigin::Helper,
-            measurement: None,
-            units: None,
-            reference: None,
-            why: None,
-            end: None,
             seconds: Some(0.25),
-            rusage: None,
             stdout: Some(ByteRange { from: second * 10, to: second * 10 + 10 }),
-            stderr: None,
             board_time_us: Some(second * 1_000_000),
+            ..Case::new("smoke", name, result, CaseOrigin::Helper)
         };
         let mut read_rate = case(Some("disk"), "read-rate", CaseResult::Pass, 1);
         read_rate.measurement = Some(41.5);
@@ -319,7 +312,7 @@ pub(crate) mod tests {
         let started =
             |name: &str| Event::CaseStarted { suite: "smoke".into(), set: None, case: name.into() };
         let first = panicked_run()[0].event.clone();
-        [
+        stamped([
             first,
             Event::TestStarted { suite: "smoke".into() },
             Event::CaseEnded(read_rate),
@@ -361,14 +354,7 @@ pub(crate) mod tests {
                 exit_status: 4,
                 seconds: 50.0,
             },
-        ]
-        .into_iter()
-        .zip(0..)
-        .map(|(event, second)| Stamped {
-            time: Timestamp::from_second(1_330_560_000 + second).unwrap(),
-            event,
-        })
-        .collect()
+        ])
     }
 
     #[test]

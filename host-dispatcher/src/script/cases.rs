@@ -348,21 +348,9 @@ impl Cases {
         let test = self.test(when.test);
         test.named.insert(name.to_owned());
         Case {
-            suite: when.suite.to_owned(),
             set: test.set.clone(),
-            case: name.to_owned(),
-            result,
-            origin: CaseOrigin::Helper,
-            measurement: None,
-            units: None,
-            reference: None,
-            why: None,
-            end: None,
-            seconds: None,
-            rusage: None,
-            stdout: None,
-            stderr: None,
             board_time_us: Some(when.board_us),
+            ..Case::new(when.suite, name, result, CaseOrigin::Helper)
         }
     }
 

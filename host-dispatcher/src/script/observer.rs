@@ -292,20 +292,7 @@ fn level_of(event: &Event) -> u8 {
 }
 
 fn line_of(wall: Timestamp, source: Source, text: String) -> LogRecord {
-    LogRecord {
-        host_time: wall,
-        board_time_us: None,
-        uncertainty_us: None,
-        source,
-        level: None,
-        sequence: None,
-        suite: None,
-        case: None,
-        facility: None,
-        lost: None,
-        elided: None,
-        text,
-    }
+    LogRecord::new(wall, source, text)
 }
 
 /// A line of the console that is longer is cut; the raw file has it whole.

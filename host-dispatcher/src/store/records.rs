@@ -161,20 +161,7 @@ mod tests {
     use crate::job::event::Source;
 
     pub(super) fn record(micros: i64, text: &str) -> LogRecord {
-        LogRecord {
-            host_time: Timestamp::from_microsecond(micros).unwrap(),
-            board_time_us: None,
-            uncertainty_us: None,
-            source: Source::Stdout,
-            level: None,
-            sequence: None,
-            suite: None,
-            case: None,
-            facility: None,
-            lost: None,
-            elided: None,
-            text: text.into(),
-        }
+        LogRecord::new(Timestamp::from_microsecond(micros).unwrap(), Source::Stdout, text)
     }
 
     fn line(record: &LogRecord) -> Vec<u8> {

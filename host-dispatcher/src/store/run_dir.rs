@@ -448,18 +448,9 @@ pub(crate) mod tests {
 
     fn record(second: i64, source: Source, text: &str) -> LogRecord {
         LogRecord {
-            host_time: Timestamp::from_second(second).unwrap(),
             board_time_us: (source == Source::Kernel).then_some(1_234_567),
-            uncertainty_us: None,
-            source,
             level: (source == Source::Kernel).then_some(6),
-            sequence: None,
-            suite: None,
-            case: None,
-            facility: None,
-            lost: None,
-            elided: None,
-            text: text.into(),
+            ..LogRecord::new(Timestamp::from_second(second).unwrap(), source, text)
         }
     }
 
