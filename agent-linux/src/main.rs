@@ -13,6 +13,8 @@
 //! Size decides here (128 KiB is the goal for a static ARMv7 program): no `format!` where bytes can be pushed, no
 //! maps, and standard library calls rather than crates.
 #![deny(unsafe_code)]
+// See sys::start.
+#![cfg_attr(not(test), no_main)]
 
 mod block;
 mod board;
@@ -34,74 +36,66 @@ mod test_socket;
 mod user_console;
 
 use options::{Command, HELP, Options};
-use std::io::Write;
-use std::path::Path;
-use std::process::ExitCode;
+use std::ffi::OsString;
 use sys::init;
+use sys::output::{self, STDERR, STDOUT};
 
-fn main() -> ExitCode {
-    let mut words = std::env::args_os();
-    let name = words.next().unwrap_or_default();
-    let is_spared = name.as_encoded_bytes().starts_with(b"@");
-    let is_keeper = name.as_encoded_bytes() == init::KEEPER.to_bytes();
-    let words: Vec<_> = words.collect();
-    let called = Path::new(&name).file_name().and_then(|name| name.to_str());
-    if let Some(status) = called.and_then(|name| helper::run(name, &words)) {
+/// What the program does; `name` and `words` are those that it was started with. Returns its exit status.
+#[cfg_attr(test, allow(dead_code, reason = "only sys::start calls it"))]
+fn run_program(name: &[u8], words: &[OsString]) -> u8 {
+    let is_spared = name.starts_with(b"@");
+    let is_keeper = name == init::KEEPER.to_bytes();
+    let called =
+        name.rsplit(|byte| *byte == b'/').next().and_then(|name| std::str::from_utf8(name).ok());
+    if let Some(status) = called.and_then(|name| helper::run(name, words)) {
         return status;
     }
     let is_init = init::is_first_process();
     // The kernel gives its `init=` all words of the command line that it does not know itself.
     let tolerant = is_init || is_spared;
-    match options::parse(&words, tolerant) {
+    match options::parse(words, tolerant) {
         Ok(Command::Run(options)) if is_init => {
-            let problem = init::start(&words, || options.line.or_else(line::console));
+            let problem = init::start(words, || options.line.or_else(line::console));
             // Here only when no real init could be started.
             say(&["cannot start the real init: ", problem]);
-            ExitCode::FAILURE
+            1
         }
         Ok(Command::Run(_)) if is_keeper => {
-            init::keep(&words);
-            ExitCode::SUCCESS
+            init::keep(words);
+            0
         }
         Ok(Command::Run(options)) => serve(options, is_spared),
         Ok(Command::Version) => print(&["pumice-agent ", env!("CARGO_PKG_VERSION"), "\n"]),
         Ok(Command::Help) => print(&[HELP]),
         Err(problem) => {
             say(&[problem.what, " '", &problem.word, "'; see --help"]);
-            ExitCode::from(2)
+            2
         }
     }
 }
 
-fn serve(options: Options, is_spared: bool) -> ExitCode {
+fn serve(options: Options, is_spared: bool) -> u8 {
     if is_spared {
         init::settle("pumice-agent");
     }
     match run::run(options, is_spared) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(problem) => {
             let os_error = problem.os_error.to_string();
             say(&["cannot start with ", &problem.text, ": errno ", &os_error]);
-            ExitCode::FAILURE
+            1
         }
     }
 }
 
-fn print(parts: &[&str]) -> ExitCode {
-    let mut out = std::io::stdout();
+fn print(parts: &[&str]) -> u8 {
     for part in parts {
-        // Nobody is left to be told that nobody listens.
-        let _ = out.write_all(part.as_bytes());
+        output::print(STDOUT, part);
     }
-    ExitCode::SUCCESS
+    0
 }
 
 fn say(parts: &[&str]) {
-    let mut line = String::from("pumice-agent: ");
-    for part in parts {
-        line.push_str(part);
-    }
-    line.push('\n');
     // In one write, as it may go to a console that others use.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    output::print(STDERR, &["pumice-agent: ", &parts.concat(), "\n"].concat());
 }

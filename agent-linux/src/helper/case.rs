@@ -3,11 +3,12 @@
 use super::End;
 use super::tell::{failed, print_end, tell};
 use crate::sys::child::{self, Start};
+use crate::sys::output::{self, STDOUT};
 use crate::sys::{clock, file};
 use agent_core::wire::response::Exit;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// `lava-test-case`. `raw` are the words as they came, for a command.
@@ -122,13 +123,13 @@ fn result_of(word: &str) -> Option<u8> {
 }
 
 fn show(file: &mut std::fs::File) -> std::io::Result<()> {
-    let (mut buffer, mut out) = ([0; 4096], std::io::stdout());
+    let mut buffer = [0; 4096];
     loop {
         let length = file.read(&mut buffer)?;
         if length == 0 {
-            return out.flush();
+            return Ok(());
         }
-        out.write_all(&buffer[..length])?;
+        output::write(STDOUT, &buffer[..length])?;
     }
 }
 

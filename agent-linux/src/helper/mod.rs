@@ -14,10 +14,9 @@ mod tell;
 
 use crate::sys::child::words;
 use crate::sys::file;
+use crate::sys::output::{self, STDERR};
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::process::ExitCode;
 use tell::tell;
 
 /// How a helper ends that did not succeed.
@@ -31,7 +30,7 @@ enum End {
 }
 
 /// Runs the helper of this name, if it is one.
-pub(crate) fn run(name: &str, words: &[OsString]) -> Option<ExitCode> {
+pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
     if !names().any(|known| known == name) {
         return None;
     }
@@ -53,15 +52,15 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<ExitCode> {
         _ => scripts::run(name, words),
     };
     Some(match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(End::Status(status)) => ExitCode::from(status),
+        Ok(()) => 0,
+        Err(End::Status(status)) => status,
         Err(End::Usage(usage)) => {
             say(&["usage: ", name, " ", usage]);
-            ExitCode::FAILURE
+            1
         }
         Err(End::Problem(problem)) => {
             say(&[name, ": ", &problem]);
-            ExitCode::from(2)
+            2
         }
     })
 }
@@ -150,7 +149,5 @@ fn variable(name: &str) -> Option<String> {
 
 /// A line on standard error, in one write.
 fn say(parts: &[&str]) {
-    let mut line = parts.concat();
-    line.push('\n');
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    output::print(STDERR, &[&parts.concat(), "\n"].concat());
 }

@@ -2,8 +2,8 @@
 
 use super::{End, case, variable};
 use crate::sys::identity;
+use crate::sys::output::{self, STDOUT};
 use std::ffi::OsString;
-use std::io::Write as _;
 
 /// Runs the script of this name; its status is the helper's.
 pub(super) fn run(name: &str, words: &[OsString]) -> Result<(), End> {
@@ -38,7 +38,7 @@ pub(super) fn address(name: &str, words: &[&str]) -> Result<(), End> {
         Some(told) => told,
         None => first_ipv4(&String::from_utf8_lossy(&identity::addresses(true)), interface),
     };
-    let _ = std::io::stdout().write_all([&found, "\n"].concat().as_bytes());
+    output::print(STDOUT, &[&found, "\n"].concat());
     Ok(())
 }
 

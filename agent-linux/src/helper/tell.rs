@@ -1,11 +1,12 @@
 //! How a helper tells the agent something, or prints it where there is none.
 
 use super::{End, variable};
+use crate::sys::output::{self, STDOUT};
 use crate::sys::poll::Interests;
 use crate::sys::socket;
 use agent_core::wire::codec;
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 
 /// Tells it, and returns when it is on the disk.
 pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
@@ -79,8 +80,7 @@ pub(super) fn print_end(name: &str) {
 }
 
 fn print_line(words: &[&str]) {
-    let line = ["<LAVA_SIGNAL_", &words.concat(), ">\n"].concat();
-    let _ = io::stdout().write_all(line.as_bytes());
+    output::print(STDOUT, &["<LAVA_SIGNAL_", &words.concat(), ">\n"].concat());
 }
 
 /// One question and its answer; `None` when the agent was gone before it answered. `ConnectionReset` and `BrokenPipe`:

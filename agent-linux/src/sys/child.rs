@@ -23,7 +23,7 @@ pub(crate) struct Start<'a> {
     /// Whether standard input, output and error are pipes to the agent.
     pub(crate) piped: [bool; 3],
     /// Nothing of this process's own is passed on: input, output and error without a pipe are /dev/null, no signal is
-    /// ignored. Otherwise all of that stays as it is, but for SIGPIPE, which the standard library ignores.
+    /// ignored. Otherwise all of that stays as it is, but for SIGPIPE, which this process ignores.
     pub(crate) is_apart: bool,
     /// In a process group of its own.
     pub(crate) has_own_group: bool,
@@ -192,8 +192,8 @@ unsafe fn become_child(
         if start.is_apart {
             stand_apart(start.cgroup);
             for (index, fd) in stdio.iter().enumerate() {
-                // The copies, unlike the originals, are kept across exec. The originals are above 2, because the
-                // standard library opens 0 to 2 at the start when they are closed.
+                // The copies, unlike the originals, are kept across exec. The originals are above 2, because 0
+                // to 2 are opened at the start when they are closed.
                 if libc::dup2(*fd, index as RawFd) < 0 {
                     return errno();
                 }
@@ -220,7 +220,7 @@ unsafe fn stand_apart(cgroup: Option<&CStr>) {
         let mut none = std::mem::MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-        // What is ignored stays so across exec: SIGPIPE is, by the standard library, and SIGINT where a script started
+        // What is ignored stays so across exec: SIGPIPE is, by this process, and SIGINT where a script started
         // the agent with '&'. Two signals cannot be set, and stay as they are.
         for signal in 1..32 {
             libc::signal(signal, libc::SIG_DFL);

@@ -10,9 +10,12 @@ pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod kmsg;
 pub(crate) mod leftovers;
+pub(crate) mod output;
 pub(crate) mod poll;
 pub(crate) mod power;
 pub(crate) mod signals;
 pub(crate) mod socket;
+#[cfg(not(test))]
+mod start;
 pub(crate) mod tty;
 pub(crate) mod watchdog;

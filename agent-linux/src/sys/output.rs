@@ -1,0 +1,26 @@
+//! Standard output and standard error, unbuffered. The standard library's are behind locks and buffers, which are much
+//! program for a few lines of text.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd as _, RawFd};
+
+/// Standard output.
+pub(crate) const STDOUT: RawFd = 1;
+
+/// Standard error.
+pub(crate) const STDERR: RawFd = 2;
+
+/// Writes text, or as much of it as can be: nobody is left to be told that nobody listens.
+pub(crate) fn print(fd: RawFd, text: &str) {
+    let _ = write(fd, text.as_bytes());
+}
+
+/// Writes all bytes.
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the descriptor is only lent, and open as long as the process lives (see `super::start`).
+    #[allow(unsafe_code)]
+    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    file.write_all(bytes)
+}
