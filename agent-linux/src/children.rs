@@ -2,6 +2,7 @@
 
 use crate::problem::{Outcome, Problem};
 use crate::sys::child::{self, Ended, Start, Started};
+use crate::sys::directory::is_directory;
 use crate::sys::file;
 use agent_core::agent::STDIN_WINDOW;
 use agent_core::time::Instant;
@@ -81,7 +82,7 @@ impl Child {
                 let program = argv.split(|byte| *byte == 0).next().unwrap_or_default();
                 let program = String::from_utf8_lossy(program);
                 // Whether it is the program or the directory that is not there, the errno does not tell.
-                let is_directory = std::path::Path::new(directory_or_root(directory)).is_dir();
+                let is_directory = is_directory(directory_or_root(directory));
                 Err(Problem::os(&error, if is_directory { &program } else { directory }))
             }
         }

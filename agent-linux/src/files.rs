@@ -1,13 +1,12 @@
 //! Files: reading one, putting one in place whole or not at all, and removing.
 
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::{disk, file};
+use crate::sys::{directory, disk, file};
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Stat;
 use std::fs::{self, File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 
 /// Opens a regular file for reading. Anything else is refused: a pipe or a terminal could make the agent wait.
 pub(crate) fn open(path: &str) -> Outcome<(File, Metadata)> {
@@ -50,7 +49,8 @@ pub(crate) fn remove(path: &str) -> Outcome<()> {
         return Err(Problem::refused("/"));
     }
     let metadata = fs::symlink_metadata(path).map_err(about(path))?;
-    let removed = if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed =
+        if metadata.is_dir() { directory::remove_all(path) } else { fs::remove_file(path) };
     removed.map_err(about(path))
 }
 
@@ -67,8 +67,8 @@ pub(crate) fn absolute(path: &str) -> Outcome<()> {
 #[derive(Debug)]
 pub(crate) struct Put {
     file: File,
-    temporary: PathBuf,
-    path: PathBuf,
+    temporary: String,
+    path: String,
     mode: u32,
     is_in_place: bool,
 }
@@ -78,33 +78,29 @@ impl Put {
     /// same file apart.
     pub(crate) fn open(path: &str, mode: u32, size: u64, number: u8) -> Outcome<Self> {
         absolute(path)?;
-        let bad_path = || Problem { text: path.to_owned(), ..Problem::refused("") };
-        let path = PathBuf::from(path);
-        let text = path.to_string_lossy();
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(bad_path());
-        };
-        fs::create_dir_all(directory).map_err(about(&text))?;
-        if disk::free_bytes(directory).map_err(about(&text))? < size {
-            return Err(Problem::new(FailureKind::TOO_LARGE, &text));
+        let end = path.bytes().rposition(|byte| byte != b'/').map_or(0, |last| last + 1);
+        let path = &path[..end];
+        let (directory, name) = split_name(path);
+        if matches!(name, "" | "." | "..") {
+            return Err(Problem::refused(path));
         }
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(".pumice-");
-        temporary.push(number.to_string());
-        let temporary = directory.join(temporary);
-        let file = file::open(&temporary, file::FRESH).map_err(about(&text))?;
-        Ok(Self { file, temporary, mode, is_in_place: false, path: path.clone() })
+        directory::make_all(directory).map_err(about(path))?;
+        if disk::free_bytes(directory).map_err(about(path))? < size {
+            return Err(Problem::new(FailureKind::TOO_LARGE, path));
+        }
+        let temporary = [directory, ".", name, ".pumice-", &number.to_string()].concat();
+        let file = file::open(&temporary, file::FRESH).map_err(about(path))?;
+        Ok(Self { file, temporary, mode, is_in_place: false, path: path.to_owned() })
     }
 
     /// Appends.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
-        self.file.write_all(bytes).map_err(about(&self.path.to_string_lossy()))
+        self.file.write_all(bytes).map_err(about(&self.path))
     }
 
     /// Syncs the bytes, puts the file in place, and syncs that.
     pub(crate) fn commit(&mut self) -> Outcome<()> {
-        self.commit_io().map_err(about(&self.path.to_string_lossy()))
+        self.commit_io().map_err(about(&self.path))
     }
 
     fn commit_io(&mut self) -> std::io::Result<()> {
@@ -112,7 +108,7 @@ impl Put {
         self.file.sync_all()?;
         fs::rename(&self.temporary, &self.path)?;
         self.is_in_place = true;
-        self.path.parent().map_or(Ok(()), sync_directory)
+        sync_directory(split_name(&self.path).0)
     }
 }
 
@@ -125,14 +121,20 @@ impl Drop for Put {
     }
 }
 
+/// The directory that a path leads to, with the slash at its end, and the name in it.
+pub(crate) fn split_name(path: &str) -> (&str, &str) {
+    path.split_at(path.bytes().rposition(|byte| byte == b'/').map_or(0, |at| at + 1))
+}
+
 /// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_directory(path: &str) -> std::io::Result<()> {
     file::open(path, file::READ)?.sync_all()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::path::{Path, PathBuf};
 
     /// A directory of a test's own, empty.
     pub(crate) fn directory(test: &str) -> PathBuf {

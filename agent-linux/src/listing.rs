@@ -2,10 +2,12 @@
 
 use crate::files;
 use crate::problem::{Outcome, Problem, about};
+use crate::sys::directory::Directory;
 use agent_core::wire::FailureKind;
 use agent_core::wire::codec;
 use agent_core::wire::response::Entry;
-use std::fs::{self, DirEntry, ReadDir};
+use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// A listing under way.
@@ -13,9 +15,11 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(crate) struct Listing {
     is_recursive: bool,
     /// The open directories, each with the length of its path in `path`.
-    levels: Vec<(ReadDir, usize)>,
-    /// Path of the current directory, relative, with a slash at its end unless it is empty.
+    levels: Vec<(Directory, usize)>,
+    /// Path of the current directory, with a slash at its end.
     path: Vec<u8>,
+    /// So many bytes of it are not part of the names that are listed.
+    top: usize,
     /// An entry that did not fit the last time.
     waiting: Vec<u8>,
     /// What could not be listed.
@@ -26,11 +30,13 @@ impl Listing {
     /// Begins with the directory `path`.
     pub(crate) fn open(path: &str, is_recursive: bool) -> Outcome<Self> {
         files::absolute(path)?;
-        let top = fs::read_dir(path).map_err(about(path))?;
+        let directory = Directory::open(path).map_err(about(path))?;
+        let path = [path.as_bytes(), b"/"].concat();
         Ok(Self {
             is_recursive,
-            levels: vec![(top, 0)],
-            path: Vec::new(),
+            levels: vec![(directory, path.len())],
+            top: path.len(),
+            path,
             waiting: Vec::with_capacity(COUNTED_MAX),
             left_out: 0,
         })
@@ -68,18 +74,19 @@ impl Listing {
         while let Some((directory, length)) = self.levels.last_mut() {
             self.path.truncate(*length);
             match directory.next() {
-                Some(Ok(entry)) => {
-                    if self.take(&entry) {
+                Ok(Some(name)) => {
+                    self.path.extend_from_slice(name);
+                    if self.take() {
                         return true;
                     }
                     self.left_out += 1;
                 }
-                Some(Err(_)) => {
+                Err(_) => {
                     // It would give the same error for ever.
                     self.left_out += 1;
                     self.levels.pop();
                 }
-                None => {
+                Ok(None) => {
                     self.levels.pop();
                 }
             }
@@ -87,19 +94,20 @@ impl Listing {
         false
     }
 
-    /// Encodes one entry and goes down into it; `false` when it cannot be listed.
-    fn take(&mut self, entry: &DirEntry) -> bool {
+    /// Encodes the entry at `path` and goes down into it; `false` when it cannot be listed.
+    fn take(&mut self) -> bool {
+        let path = OsStr::from_bytes(&self.path);
         // Of a link itself. What was removed meanwhile is left out too: a listing that leaves out nothing is exact.
-        let Ok(metadata) = entry.metadata() else { return false };
-        self.path.extend_from_slice(entry.file_name().as_bytes());
+        let Ok(metadata) = fs::symlink_metadata(path) else { return false };
         let stat = files::stat_of(&metadata);
-        let body = Entry { path: &self.path, kind: stat.kind, size: stat.size, mode: stat.mode };
+        let name = &self.path[self.top..];
+        let body = Entry { path: name, kind: stat.kind, size: stat.size, mode: stat.mode };
         let mut buffer = [0; COUNTED_MAX - 2];
         let Ok(bytes) = codec::encode(&body, &mut buffer) else { return false };
         self.waiting.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
         self.waiting.extend_from_slice(bytes);
         if self.is_recursive && metadata.is_dir() && self.levels.len() < DEPTH_MAX {
-            match fs::read_dir(entry.path()) {
+            match Directory::open(path) {
                 Ok(directory) => {
                     self.path.push(b'/');
                     self.levels.push((directory, self.path.len()));

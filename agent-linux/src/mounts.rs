@@ -4,11 +4,10 @@ use crate::files;
 use crate::options::is_plain_name;
 use crate::partitions::{Kind, Partitions, is_mount_point, mount_table};
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::{disk, file};
+use crate::sys::{directory, disk, file};
 use agent_core::wire::{FailureKind, request};
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
 
 /// Mounts a partition, or changes whether its mount is read-only, and returns where.
 pub(crate) fn mount(
@@ -30,7 +29,7 @@ pub(crate) fn mount(
         let again = disk::mount(device, &place, "", wanted.read_only, true, "");
         return again.map(|()| place).map_err(about(device));
     }
-    fs::create_dir_all(&place).map_err(about(&place))?;
+    directory::make_all(&place).map_err(about(&place))?;
     let mut problem = Problem::refused("no file system that the kernel knows");
     let only = [wanted.fs_type];
     let kinds = if wanted.fs_type.is_empty() { &FILE_SYSTEMS[..] } else { &only };
@@ -134,7 +133,7 @@ fn below(top: &str, path: &str) -> Outcome<String> {
         is_empty = false;
         whole.push('/');
         whole.push_str(part);
-        let is_link = fs::symlink_metadata(Path::new(&whole)).is_ok_and(|found| found.is_symlink());
+        let is_link = fs::symlink_metadata(&whole).is_ok_and(|found| found.is_symlink());
         if part == ".." || is_link {
             return Err(Problem { text: whole, ..Problem::refused("") });
         }

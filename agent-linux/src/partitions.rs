@@ -3,6 +3,7 @@
 use crate::files;
 use crate::options::is_plain_name;
 use crate::problem::{Outcome, Problem, about};
+use crate::sys::directory::Directory;
 use crate::sys::{disk, file};
 use agent_core::wire::FailureKind;
 use std::fs::{self, File};
@@ -146,9 +147,10 @@ fn is_mounted(table: &str, (major, minor): (u32, u32)) -> bool {
 
 /// Calls `f` with label and device name of every labeled partition.
 fn each_labeled(f: &mut dyn FnMut(&str, &str)) {
-    let Ok(entries) = fs::read_dir("/sys/class/block") else { return };
-    for entry in entries.flatten() {
-        let text = file::read_text(entry.path().join("uevent"));
+    let Ok(mut entries) = Directory::open("/sys/class/block") else { return };
+    while let Ok(Some(name)) = entries.next() {
+        let path = ["/sys/class/block/", &String::from_utf8_lossy(name), "/uevent"].concat();
+        let text = file::read_text(path);
         if let Some((label, device)) = parse_uevent(&text) {
             f(label, device);
         }

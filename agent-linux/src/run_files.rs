@@ -1,13 +1,12 @@
 //! The run's directory on the board: `<root>/.pumice/runs/<run>/`, in the layout of the host's (docs/store.md).
 
 use crate::files::sync_directory;
-use crate::sys::{disk, file};
+use crate::sys::{directory, disk, file};
 use agent_core::agent::effect::RunFile;
 use agent_core::agent::plan::PLAN_MAX;
 use agent_core::agent::{JOURNAL_MAX, Journal};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
 
 /// The files of a run; open from their first byte on.
 #[derive(Debug)]
@@ -122,7 +121,7 @@ impl RunFiles {
 
     /// The plan, cut behind its longest length, which makes one that is too long unreadable.
     pub(crate) fn read_plan(&self) -> io::Result<Vec<u8>> {
-        let mut plan = file::read_path(Path::new(&[&self.directory, "/plan"].concat()))?;
+        let mut plan = file::read_path([&self.directory, "/plan"].concat().as_ref())?;
         plan.truncate(PLAN_MAX + 1);
         Ok(plan)
     }
@@ -131,7 +130,7 @@ impl RunFiles {
     /// end.
     pub(crate) fn begin_test(&mut self, suite: &str, more: &[u8]) -> io::Result<(String, Vec<u8>)> {
         let directory = [&self.directory, "/tests/", suite].concat();
-        fs::create_dir_all(&directory)?;
+        directory::make_all(&directory)?;
         // The files of the test before are synced by the core before this.
         for log in [&mut self.output, &mut self.stdout, &mut self.stderr] {
             *log = Log::default();
@@ -246,7 +245,7 @@ impl Log {
         self.length = file.metadata()?.len();
         self.reserved = self.length;
         // Its name must be as durable as its bytes will be.
-        sync_directory(Path::new(directory))?;
+        sync_directory(directory)?;
         self.file = Some(file);
         Ok(())
     }
@@ -312,6 +311,8 @@ const RESERVE: u64 = 64 * 1024;
 mod tests {
     use super::*;
     use crate::files::tests::directory;
+    use std::fs;
+    use std::path::Path;
 
     #[test]
     fn files_grow_where_the_store_expects_them() {

@@ -5,13 +5,14 @@
 
 use super::tell::{problem, tell};
 use super::{End, case, say, variable};
-use crate::files::sync_directory;
+use crate::files::{split_name, sync_directory};
+use crate::sys::directory::{Directory, make_all};
 use crate::sys::file;
 use agent_core::wire::test_signal::TestSignal;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// `CASE FILE|DIRECTORY [TYPE]`.
 pub(super) fn to_case(words: &[&str], raw: &[OsString]) -> Result<(), End> {
@@ -36,36 +37,37 @@ pub(super) fn keep(case: &str, paths: &[OsString]) -> Result<(), End> {
         return Ok(());
     };
     let folder = if case.is_empty() { "_".to_owned() } else { plain(case) };
-    let mut keeper = Keeper { case, top: PathBuf::from(results).join("attachments"), files: 0 };
+    let mut keeper = Keeper { case, top: [&results, "/attachments"].concat(), results, files: 0 };
     for path in paths {
-        let path = Path::new(path);
-        let name = path.file_name().map_or_else(|| "_".into(), |name| name.to_string_lossy());
-        keeper.keep(path, &folder, &name, 0)?;
+        keeper.keep(path.as_bytes(), &folder, &own_name(path.as_bytes()), 0)?;
     }
     Ok(())
 }
 
 struct Keeper<'a> {
     case: &'a str,
-    top: PathBuf,
+    results: String,
+    top: String,
     files: u32,
 }
 
 impl Keeper<'_> {
-    fn keep(&mut self, from: &Path, folder: &str, name: &str, depth: u32) -> Result<(), End> {
-        let shown = from.to_string_lossy();
+    fn keep(&mut self, from: &[u8], folder: &str, name: &str, depth: u32) -> Result<(), End> {
+        let shown = String::from_utf8_lossy(from);
+        let path = OsStr::from_bytes(from);
         let os = |error: io::Error| case::about(&shown, &error);
         // What the caller names may be a link; what is found below it is not followed.
-        let kind = if depth == 0 { fs::metadata(from) } else { fs::symlink_metadata(from) };
+        let kind = if depth == 0 { fs::metadata(path) } else { fs::symlink_metadata(path) };
         let kind = kind.map_err(os)?.file_type();
         let place = [folder, "/", &plain(name)].concat();
         if kind.is_dir() {
             if depth == DEPTH_MAX {
                 return Err(problem("more than 8 directories deep"));
             }
-            for entry in fs::read_dir(from).map_err(os)? {
-                let entry = entry.map_err(os)?;
-                self.keep(&entry.path(), &place, &entry.file_name().to_string_lossy(), depth + 1)?;
+            let mut entries = Directory::open(path).map_err(os)?;
+            while let Some(name) = entries.next().map_err(os)? {
+                let below = [from, b"/", name].concat();
+                self.keep(&below, &place, &String::from_utf8_lossy(name), depth + 1)?;
             }
             return Ok(());
         }
@@ -77,15 +79,14 @@ impl Keeper<'_> {
         if self.files > FILES_MAX {
             return Err(problem("more than 1000 files"));
         }
-        let mut source = file::open(from, file::READ_ANYTHING).map_err(os)?;
-        let directory = self.top.join(folder);
-        fs::create_dir_all(&directory).map_err(os)?;
+        let mut source = file::open(path, file::READ_ANYTHING).map_err(os)?;
+        make_all(&[&self.top, "/", folder].concat()).map_err(os)?;
         let (place, mut copy) = self.fresh(&place).map_err(os)?;
         let copied = copy_all(&mut source, &mut copy);
-        let synced = copied.and_then(|()| copy.sync_all()).and_then(|()| self.sync(&directory));
+        let synced = copied.and_then(|()| copy.sync_all()).and_then(|()| self.sync(folder));
         if let Err(error) = synced {
             // Half a file must not look like a whole one.
-            let _ = fs::remove_file(self.top.join(&place));
+            let _ = fs::remove_file([&self.top, "/", &place].concat());
             return Err(os(error));
         }
         let kind = TestSignal::ATTACHMENT;
@@ -99,7 +100,7 @@ impl Keeper<'_> {
                 1 => place.to_owned(),
                 _ => [place, ".", &number.to_string()].concat(),
             };
-            match file::open(self.top.join(&place), file::NEW) {
+            match file::open([&self.top, "/", &place].concat(), file::NEW) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}
                 opened => return opened.map(|file| (place, file)),
             }
@@ -108,14 +109,25 @@ impl Keeper<'_> {
     }
 
     /// Makes the names of everything from the file up to the suite's directory durable.
-    fn sync(&self, directory: &Path) -> io::Result<()> {
-        for folder in directory.ancestors() {
-            sync_directory(folder)?;
-            if folder == self.top {
-                break;
-            }
+    fn sync(&self, folder: &str) -> io::Result<()> {
+        let mut folder = folder;
+        loop {
+            sync_directory(&[&self.top, "/", folder].concat())?;
+            let (above, _) = split_name(folder);
+            let Some(above) = above.strip_suffix("/") else { break };
+            folder = above;
         }
-        self.top.parent().map_or(Ok(()), sync_directory)
+        sync_directory(&self.top)?;
+        sync_directory(&self.results)
+    }
+}
+
+/// The last name of a path, `_` when that is none.
+fn own_name(path: &[u8]) -> String {
+    let name = path.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty());
+    match name.unwrap_or_default() {
+        b"" | b"." | b".." => "_".to_owned(),
+        name => String::from_utf8_lossy(name).into_owned(),
     }
 }
 
@@ -155,6 +167,22 @@ const SAME_MAX: u32 = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_name_of_a_path() {
+        for (path, expected) in [
+            ("boot.log", "boot.log"),
+            ("/var/log/boot.log", "boot.log"),
+            ("logs/", "logs"),
+            ("logs//", "logs"),
+            ("/", "_"),
+            ("", "_"),
+            ("..", "_"),
+            ("a/.", "_"),
+        ] {
+            assert_eq!(own_name(path.as_bytes()), expected, "{path}");
+        }
+    }
 
     #[test]
     fn names_become_fit_for_a_path() {

@@ -7,12 +7,12 @@
 use super::tell::{failed, problem};
 use super::{End, attach, variable};
 use crate::sys::child::{self, Start};
+use crate::sys::directory::make_all;
 use crate::sys::file;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
 /// `NAME --cmd COMMAND...`.
 pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
@@ -67,12 +67,12 @@ pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
     Ok(())
 }
 
-fn pid_file(name: &str) -> Result<PathBuf, End> {
+fn pid_file(name: &str) -> Result<String, End> {
     let folder = variable("LAVA_RESULT_DIR=").unwrap_or_else(|| "/tmp".to_owned());
-    let folder = PathBuf::from(folder).join("background");
-    let made = fs::create_dir_all(&folder);
+    let folder = folder + "/background";
+    let made = make_all(&folder);
     made.map_err(|error| failed("LAVA_RESULT_DIR", error.raw_os_error().unwrap_or(0)))?;
-    Ok(folder.join(attach::plain(name)))
+    Ok([&folder, "/", &attach::plain(name)].concat())
 }
 
 const TERM: u8 = 15;

@@ -1,17 +1,18 @@
 //! The folder that a test's PATH begins with: a link to the agent under the name of every helper.
 
 use super::names;
+use crate::sys::directory::make_all;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Makes the links in `<root>/.pumice/bin` anew, and returns the folder. What cannot be made is
 /// missing in the tests, whose shell then says so.
 pub(crate) fn make(root: &str) -> String {
     let folder = [root, "/.pumice/bin"].concat();
-    let _ = fs::create_dir_all(&folder);
+    let _ = make_all(&folder);
     // On a test bench the agent is started from where it was built.
-    let program = if Path::new(&[root, "/.pumice/agent"].concat()).exists() {
+    let program = if fs::metadata([root, "/.pumice/agent"].concat()).is_ok() {
         PathBuf::from("../agent")
     } else {
         fs::read_link("/proc/self/exe").unwrap_or_default()
@@ -28,6 +29,7 @@ pub(crate) fn make(root: &str) -> String {
 mod tests {
     use super::*;
     use crate::files::tests::directory;
+    use std::path::Path;
 
     #[test]
     fn every_helper_is_the_agent() {

@@ -1,6 +1,7 @@
 //! How a helper tells the agent something, or prints it where there is none.
 
 use super::{End, variable};
+use crate::files::split_name;
 use crate::sys::output::{self, STDOUT};
 use crate::sys::poll::Interests;
 use crate::sys::socket;
@@ -20,9 +21,10 @@ pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
         print(signal);
         return Ok(());
     };
-    let Some((directory, name)) = path.rsplit_once('/') else {
+    let (directory, name) = split_name(&path);
+    if directory.is_empty() {
         return Err(problem("PUMICE_SOCKET is no path"));
-    };
+    }
     for _ in 0..TRIES {
         match exchange(directory, name, packet) {
             Ok(Some(0)) => return Ok(()),

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 
 /// Free bytes of the file system that holds `path`, those reserved for root not counted.
-pub(crate) fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(path: &str) -> io::Result<u64> {
     let found = statvfs(path)?;
     // The width of both differs between C libraries.
     #[allow(clippy::unnecessary_cast)]

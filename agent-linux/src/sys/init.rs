@@ -2,16 +2,16 @@
 //! agent, which the keeper starts again when it dies before its time.
 
 use super::child::{self, ANY};
-use super::{clock, file, leftovers, poll};
+use super::{clock, directory, file, leftovers, poll};
 use agent_core::time::Duration;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, execv, fork, getpid, setsid};
 use std::ffi::{CStr, CString, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 /// Whether this is process 1.
 pub(crate) fn is_first_process() -> bool {
@@ -24,9 +24,9 @@ pub(crate) fn is_first_process() -> bool {
 /// `line` is the device of the line, on which no login prompt may appear.
 pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -> &'static str {
     // An initramfs may have moved its own into place, or not: what is there already stays.
-    mount_if_missing(Path::new("/proc/self"), "proc", c"/proc");
-    mount_if_missing(Path::new("/dev/null"), "devtmpfs", c"/dev");
-    mount_if_missing(Path::new("/sys/class"), "sysfs", c"/sys");
+    mount_if_missing("/proc/self", "proc", c"/proc");
+    mount_if_missing("/dev/null", "devtmpfs", c"/dev");
+    mount_if_missing("/sys/class", "sysfs", c"/sys");
     if let Some(line) = line() {
         keep_getty_off(line.strip_prefix("/dev/").unwrap_or(&line));
     }
@@ -97,7 +97,7 @@ pub(crate) fn settle(name: &str) {
 
 /// Whether process 1 has become the real init. Where that cannot be told it counts as begun.
 pub(crate) fn has_begun() -> bool {
-    let program = |path: &str| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let program = |path: &str| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     match (program("/proc/1/exe"), program("/proc/self/exe")) {
         (Ok(first), Ok(own)) => first != own,
         _ => true,
@@ -135,17 +135,16 @@ const PAUSE_MAX_S: u64 = 60;
 /// Masks, for this boot, the login prompt that systemd starts on every console by itself: it would read what is meant
 /// for the agent. TIOCEXCL does not keep out root.
 fn keep_getty_off(terminal: &str) {
-    let run = Path::new("/run");
-    let is_mounted = match (run.metadata(), Path::new("/").metadata()) {
+    let is_mounted = match (fs::metadata("/run"), fs::metadata("/")) {
         (Ok(run), Ok(root)) => run.dev() != root.dev(),
         _ => false,
     };
     if !is_mounted {
         // As systemd itself would, which leaves one that is there.
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let _ = mount(Some("tmpfs"), run, Some("tmpfs"), flags, Some("mode=755"));
+        let _ = mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"));
     }
-    let _ = std::fs::create_dir_all(UNITS);
+    let _ = directory::make_all(UNITS);
     for (before, name, after) in [
         ("/serial-getty@", terminal, ".service"),
         ("/getty@", terminal, ".service"),
@@ -158,8 +157,8 @@ fn keep_getty_off(terminal: &str) {
 /// systemd's units for this boot only (`man 5 systemd.unit`).
 const UNITS: &str = "/run/systemd/system";
 
-fn mount_if_missing(sign: &Path, kind: &str, target: &CStr) {
-    if !sign.exists() {
+fn mount_if_missing(sign: &str, kind: &str, target: &CStr) {
+    if fs::metadata(sign).is_err() {
         // On failure (no such directory, mounted meanwhile) the agent has less to tell, and still runs.
         let _ = mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>);
     }

@@ -2,11 +2,11 @@
 //! (kernel: Documentation/admin-guide/cgroup-v2.rst), otherwise as orphans that come to this process (`man 2 prctl`,
 //! PR_SET_CHILD_SUBREAPER).
 
+use super::directory::{Directory, is_directory};
 use super::{file, poll};
 use nix::libc;
 use std::ffi::CString;
 use std::fs;
-use std::path::Path;
 
 /// From now on what descendants of this process leave behind becomes its child.
 pub(crate) fn adopt() {
@@ -22,11 +22,11 @@ pub(crate) fn end_orphans(spared: impl Fn(i32) -> bool) {
     let own = own_pid();
     end_all(|| {
         let mut found = Vec::new();
-        let Ok(entries) = fs::read_dir("/proc") else { return found };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(pid) = number(name.as_encoded_bytes()) else { continue };
-            if parent(&file::read(entry.path().join("stat"))) == Some(own) && !spared(pid) {
+        let Ok(mut entries) = Directory::open("/proc") else { return found };
+        while let Ok(Some(name)) = entries.next() {
+            let Some(pid) = number(name) else { continue };
+            let stat = ["/proc/", &String::from_utf8_lossy(name), "/stat"].concat();
+            if parent(&file::read(stat)) == Some(own) && !spared(pid) {
                 found.push(pid);
             }
         }
@@ -59,16 +59,16 @@ impl Cgroup {
         let _ = fs::create_dir(&top);
         let path = [&top, "/", suite].concat();
         let _ = fs::create_dir(&path);
-        Path::new(&path).is_dir().then_some(Self { path })
+        is_directory(&path).then_some(Self { path })
     }
 
     /// Ends all that an agent left behind that was killed.
     pub(crate) fn end_all() {
         let Some(top) = top() else { return };
-        for entry in fs::read_dir(top).into_iter().flatten().flatten() {
-            if let Ok(path) = entry.path().into_os_string().into_string() {
-                Self { path }.end();
-            }
+        let Ok(mut entries) = Directory::open(&top) else { return };
+        while let Ok(Some(name)) = entries.next() {
+            // Those of tests have names of suites; the kernel's own files there are no directories.
+            Self { path: [&top, "/", &String::from_utf8_lossy(name)].concat() }.end();
         }
     }
 
@@ -92,7 +92,8 @@ impl Cgroup {
 fn top() -> Option<String> {
     // The second where v1 is mounted too.
     let bases = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let base = bases.iter().find(|base| Path::new(base).join("cgroup.controllers").exists())?;
+    let has_cgroups = |base: &str| fs::metadata([base, "/cgroup.controllers"].concat()).is_ok();
+    let base = bases.iter().find(|base| has_cgroups(base))?;
     Some([base, "/pumice"].concat())
 }
 
@@ -211,6 +212,6 @@ mod tests {
         assert!(pids.iter().all(|pid| is_alive(*pid)));
         cgroup.end();
         assert!(!pids.iter().any(|pid| is_alive(*pid)));
-        assert!(!Path::new(&path).exists());
+        assert!(!is_directory(&path));
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod console;
+pub(crate) mod directory;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod identity;
