@@ -11,6 +11,8 @@ pub(crate) mod identity;
 pub(crate) mod init;
 pub(crate) mod kmsg;
 pub(crate) mod leftovers;
+#[cfg_attr(test, allow(dead_code, reason = "tests have threads, and the standard memory"))]
+pub(crate) mod memory;
 pub(crate) mod output;
 pub(crate) mod poll;
 pub(crate) mod power;

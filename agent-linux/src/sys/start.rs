@@ -1,9 +1,13 @@
 //! How the program starts: called by the C library, without the standard library's own start, whose handler for
 //! overflowing stacks, names of threads and guards it has no use for. What the agent needs of it is done here.
 
+use super::memory::Memory;
 use nix::libc::{self, c_char, c_int};
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+
+#[global_allocator]
+static MEMORY: Memory = Memory::new();
 
 /// The C library's entry.
 ///
