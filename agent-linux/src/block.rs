@@ -3,8 +3,9 @@
 use crate::files;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::disk;
+use agent_core::agent::unpack::Unpacker;
 use agent_core::wire::FailureKind;
-use agent_core::wire::block::{BIN_MAX, Codec, LZMA_LC_LP_PB};
+use agent_core::wire::block::{BIN_MAX, Codec};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -16,6 +17,7 @@ pub(crate) struct Writer {
     bin: Option<Bin>,
     packed: Vec<u8>,
     unpacked: Vec<u8>,
+    unpacker: Unpacker,
     /// Bytes written since the last sync.
     unsynced: u64,
 }
@@ -40,6 +42,7 @@ impl Writer {
             bin: None,
             packed: Vec::with_capacity(BIN_MAX),
             unpacked: vec![0; BIN_MAX],
+            unpacker: Unpacker::new(),
             unsynced: 0,
         }
     }
@@ -79,7 +82,7 @@ impl Writer {
             Codec::Raw if self.packed.len() == bin.length => &self.packed[..],
             Codec::Lzma => {
                 let out = &mut self.unpacked[..bin.length];
-                if !unpack(&self.packed, out) {
+                if !self.unpacker.unpack(&self.packed, out) {
                     return Err(Problem::new(FailureKind::DIGEST, "bin"));
                 }
                 out
@@ -145,33 +148,6 @@ impl Writer {
         self.unsynced = 0;
         self.file.sync_data().map_err(about("partition"))
     }
-}
-
-/// Unpacks into exactly `out`; `false` when the bytes are not that.
-fn unpack(packed: &[u8], out: &mut [u8]) -> bool {
-    // The decoder reads through the standard library's `Read`, or without its feature `std`, which a build of the whole
-    // workspace turns on, through one of its own. The agent for boards is smaller without.
-    #[allow(unused_imports)]
-    use lzma_rust2::*;
-    #[allow(unused_imports)]
-    use std::io::Read as _;
-
-    let (lc, lp, pb) = LZMA_LC_LP_PB;
-    let length = out.len();
-    // The dictionary is the bin: at most BIN_MAX, whatever the bytes say.
-    let reader = LzmaReader::new(
-        packed,
-        length as u64,
-        u32::from(lc),
-        u32::from(lp),
-        u32::from(pb),
-        length as u32,
-        None,
-    );
-    let Ok(mut reader) = reader else { return false };
-    // A stream whose bytes were damaged ends in another state nearly always.
-    reader.set_relaxed_end_condition(false);
-    reader.read_exact(out).is_ok()
 }
 
 /// Bytes that may be written and not yet durable: a third of a second of a slow SD card.

@@ -12,6 +12,7 @@
 pub mod effect;
 pub mod kmsg;
 pub mod pack;
+pub mod unpack;
 
 mod baud;
 mod child;
