@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod link;
+pub mod text;
 pub mod time;
 pub mod wire;
 pub mod xorshift;

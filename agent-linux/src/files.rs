@@ -2,6 +2,7 @@
 
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::{directory, disk, file};
+use crate::text;
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Stat;
 use std::fs::{self, File, Metadata};
@@ -88,7 +89,7 @@ impl Put {
         if disk::free_bytes(directory).map_err(about(path))? < size {
             return Err(Problem::new(FailureKind::TOO_LARGE, path));
         }
-        let temporary = [directory, ".", name, ".pumice-", &number.to_string()].concat();
+        let temporary = [directory, ".", name, ".pumice-", &text::number(number)].concat();
         let file = file::open(&temporary, file::FRESH).map_err(about(path))?;
         Ok(Self { file, temporary, mode, is_in_place: false, path: path.to_owned() })
     }

@@ -3,6 +3,7 @@
 use crate::partitions::Partitions;
 use crate::sys::tty::LineErrors;
 use crate::sys::{clock, file, identity};
+use crate::text;
 use agent_core::agent::Role;
 use agent_core::wire::response;
 
@@ -110,11 +111,9 @@ fn read_line(path: &str) -> String {
 
 /// The number behind `key` in one of /proc's tables.
 fn kib(path: &str, key: &str) -> u64 {
-    let text = file::read_text(path);
-    let line = text.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|line| line.split_ascii_whitespace().next())
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
+    let table = file::read_text(path);
+    let line = table.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_ascii_whitespace().next()).and_then(text::parse).unwrap_or(0)
 }
 
 /// The last place at or before `max` where a text can be cut.

@@ -3,6 +3,7 @@
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::clock;
 use crate::sys::kmsg::{Found, Kmsg};
+use crate::text;
 use agent_core::wire::{FailureKind, response};
 use std::os::fd::BorrowedFd;
 
@@ -54,8 +55,8 @@ impl KernelLog {
 pub(crate) fn mark(buffer: &mut [u8]) -> Outcome<response::ClockMark> {
     let mut kmsg = Kmsg::open_at_end().map_err(about(MARK_FAILED))?;
     // The time makes it one of its kind.
-    let text = format!("pumice: clock mark {}", clock::now().as_micros());
-    let record = format!("<7>{text}\n");
+    let text = ["pumice: clock mark ", &text::number(clock::now().as_micros())].concat();
+    let record = ["<7>", &text, "\n"].concat();
     let before_us = clock::now().as_micros();
     kmsg.write(record.as_bytes()).map_err(about(MARK_FAILED))?;
     let after_us = clock::now().as_micros();
@@ -81,7 +82,7 @@ fn time_of(record: &[u8], text: &[u8]) -> Option<u64> {
         return None;
     }
     let field = record[..head].split(|byte| *byte == b',').nth(2)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    text::parse(field)
 }
 
 const MARK_FAILED: &str = "a marker in /dev/kmsg";
@@ -92,7 +93,7 @@ const MARK_READS: usize = 64;
 /// The second field of `priority,sequence,µs,flags;text`.
 fn sequence(record: &[u8]) -> Option<u64> {
     let field = record.split(|byte| *byte == b',').nth(1)?;
-    std::str::from_utf8(field).ok()?.parse().ok()
+    text::parse(field)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::files;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::directory::Directory;
+use crate::text;
 use agent_core::wire::FailureKind;
 use agent_core::wire::codec;
 use agent_core::wire::response::Entry;
@@ -63,7 +64,7 @@ impl Listing {
             self.waiting.clear();
         }
         if used == 0 && self.left_out > 0 {
-            let text = [&self.left_out.to_string(), " entries could not be listed"].concat();
+            let text = [&text::number(self.left_out), " entries could not be listed"].concat();
             return Err(Problem::new(FailureKind::TOO_LARGE, &text));
         }
         Ok(used)

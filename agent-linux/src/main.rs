@@ -33,6 +33,7 @@ mod run;
 mod run_files;
 mod sys;
 mod test_socket;
+mod text;
 mod user_console;
 
 use options::{Command, HELP, Options};
@@ -81,7 +82,7 @@ fn serve(options: Options, is_spared: bool) -> u8 {
     match run::run(options, is_spared) {
         Ok(()) => 0,
         Err(problem) => {
-            let os_error = problem.os_error.to_string();
+            let os_error = text::errno(problem.os_error);
             say(&["cannot start with ", &problem.text, ": errno ", &os_error]);
             1
         }

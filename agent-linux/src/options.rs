@@ -1,5 +1,6 @@
 //! The words of the command line. Owns the grammar, the help text and the defaults; looks at nothing but the words.
 
+use crate::text;
 use agent_core::agent::Role;
 use agent_core::link::Coding;
 use std::ffi::OsString;
@@ -98,9 +99,9 @@ pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWo
         let bad = |what| Err(BadWord::new(what, &value));
         match name {
             "--line" => options.line = Some(value),
-            "--baud" => match value.parse() {
-                Ok(baud) => options.baud = Some(baud),
-                Err(_) => return bad("not a number of bits a second:"),
+            "--baud" => match text::parse(&value) {
+                Some(baud) => options.baud = Some(baud),
+                None => return bad("not a number of bits a second:"),
             },
             "--coding" => match value.as_str() {
                 "text-safe" => options.coding = Coding::TextSafe,

@@ -5,6 +5,7 @@ use crate::options::is_plain_name;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::directory::Directory;
 use crate::sys::{disk, file};
+use crate::text::number;
 use agent_core::wire::FailureKind;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom};
@@ -141,8 +142,8 @@ pub(crate) fn is_mount_point(table: &str, path: &str) -> bool {
 }
 
 fn is_mounted(table: &str, (major, minor): (u32, u32)) -> bool {
-    let number = [&major.to_string(), ":", &minor.to_string()].concat();
-    table.lines().any(|line| line.split(' ').nth(2) == Some(number.as_str()))
+    let numbers = [&number(major), ":", &number(minor)].concat();
+    table.lines().any(|line| line.split(' ').nth(2) == Some(numbers.as_str()))
 }
 
 /// Calls `f` with label and device name of every labeled partition.

@@ -1,6 +1,8 @@
 //! Records of /dev/kmsg (the kernel's Documentation/ABI/testing/dev-kmsg):
 //! `priority,sequence,microseconds,flags[,…];text` and, on lines that begin with a space, a dictionary.
 
+use crate::text::parse_decimal;
+
 /// One record, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelRecord<'a> {
@@ -18,11 +20,10 @@ impl<'a> KernelRecord<'a> {
     /// Reads a record, or `None` when it is none.
     pub fn parse(record: &'a [u8]) -> Option<Self> {
         let semicolon = record.iter().position(|byte| *byte == b';')?;
-        let head = core::str::from_utf8(&record[..semicolon]).ok()?;
-        let mut fields = head.split(',');
-        let priority: u64 = fields.next()?.parse().ok()?;
-        let sequence = fields.next()?.parse().ok()?;
-        let us = fields.next()?.parse().ok()?;
+        let mut fields = record[..semicolon].split(|byte| *byte == b',').map(parse_decimal);
+        let priority = fields.next()??;
+        let sequence = fields.next()??;
+        let us = fields.next()??;
         let text = &record[semicolon + 1..];
         let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
         // Cut to a byte, what user space writes as "<256>" would pass for the kernel's own facility 0.

@@ -605,14 +605,10 @@ impl Agent {
         }
         self.next_kernel = sequence.saturating_add(1);
         if self.runner.has_plan() {
-            let (seconds, micros) = (us / 1_000_000, us % 1_000_000);
-            self.queue.push_text(
-                RunFile::KernelLog,
-                format_args!(
-                    "<{priority}>[{seconds:5}.{micros:06}] {}\n",
-                    core::str::from_utf8(text).unwrap_or("(a record that is not text)")
-                ),
-            );
+            let mut line = self.queue.line(RunFile::KernelLog);
+            line.text("<").padded(priority.into(), 0, "").text(">").stamp(us);
+            let text = core::str::from_utf8(text).unwrap_or("(a record that is not text)");
+            line.text(text).text("\n").end();
             self.runner.handle_kernel(now);
         }
         let source = Record::KERNEL;
@@ -623,7 +619,8 @@ impl Agent {
     /// The kernel overwrote so many records before this one of `board_us`.
     fn handle_kernel_gap(&mut self, board_us: u64, count: u64) {
         if self.runner.has_plan() {
-            self.queue.push_text(RunFile::KernelLog, format_args!("-- {count} records lost --\n"));
+            let mut line = self.queue.line(RunFile::KernelLog);
+            line.text("-- ").padded(count, 0, "").text(" records lost --\n").end();
         }
         let (source, sequence, text) = (Record::KERNEL_GAP, self.next_kernel, &[]);
         let record = Record { source, priority: 0, test: 0, board_us, sequence, text, count };
@@ -634,13 +631,8 @@ impl Agent {
     fn handle_user_console(&mut self, now: Instant, offset: u64, bytes: &[u8]) {
         let board_us = now.as_micros();
         if self.runner.has_plan() {
-            self.queue.push_text(
-                RunFile::UserConsoleTimes,
-                format_args!(
-                    "{{\"board_us\":{board_us},\"source\":\"user_console\",\"offset\":{offset},\"bytes\":{}}}\n",
-                    bytes.len()
-                ),
-            );
+            let line = self.queue.line(RunFile::UserConsoleTimes);
+            runner::push_times(line, board_us, "user_console", offset, bytes.len());
             self.runner.handle_kernel(now);
         }
         let (source, text) = (Record::USER_CONSOLE, bytes);
@@ -653,10 +645,7 @@ impl Agent {
     fn note(&mut self, now: Instant, text: &'static str) {
         let board_us = now.as_micros();
         if self.runner.has_plan() {
-            self.queue.push_text(
-                RunFile::AgentLog,
-                format_args!("[{:5}.{:06}] {text}\n", board_us / 1_000_000, board_us % 1_000_000),
-            );
+            self.queue.line(RunFile::AgentLog).stamp(board_us).text(text).text("\n").end();
         }
         let source = Record::AGENT;
         let text = text.as_bytes();

@@ -1,8 +1,9 @@
 //! Effects that wait to be asked for, with the little text that some of them carry.
 
 use super::effect::{Effect, Op, RunFile};
+use crate::text::{DIGITS_MAX, decimal};
+use crate::time::Instant;
 use crate::wire::block::Codec;
-use core::fmt::{self, Write};
 use heapless::{Deque, Vec};
 
 /// Effects at a time. One input makes at most one for each operation and four for the plan; more would mean that the
@@ -91,15 +92,17 @@ impl Queue {
         }
     }
 
-    /// Text for a file of the run.
-    pub(super) fn push_text(&mut self, file: RunFile, text: fmt::Arguments<'_>) {
+    /// Begins a line for a file of the run.
+    pub(super) fn line(&mut self, file: RunFile) -> Line<'_> {
         let start = self.text.len();
-        if (TextWriter { text: &mut self.text }).write_fmt(text).is_err() {
-            self.text.truncate(start);
-            self.overflows += 1;
-            return;
-        }
-        self.push(Queued::RunFile { file, start, end: self.text.len() });
+        Line { queue: self, file, start, fits: true }
+    }
+
+    /// Begins a line of the journal.
+    pub(super) fn event(&mut self, event: &str) -> Line<'_> {
+        let mut line = self.line(RunFile::Journal);
+        line.text("{\"event\":\"").text(event).text("\"");
+        line
     }
 
     pub(super) fn pop(&mut self) -> Option<Queued> {
@@ -147,12 +150,73 @@ impl Queue {
     }
 }
 
-struct TextWriter<'a> {
-    text: &'a mut Vec<u8, TEXT_MAX>,
+/// A line that is being put together. Without one of its ends it is never written.
+pub(super) struct Line<'a> {
+    queue: &'a mut Queue,
+    file: RunFile,
+    start: usize,
+    fits: bool,
 }
 
-impl Write for TextWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text.extend_from_slice(text.as_bytes()).map_err(|()| fmt::Error)
+impl Line<'_> {
+    /// As it stands.
+    #[inline(never)]
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        self.fits &= self.queue.text.extend_from_slice(text.as_bytes()).is_ok();
+        self
+    }
+
+    /// A number, at least `width` long, `fill` in front of it.
+    pub(super) fn padded(&mut self, number: u64, width: usize, fill: &str) -> &mut Self {
+        let mut digits = [0; DIGITS_MAX];
+        let digits = decimal(number, &mut digits);
+        for _ in digits.len()..width {
+            self.text(fill);
+        }
+        self.text(digits)
+    }
+
+    /// A time as the kernel writes it: seconds since boot.
+    pub(super) fn stamp(&mut self, us: u64) -> &mut Self {
+        self.text("[").padded(us / 1_000_000, 5, " ");
+        self.text(".").padded(us % 1_000_000, 6, "0").text("] ")
+    }
+
+    /// A key of JSON with a number.
+    #[inline(never)]
+    pub(super) fn number(&mut self, key: &str, number: u64) -> &mut Self {
+        self.text(",\"").text(key).text("\":").padded(number, 0, "")
+    }
+
+    /// A key of JSON with a string. It holds no control characters.
+    #[inline(never)]
+    pub(super) fn string(&mut self, key: &str, text: &str) -> &mut Self {
+        self.text(",\"").text(key).text("\":\"");
+        for byte in text.bytes() {
+            if matches!(byte, b'"' | b'\\') {
+                self.fits &= self.queue.text.push(b'\\').is_ok();
+            }
+            self.fits &= self.queue.text.push(byte).is_ok();
+        }
+        self.text("\"")
+    }
+
+    /// The line is whole, its end included. What does not fit is left out whole.
+    #[inline(never)]
+    pub(super) fn end(&mut self) {
+        let (file, start, end) = (self.file, self.start, self.queue.text.len());
+        if self.fits {
+            self.queue.push(Queued::RunFile { file, start, end });
+        } else {
+            self.queue.text.truncate(start);
+            self.queue.overflows += 1;
+        }
+    }
+
+    /// The line of the journal is whole but for its time; it is to be on the disk before anything else happens.
+    #[inline(never)]
+    pub(super) fn end_at(&mut self, now: Instant) {
+        self.number("board_us", now.as_micros()).text("}\n").end();
+        self.queue.push(Queued::SyncRun);
     }
 }

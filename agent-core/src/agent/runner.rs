@@ -7,13 +7,13 @@ use super::child::Child;
 use super::effect::{Op, Pipe, RunFile};
 use super::live::{Live, Mark};
 use super::plan::{PlanReader, RUN_NAME_MAX, SUITE_NAME_MAX, TESTS_MAX, Test};
-use super::queue::{Queue, Queued};
+use super::queue::{Line, Queue, Queued};
 use super::resume::{Boot, Journal, Start};
-use super::signals::{self, Place, Signals};
+use super::signals::{self, Place, Signals, write_exit, write_usage};
+use crate::text::hex_digit;
 use crate::time::{Duration, Instant};
 use crate::wire::record::Record;
 use crate::wire::response::{Exit, TestStatus};
-use core::fmt::{self, Write as _};
 use heapless::{String, Vec};
 
 /// The first test waits so long for somebody to watch, then starts anyway.
@@ -94,8 +94,8 @@ impl Runner {
     pub(super) fn new(boot_id: [u8; 16]) -> Self {
         let mut boot = Boot::default();
         for (digits, byte) in boot.chunks_exact_mut(2).zip(boot_id) {
-            for (digit, value) in digits.iter_mut().zip([byte >> 4, byte & 15]) {
-                *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+            for (digit, value) in digits.iter_mut().zip([byte >> 4, byte]) {
+                *digit = hex_digit(value);
             }
         }
         Self {
@@ -164,34 +164,25 @@ impl Runner {
         }
         if !matches!(start, Start::New | Start::Ended) {
             // The board may have died in the middle of a line.
-            queue.push_text(RunFile::KernelLog, format_args!("\n"));
+            queue.line(RunFile::KernelLog).text("\n").end();
         }
         let boot = core::str::from_utf8(&self.boot).unwrap_or_default();
         // Times of another boot follow in these.
         for file in [RunFile::KernelLog, RunFile::AgentLog] {
-            queue.push_text(file, format_args!("-- boot {boot} --\n"));
+            queue.line(file).text("-- boot ").text(boot).text(" --\n").end();
         }
-        queue.push_text(RunFile::UserConsoleTimes, format_args!("{{\"boot\":\"{boot}\"}}\n"));
+        queue.line(RunFile::UserConsoleTimes).text("{\"boot\":\"").text(boot).text("\"}\n").end();
         match start {
-            Start::New => journal(
-                queue,
-                format_args!(
-                    "{{\"event\":\"plan_started\",\"run\":\"{}\",\"tests\":{},\"boot\":\"{boot}\"",
-                    self.run,
-                    self.tests.len()
-                ),
-                now,
-            ),
+            Start::New => {
+                let mut line = queue.event("plan_started");
+                line.string("run", &self.run).number("tests", self.tests.len() as u64);
+                line.string("boot", boot).end_at(now);
+            }
             Start::Resumed { by_board } => {
                 let why = if by_board { "board" } else { "agent" };
-                journal(
-                    queue,
-                    format_args!(
-                        "{{\"event\":\"plan_resumed\",\"test\":{},\"why\":\"{why}\",\"boot\":\"{boot}\"",
-                        self.ended
-                    ),
-                    now,
-                );
+                let mut line = queue.event("plan_resumed");
+                line.number("test", self.ended.into()).string("why", why);
+                line.string("boot", boot).end_at(now);
                 live.mark(mark(Record::PLAN_RESUMED, self.ended, now, Exit::default()));
             }
             Start::Ended => {
@@ -203,12 +194,14 @@ impl Runner {
                 // A test that brings the board down would otherwise do so for ever. Nobody is told that the plan has
                 // ended, for it has not.
                 let suite = self.tests.get(test.map_or(usize::MAX, usize::from));
-                let _ = match suite {
-                    Some(test) => {
-                        write!(self.problem, "the board restarted while {} ran", test.suite)
-                    }
-                    None => write!(self.problem, "the board restarted between two tests"),
+                let sentence = match suite {
+                    Some(test) => ["the board restarted while ", &test.suite, " ran"],
+                    None => ["the board restarted between two tests", "", ""],
                 };
+                for part in sentence {
+                    // There is room for the longest name.
+                    let _ = self.problem.push_str(part);
+                }
                 self.state = State::Ended;
                 return false;
             }
@@ -296,29 +289,19 @@ impl Runner {
         let Some(test) = self.tests.get(usize::from(index)) else {
             self.state = State::Ended;
             queue.push(Queued::SyncRun);
-            match self.failed_writes {
-                0 => journal(queue, format_args!("{{\"event\":\"plan_ended\""), now),
-                count => journal(
-                    queue,
-                    format_args!("{{\"event\":\"plan_ended\",\"failed_writes\":{count}"),
-                    now,
-                ),
+            let mut line = queue.event("plan_ended");
+            if self.failed_writes > 0 {
+                line.number("failed_writes", self.failed_writes.into());
             }
+            line.end_at(now);
             if core::mem::take(&mut self.has_watchdog) {
                 queue.push(Queued::Watchdog { seconds: 0 });
             }
             live.mark(mark(Record::PLAN_ENDED, index, now, Exit::default()));
             return false;
         };
-        queue.push_text(
-            RunFile::Journal,
-            format_args!(
-                "{{\"event\":\"test_started\",\"test\":{index},\"suite\":\"{}\",\"board_us\":{}}}\n",
-                test.suite,
-                now.as_micros()
-            ),
-        );
-        queue.push(Queued::SyncRun);
+        let mut line = queue.event("test_started");
+        line.number("test", index.into()).string("suite", &test.suite).end_at(now);
         queue.push(Queued::StartTest { op, index });
         live.mark(mark(Record::TEST_STARTED, index, now, Exit::default()));
         self.signals.begin_test();
@@ -366,13 +349,7 @@ impl Runner {
         *count += bytes.len() as u64;
         running.sync_at = Some(running.sync_at.unwrap_or(now + SYNC_EVERY));
         let board_us = now.as_micros();
-        queue.push_text(
-            RunFile::Output,
-            format_args!(
-                "{{\"board_us\":{board_us},\"source\":\"{name}\",\"offset\":{sequence},\"bytes\":{}}}\n",
-                bytes.len()
-            ),
-        );
+        push_times(queue.line(RunFile::Output), board_us, name, sequence, bytes.len());
         let (priority, test, text, count) = (0, running.index, bytes, 0);
         Some(Record { source, priority, test, board_us, sequence, text, count })
     }
@@ -443,11 +420,9 @@ impl Runner {
         os_error: i32,
         queue: &mut Queue,
     ) {
-        journal(
-            queue,
-            format_args!("{{\"event\":\"watchdog_failed\",\"os_error\":{os_error}"),
-            now,
-        );
+        // An error's number is never below 0.
+        let os_error = os_error.unsigned_abs().into();
+        queue.event("watchdog_failed").number("os_error", os_error).end_at(now);
     }
 
     /// The test could not be started.
@@ -512,25 +487,16 @@ impl Runner {
         running: Option<&Running>,
         queue: &mut Queue,
     ) {
-        let end = match exit.end {
-            Exit::EXITED => "exited",
-            Exit::SIGNALED => "signaled",
-            Exit::TIMED_OUT => "timed_out",
-            Exit::REBOOTED => "rebooted",
-            Exit::INTERRUPTED => "interrupted",
-            Exit::STEP_TIMED_OUT => "step_timed_out",
-            _ => "not_started",
-        };
-        let usage = Usage(running.map(|running| (running, exit)));
-        journal(
-            queue,
-            format_args!(
-                "{{\"event\":\"test_ended\",\"test\":{test},\"suite\":\"{}\",\"end\":\"{end}\",\"code\":{}{usage}",
-                self.suite(test),
-                exit.code
-            ),
-            now,
-        );
+        let mut line = queue.event("test_ended");
+        line.number("test", test.into()).string("suite", self.suite(test));
+        write_exit(&mut line, exit);
+        if let Some(running) = running {
+            write_usage(&mut line, exit);
+            line.number("stdout_bytes", running.stdout_bytes);
+            line.number("stderr_bytes", running.stderr_bytes);
+            line.number("lost_bytes", running.lost_bytes);
+        }
+        line.end_at(now);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -577,32 +543,18 @@ fn may_restart(exit: Exit) -> bool {
     }
 }
 
-/// The part of a test's line in the journal that only who saw its end can write.
-struct Usage<'a>(Option<(&'a Running, Exit)>);
-
-impl fmt::Display for Usage<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((running, exit)) = self.0 else { return Ok(()) };
-        write!(
-            out,
-            ",\"user_us\":{},\"system_us\":{},\"max_rss_kib\":{},\"elapsed_us\":{},\
-             \"stdout_bytes\":{},\"stderr_bytes\":{},\"lost_bytes\":{}",
-            exit.user_us,
-            exit.system_us,
-            exit.max_rss_kib,
-            exit.elapsed_us,
-            running.stdout_bytes,
-            running.stderr_bytes,
-            running.lost_bytes
-        )
-    }
-}
-
 fn mark(source: u8, test: u16, now: Instant, exit: Exit) -> Mark {
     Mark { source, test, board_us: now.as_micros(), exit }
 }
 
-fn journal(queue: &mut Queue, head: fmt::Arguments<'_>, now: Instant) {
-    queue.push_text(RunFile::Journal, format_args!("{head},\"board_us\":{}}}\n", now.as_micros()));
-    queue.push(Queued::SyncRun);
+/// A line on when a piece of a file came.
+pub(super) fn push_times(
+    mut line: Line<'_>,
+    board_us: u64,
+    source: &str,
+    offset: u64,
+    bytes: usize,
+) {
+    line.text("{\"board_us\":").padded(board_us, 0, "").string("source", source);
+    line.number("offset", offset).number("bytes", bytes as u64).text("}\n").end();
 }

@@ -2,14 +2,12 @@
 //!
 //! One signal at a time: its sender waits for the answer, and the owner brings the next one only when there is room.
 
-use super::effect::RunFile;
-use super::queue::{Queue, Queued};
+use super::queue::{Line, Queue, Queued};
 use crate::time::Instant;
 use crate::wire::codec;
 use crate::wire::record::{Record, TEXT_MAX};
 use crate::wire::response::Exit;
 use crate::wire::test_signal::{NAME_MAX, Noted, TestSignal};
-use core::fmt::{self, Write as _};
 use heapless::{String, Vec};
 
 /// See the module.
@@ -98,10 +96,8 @@ impl Signals {
         let length = codec::encode(&body, &mut noted).map_or(0, <[u8]>::len);
         noted.truncate(length);
         let (number, board_us) = (self.last + 1, now.as_micros());
-        let line = Line { number, test, set: &self.set, noted: &body, board_us };
         let before = queue.overflows;
-        queue.push_text(RunFile::Journal, format_args!("{line}"));
-        queue.push(Queued::SyncRun);
+        write_line(queue.event("signal").number("n", number), test, &self.set, &body, now);
         queue.push(Queued::AnswerSignal { client, os_error: 0 });
         if queue.overflows != before {
             // Without a pending one the answer becomes an error.
@@ -149,83 +145,71 @@ const EIO: u8 = 5;
 const EAGAIN: u8 = 11;
 const EINVAL: u8 = 22;
 
-/// A line of the journal.
-struct Line<'a> {
-    number: u64,
-    test: u16,
-    set: &'a str,
-    noted: &'a Noted<'a>,
-    board_us: u64,
+/// The rest of a line of the journal.
+fn write_line(line: &mut Line<'_>, test: u16, set: &str, noted: &Noted<'_>, now: Instant) {
+    let Noted { stdout_bytes, stderr_bytes, signal } = noted;
+    let kind = match signal.kind {
+        TestSignal::CASE_STARTED => "case_started",
+        TestSignal::CASE_ENDED => "case_ended",
+        TestSignal::SET_STARTED => "set_started",
+        TestSignal::SET_ENDED => "set_ended",
+        TestSignal::REFERENCE => "reference",
+        TestSignal::RAISE => "raise",
+        TestSignal::EVENT => "event",
+        TestSignal::FEEDBACK => "feedback",
+        TestSignal::STEP => "step",
+        _ => "attachment",
+    };
+    line.number("test", test.into()).string("kind", kind);
+    let is_set = matches!(signal.kind, TestSignal::SET_STARTED | TestSignal::SET_ENDED);
+    for (key, text) in [
+        ("set", if is_set { "" } else { set }),
+        ("name", signal.name),
+        ("measurement", signal.measurement),
+        ("units", signal.units),
+        ("text", signal.text),
+    ] {
+        if !text.is_empty() {
+            line.string(key, text);
+        }
+    }
+    if matches!(signal.kind, TestSignal::CASE_ENDED | TestSignal::REFERENCE) {
+        line.string("result", TestSignal::result_word(signal.result));
+    }
+    if signal.kind == TestSignal::STEP {
+        line.number("step", signal.step.into());
+    }
+    let exit = signal.exit;
+    if exit.elapsed_us > 0 {
+        // A command of a test's has no other ends.
+        let is_known = matches!(exit.end, Exit::EXITED | Exit::SIGNALED | Exit::TIMED_OUT);
+        let end = if is_known { exit.end } else { Exit::NOT_STARTED };
+        write_exit(line, Exit { end, ..exit });
+        write_usage(line, exit);
+    }
+    line.number("stdout_bytes", *stdout_bytes).number("stderr_bytes", *stderr_bytes);
+    line.end_at(now);
 }
 
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Noted { stdout_bytes, stderr_bytes, signal } = self.noted;
-        let kind = match signal.kind {
-            TestSignal::CASE_STARTED => "case_started",
-            TestSignal::CASE_ENDED => "case_ended",
-            TestSignal::SET_STARTED => "set_started",
-            TestSignal::SET_ENDED => "set_ended",
-            TestSignal::REFERENCE => "reference",
-            TestSignal::RAISE => "raise",
-            TestSignal::EVENT => "event",
-            TestSignal::FEEDBACK => "feedback",
-            TestSignal::STEP => "step",
-            _ => "attachment",
-        };
-        let (number, test) = (self.number, self.test);
-        write!(out, "{{\"event\":\"signal\",\"n\":{number},\"test\":{test},\"kind\":\"{kind}\"")?;
-        let is_set = matches!(signal.kind, TestSignal::SET_STARTED | TestSignal::SET_ENDED);
-        for (key, text) in [
-            ("set", if is_set { "" } else { self.set }),
-            ("name", signal.name),
-            ("measurement", signal.measurement),
-            ("units", signal.units),
-            ("text", signal.text),
-        ] {
-            if !text.is_empty() {
-                write!(out, ",\"{key}\":\"")?;
-                escaped(out, text)?;
-                out.write_char('"')?;
-            }
-        }
-        if matches!(signal.kind, TestSignal::CASE_ENDED | TestSignal::REFERENCE) {
-            write!(out, ",\"result\":\"{}\"", TestSignal::result_word(signal.result))?;
-        }
-        if signal.kind == TestSignal::STEP {
-            write!(out, ",\"step\":{}", signal.step)?;
-        }
-        let Exit { end, code, user_us, system_us, max_rss_kib, elapsed_us } = signal.exit;
-        if elapsed_us > 0 {
-            let end = match end {
-                Exit::EXITED => "exited",
-                Exit::SIGNALED => "signaled",
-                Exit::TIMED_OUT => "timed_out",
-                _ => "not_started",
-            };
-            write!(
-                out,
-                ",\"end\":\"{end}\",\"code\":{code},\"user_us\":{user_us},\"system_us\":{system_us},\
-                 \"max_rss_kib\":{max_rss_kib},\"elapsed_us\":{elapsed_us}"
-            )?;
-        }
-        let board_us = self.board_us;
-        writeln!(
-            out,
-            ",\"stdout_bytes\":{stdout_bytes},\"stderr_bytes\":{stderr_bytes},\"board_us\":{board_us}}}"
-        )
-    }
+/// How something ended.
+pub(super) fn write_exit(line: &mut Line<'_>, exit: Exit) {
+    let end = match exit.end {
+        Exit::EXITED => "exited",
+        Exit::SIGNALED => "signaled",
+        Exit::TIMED_OUT => "timed_out",
+        Exit::REBOOTED => "rebooted",
+        Exit::INTERRUPTED => "interrupted",
+        Exit::STEP_TIMED_OUT => "step_timed_out",
+        _ => "not_started",
+    };
+    line.string("end", end).number("code", exit.code.into());
 }
 
-/// The text as it stands between the quotes of a JSON string. It holds no control characters.
-fn escaped(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for letter in text.chars() {
-        if matches!(letter, '"' | '\\') {
-            out.write_char('\\')?;
-        }
-        out.write_char(letter)?;
-    }
-    Ok(())
+/// What it used.
+pub(super) fn write_usage(line: &mut Line<'_>, exit: Exit) {
+    let Exit { user_us, system_us, max_rss_kib, elapsed_us, .. } = exit;
+    line.number("user_us", user_us).number("system_us", system_us);
+    line.number("max_rss_kib", max_rss_kib).number("elapsed_us", elapsed_us);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use super::coding::Coding;
 use super::crc::crc32c;
-use core::fmt::Write;
+use crate::text::{hex_digit, parse_decimal};
 
 /// Longest beacon line in bytes, without line ends. A longer line is not one.
 pub const BEACON_MAX: usize = 160;
@@ -33,17 +33,21 @@ impl Beacon {
         let mut line = heapless::String::new();
         // The text is at most 123 bytes long, so nothing here can overflow.
         let _ = line.push_str("\r\n@pumice1 boot=");
-        for byte in self.boot_id {
-            let _ = write!(line, "{byte:02x}");
-        }
+        push_hex(&mut line, &self.boot_id);
         let role = ROLES.get(usize::from(self.role)).copied().unwrap_or("unknown");
         let coding = match self.coding {
             Coding::TextSafe => "text-safe",
             Coding::Binary => "binary",
         };
-        let _ = write!(line, " nonce={:08x} role={role} coding={coding}", self.nonce);
+        let _ = line.push_str(" nonce=");
+        push_hex(&mut line, &self.nonce.to_be_bytes());
+        for text in [" role=", role, " coding=", coding] {
+            let _ = line.push_str(text);
+        }
         let crc = crc32c(&line.as_bytes()[2..]);
-        let _ = write!(line, " #{crc:08x}\r\n");
+        let _ = line.push_str(" #");
+        push_hex(&mut line, &crc.to_be_bytes());
+        let _ = line.push_str("\r\n");
         line
     }
 
@@ -91,9 +95,17 @@ fn checked(line: &[u8]) -> Option<&str> {
     is_right.then_some(said)
 }
 
+/// Two digits a byte. Without room for them the line is cut short, and its check value says so.
+fn push_hex<const N: usize>(line: &mut heapless::String<N>, bytes: &[u8]) {
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, *byte]) {
+        let _ = line.push(hex_digit(digit).into());
+    }
+}
+
 /// The number behind the mark.
 fn version(said: &str) -> Option<u8> {
-    said.get(MARK.len()..)?.split(' ').next()?.parse().ok()
+    let number = said.get(MARK.len()..)?.split(' ').next()?;
+    parse_decimal(number.as_bytes())?.try_into().ok()
 }
 
 /// Begins every beacon; its version follows.
@@ -107,6 +119,7 @@ const ROLES: [&str; 2] = ["master", "test"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::fmt::Write as _;
 
     const BEACON: Beacon = Beacon {
         boot_id: [

@@ -8,6 +8,7 @@ use super::{End, case, say, variable};
 use crate::files::{split_name, sync_directory};
 use crate::sys::directory::{Directory, make_all};
 use crate::sys::file;
+use crate::text;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -95,10 +96,10 @@ impl Keeper<'_> {
 
     /// A new file at `place`, or at the first number behind it that is free.
     fn fresh(&self, place: &str) -> io::Result<(String, File)> {
-        for number in 1.. {
+        for number in 1_u32.. {
             let place = match number {
                 1 => place.to_owned(),
-                _ => [place, ".", &number.to_string()].concat(),
+                _ => [place, ".", &text::number(number)].concat(),
             };
             match file::open([&self.top, "/", &place].concat(), file::NEW) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}

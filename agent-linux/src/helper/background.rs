@@ -9,6 +9,7 @@ use super::{End, attach, variable};
 use crate::sys::child::{self, Start};
 use crate::sys::directory::make_all;
 use crate::sys::file;
+use crate::text;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
@@ -36,7 +37,7 @@ pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
     let os = |error: std::io::Error| failed(name, error.raw_os_error().unwrap_or(0));
     let pid = started.map_err(os)?.pid;
     let written = file::open(&path, file::FRESH)
-        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
+        .and_then(|mut file| file.write_all(text::errno(pid).as_bytes()));
     if written.is_err() {
         // Nobody could stop it.
         child::signal_group(pid, child::KILL);
@@ -52,7 +53,7 @@ pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
         return Err(usage());
     }
     let path = pid_file(name)?;
-    let pid = file::read_text(&path).parse().unwrap_or(0);
+    let pid = text::parse(file::read(&path)).unwrap_or(0);
     if pid < 2 {
         return Err(problem("no such process was started"));
     }

@@ -15,6 +15,7 @@ mod tell;
 use crate::sys::child::words;
 use crate::sys::file;
 use crate::sys::output::{self, STDERR};
+use crate::text;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
 use tell::tell;
@@ -118,7 +119,7 @@ fn feedback(words: &[&str]) -> Result<(), End> {
 
 fn step(words: &[&str]) -> Result<(), End> {
     let step = match *words {
-        [number] => number.parse().unwrap_or(0),
+        [number] => text::parse(number).unwrap_or(0),
         _ => 0,
     };
     if step == 0 {

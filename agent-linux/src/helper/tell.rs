@@ -5,6 +5,7 @@ use crate::files::split_name;
 use crate::sys::output::{self, STDOUT};
 use crate::sys::poll::Interests;
 use crate::sys::socket;
+use crate::text;
 use agent_core::wire::codec;
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
 use std::io::{self, ErrorKind};
@@ -101,7 +102,7 @@ pub(super) fn problem(text: &str) -> End {
 
 /// With the number of the operating system's error.
 pub(super) fn failed(text: &str, errno: i32) -> End {
-    End::Problem([text, ": errno ", &errno.to_string()].concat())
+    End::Problem([text, ": errno ", &text::errno(errno)].concat())
 }
 
 const BAD: &str = "a name has 1 to 128 bytes, a measurement (a decimal number) and a unit at most 32, other text 192, \

@@ -4,6 +4,7 @@
 
 use super::directory::{Directory, is_directory};
 use super::{file, poll};
+use crate::text;
 use nix::libc;
 use std::ffi::CString;
 use std::fs;
@@ -122,8 +123,8 @@ fn own_pid() -> i32 {
 }
 
 /// A positive decimal number.
-fn number(text: &[u8]) -> Option<i32> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|number| *number > 0)
+fn number(bytes: &[u8]) -> Option<i32> {
+    text::parse(bytes).filter(|number| *number > 0)
 }
 
 /// The parent of a process that lives, from its `/proc/<pid>/stat`: `pid (name) state parent …`, and the name may hold

@@ -2,6 +2,7 @@
 //! address: it is reached through its directory's entry in /proc/self/fd.
 
 use super::file;
+use crate::text;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen,
@@ -55,7 +56,7 @@ fn new(flags: SockFlag) -> io::Result<OwnedFd> {
 /// The address, good as long as the file is.
 fn address(directory: &str, name: &str) -> io::Result<(File, UnixAddr)> {
     let held = file::open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let path = ["/proc/self/fd/", &held.as_raw_fd().to_string(), "/", name].concat();
+    let path = ["/proc/self/fd/", &text::errno(held.as_raw_fd()), "/", name].concat();
     let address = UnixAddr::new(path.as_str())?;
     Ok((held, address))
 }
