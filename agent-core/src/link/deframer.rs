@@ -23,10 +23,25 @@ use heapless::Vec;
 pub(super) enum Found {
     /// The content of a frame whose check value is right is in [`Deframer::content`].
     Content,
+    /// A line of text said something.
+    Said(Said),
+}
+
+/// What a line of text can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
     /// A beacon.
     Beacon(Beacon),
     /// A beacon of this later version.
     LaterBeacon(u8),
+}
+
+impl Said {
+    /// What the line says, if anything.
+    pub(super) fn find(line: &[u8]) -> Option<Self> {
+        let later = || Beacon::find_later(line).map(Self::LaterBeacon);
+        Beacon::find(line).map(Self::Beacon).or_else(later)
+    }
 }
 
 /// Reads one direction of a line.
@@ -37,6 +52,8 @@ pub(super) struct Deframer {
     /// Bytes between zeros are console text when they are no frame; the host's end of a UART without console, where
     /// nothing else tells them apart.
     hold_back: bool,
+    /// Reads a line of text.
+    find: fn(&[u8]) -> Option<Said>,
     /// A session is open: only binary frames are believed inside of a segment.
     is_guarded: bool,
     /// Where the open session's numbers stand.
@@ -66,10 +83,11 @@ enum Segment {
 }
 
 impl Deframer {
-    pub(super) fn new(binary: bool, hold_back: bool) -> Self {
+    pub(super) fn new(binary: bool, hold_back: bool, find: fn(&[u8]) -> Option<Said>) -> Self {
         Self {
             binary,
             hold_back,
+            find,
             is_guarded: false,
             numbers: Numbers::default(),
             text: Vec::new(),
@@ -203,16 +221,15 @@ impl Deframer {
             if self.line.push(byte).is_err() {
                 // Keep the newer half: a beacon may stand at the end of a long line.
                 let keep = self.line.len() / 2;
-                self.line.rotate_left(keep);
-                self.line.truncate(keep);
+                self.line.copy_within(keep.., 0);
+                self.line.truncate(self.line.len() - keep);
                 let _ = self.line.push(byte);
             }
             return None;
         }
-        let later = || Beacon::find_later(&self.line).map(Found::LaterBeacon);
-        let found = Beacon::find(&self.line).map(Found::Beacon).or_else(later);
+        let said = (self.find)(&self.line);
         self.line.clear();
-        found.filter(|_| !(self.is_inside() && self.is_guarded))
+        said.filter(|_| !(self.is_inside() && self.is_guarded)).map(Found::Said)
     }
 
     /// Bytes of the text-safe frame that just ended, or is given up, which nobody else counts.
@@ -340,7 +357,8 @@ mod tests {
             let mut bytes = line[..at].to_vec();
             bytes.extend_from_slice(text);
             bytes.extend_from_slice(&line[at..]);
-            let (contents, console, stats) = read(&mut Deframer::new(false, false), &bytes);
+            let (contents, console, stats) =
+                read(&mut Deframer::new(false, false, Said::find), &bytes);
             assert_eq!(
                 (contents.as_slice(), console.as_slice()),
                 (core::slice::from_ref(&content), &text[..])
@@ -358,7 +376,7 @@ mod tests {
         {
             for line in [&text_safe, &binary] {
                 let bytes = [garbage, line].concat();
-                let (contents, ..) = read(&mut Deframer::new(true, false), &bytes);
+                let (contents, ..) = read(&mut Deframer::new(true, false, Said::find), &bytes);
                 assert_eq!(contents, core::slice::from_ref(&content), "{garbage:?}");
             }
         }
@@ -367,7 +385,7 @@ mod tests {
     #[test]
     fn on_a_uart_of_our_own_text_of_a_boot_loader_is_shown_at_once() {
         let (content, binary) = frame(Coding::Binary, b"abc");
-        let mut deframer = Deframer::new(true, true);
+        let mut deframer = Deframer::new(true, true, Said::find);
         let (contents, text, _) = read(&mut deframer, &[&binary[..], b"U-Boot 2023"].concat());
         assert_eq!((contents, text.as_slice()), (StdVec::from([content]), &b"U-Boot 2023"[..]));
     }
@@ -380,7 +398,7 @@ mod tests {
         let body = [&b"abc"[..], &hello, line.as_bytes(), &hello].concat();
         let (content, binary) = frame(Coding::Binary, &body);
         for hold_back in [false, true] {
-            let mut deframer = Deframer::new(true, hold_back);
+            let mut deframer = Deframer::new(true, hold_back, Said::find);
             deframer.set_guarded(true);
             let (contents, text, stats) = read(&mut deframer, &[&binary[..], &binary].concat());
             assert_eq!(contents, [content.clone(), content.clone()]);
@@ -398,7 +416,7 @@ mod tests {
             let cut = cut % text.len().max(1);
             let (before, after) = text.as_bytes().split_at(cut.min(text.len()));
             let bytes = [before, &line, after].concat();
-            let (contents, console, _) = read(&mut Deframer::new(false, false), &bytes);
+            let (contents, console, _) = read(&mut Deframer::new(false, false, Said::find), &bytes);
             prop_assert_eq!(contents, [content]);
             prop_assert_eq!(console, text.as_bytes());
         }
@@ -410,7 +428,7 @@ mod tests {
             ),
             binary: bool, hold_back: bool, guarded: bool, cut in 0usize..40,
         ) {
-            let mut deframer = Deframer::new(binary, binary && hold_back);
+            let mut deframer = Deframer::new(binary, binary && hold_back, Said::find);
             deframer.set_guarded(guarded);
             let (_, line) = frame(if binary { Coding::Binary } else { Coding::TextSafe }, b"abc");
             let bytes = [&bytes[..], &line[..cut.min(line.len())], &bytes].concat();
@@ -425,7 +443,7 @@ mod tests {
         ) {
             let coding = if binary { Coding::Binary } else { Coding::TextSafe };
             let (content, line) = frame(coding, b"after all");
-            let mut deframer = Deframer::new(binary, binary && hold_back);
+            let mut deframer = Deframer::new(binary, binary && hold_back, Said::find);
             read(&mut deframer, &garbage);
             let (contents, ..) = read(&mut deframer, &line);
             prop_assert_eq!(contents, [content]);

@@ -45,7 +45,7 @@ pub use stats::Stats;
 pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
 
 use crate::time::{Duration, Instant};
-use deframer::{Deframer, Found};
+use deframer::{Deframer, Found, Said};
 use frame::{BadFrame, CONTENT_MAX, Frame, Kind};
 use handshake::Nonces;
 use heapless::Deque;
@@ -78,7 +78,7 @@ const EVENTS_MAX: usize = 8;
 /// stream 0, `SEND` bytes waiting in each (at least [`MESSAGE_MAX`](crate::wire::MESSAGE_MAX)).
 #[derive(Debug)]
 pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
-    side: Side,
+    side: Side<WINDOW, STREAMS, SEND>,
     line: LineConfig,
     deframer: Deframer,
     session: Session<WINDOW, STREAMS, SEND>,
@@ -106,10 +106,20 @@ pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
     stats: Stats,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+#[derive(Clone, Copy, Debug)]
+enum Side<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
     Board(Beacon),
-    Host,
+    Host(HostEnd<WINDOW, STREAMS, SEND>),
+}
+
+/// What only the host's end does, by reference: it is no part of a program that never makes one, the agent.
+#[derive(Clone, Copy, Debug)]
+struct HostEnd<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
+    handle_said: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, Said),
+    read_answer: fn(&[u8]) -> Option<HelloAck>,
+    handle_answer: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, HelloAck),
+    handle_reset: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant),
+    greet: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, &mut [u8]) -> Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +133,8 @@ enum Pending {
 impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
     /// The board's end; it sends `beacon` from `now` on until a host answers.
     pub fn board(now: Instant, line: LineConfig, beacon: Beacon) -> Self {
-        let deframer = Deframer::new(true, false);
+        // Beacons are the host's to find.
+        let deframer = Deframer::new(true, false, |_| None);
         let mut link = Self::new(Side::Board(beacon), line, deframer, beacon.nonce);
         link.session.fit_line(line);
         link.greeting_at = Some(now);
@@ -133,15 +144,27 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     /// The host's end, mute until it has read a beacon. `seed` makes its nonces and should differ every time.
     pub fn host(line: LineConfig, seed: u32) -> Self {
         let is_binary = line.coding == Coding::Binary;
-        Self::new(Side::Host, line, Deframer::new(is_binary, is_binary), seed)
+        let host = HostEnd {
+            handle_said: Self::handle_said,
+            read_answer: HelloAck::parse,
+            handle_answer: Self::handle_hello_ack,
+            handle_reset: Self::handle_reset,
+            greet: Self::say_hello,
+        };
+        Self::new(Side::Host(host), line, Deframer::new(is_binary, is_binary, Said::find), seed)
     }
 
-    fn new(side: Side, line: LineConfig, deframer: Deframer, seed: u32) -> Self {
+    fn new(
+        side: Side<WINDOW, STREAMS, SEND>,
+        line: LineConfig,
+        deframer: Deframer,
+        seed: u32,
+    ) -> Self {
         Self {
             side,
             line,
             deframer,
-            session: Session::new(side == Side::Host),
+            session: Session::new(matches!(side, Side::Host(_))),
             nonces: Nonces::new(seed),
             is_answering: true,
             is_muted: false,
@@ -160,6 +183,10 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
+    fn is_host(&self) -> bool {
+        matches!(self.side, Side::Host(_))
+    }
+
     /// Bytes came from the line. What belongs to no frame is given to `console`, byte for byte and in order.
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8], console: &mut dyn FnMut(&[u8])) {
         self.stats.bytes_in += bytes.len() as u64;
@@ -168,8 +195,11 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             match self.deframer.push(*byte, &mut self.stats, console) {
                 None => {}
                 Some(Found::Content) => self.handle_content(now),
-                Some(Found::Beacon(beacon)) => self.handle_beacon(now, beacon),
-                Some(Found::LaterBeacon(version)) => self.handle_incompatible(version),
+                Some(Found::Said(said)) => {
+                    if let Side::Host(host) = self.side {
+                        (host.handle_said)(self, now, said);
+                    }
+                }
             }
         }
         self.session.handle_text(now, self.stats.console_bytes - text_before);
@@ -348,14 +378,14 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
             Ok(frame) => frame,
             Err(error) => {
                 self.stats.unknown += 1;
-                if let BadFrame::Version(major) = error {
+                if let (Side::Host(host), BadFrame::Version(major)) = (self.side, error) {
                     // Majors count from 0, versions of the link from 1.
-                    self.handle_incompatible(major + 1);
+                    (host.handle_said)(self, now, Said::LaterBeacon(major + 1));
                 }
                 return;
             }
         };
-        if frame.from_board != (self.side == Side::Host) {
+        if frame.from_board != self.is_host() {
             self.stats.echoes += 1;
             return;
         }
@@ -368,17 +398,17 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
                     self.stats.unknown += 1;
                 }
             }
-            (Side::Host, Kind::HelloAck) => {
-                if let Some(answer) = HelloAck::parse(frame.body) {
-                    self.handle_hello_ack(now, answer);
-                } else {
-                    self.stats.unknown += 1;
-                }
-            }
+            (Side::Host(host), Kind::HelloAck) => match (host.read_answer)(frame.body) {
+                Some(answer) => (host.handle_answer)(self, now, answer),
+                None => self.stats.unknown += 1,
+            },
             (_, Kind::Hello | Kind::HelloAck) => self.stats.unknown += 1,
             (_, Kind::Reset) => {
                 if self.session.is_open() && frame.tag == self.session.tag() {
-                    self.handle_reset(now);
+                    match self.side {
+                        Side::Board(_) => self.close(now, CloseReason::Replaced),
+                        Side::Host(host) => (host.handle_reset)(self, now),
+                    }
                 }
             }
             (Side::Board(_), Kind::Bye) => {
@@ -386,7 +416,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
                     self.close(now, CloseReason::Goodbye);
                 }
             }
-            (Side::Host, Kind::Bye) => self.stats.unknown += 1,
+            (Side::Host(_), Kind::Bye) => self.stats.unknown += 1,
             (_, Kind::Data | Kind::Ack | Kind::Ping) => {
                 if self.session.is_open() && frame.tag == self.session.tag() {
                     self.session.handle_frame(now, &frame, &mut self.stats);
@@ -401,7 +431,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
                     // silence. A whole frame of its own is as good a sign of it as a beacon.
                     let may_speak =
                         self.is_answering && !self.is_muted && self.greeting_at.is_none();
-                    if (self.side != Side::Host || may_speak) && now >= self.reset_after {
+                    if (!self.is_host() || may_speak) && now >= self.reset_after {
                         self.reset_due = Some(frame.tag);
                     }
                 }
@@ -475,7 +505,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     fn sending_line(&self) -> LineConfig {
         match self.side {
             Side::Board(_) => self.line,
-            Side::Host => LineConfig { coding: Coding::Binary, ..self.line },
+            Side::Host(_) => LineConfig { coding: Coding::Binary, ..self.line },
         }
     }
 
@@ -483,7 +513,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     /// is no command to a shell or a boot loader. The zero before it ends a binary frame in whose middle another host
     /// may have been stopped: the agent would take what follows for more of it.
     fn emit_bare(&mut self, kind: Kind, tag: u8, body: &[u8], out: &mut [u8]) -> usize {
-        let from_board = self.side != Side::Host;
+        let from_board = !self.is_host();
         let frame = Frame { kind, from_board, tag, ack: 0, sack: None, seq: 0, body };
         let mut content = [0; CONTENT_MAX];
         let length = frame.emit(&mut content);

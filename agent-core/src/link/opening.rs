@@ -1,6 +1,7 @@
 //! How sessions begin and are taken over: beacons, hellos and their answers, for both ends.
 
 use super::beacon::{BEACON_MAX, Beacon};
+use super::deframer::Said;
 use super::frame::Kind;
 use super::handshake::{self, Hello, HelloAck, session_key};
 use super::{
@@ -19,10 +20,14 @@ const HELLO_TRIES: u8 = 8;
 const DOUBT_MAX: Duration = Duration::from_secs(1);
 
 impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
-    pub(super) fn handle_beacon(&mut self, now: Instant, beacon: Beacon) {
-        if self.side != Side::Host {
-            return;
+    pub(super) fn handle_said(&mut self, now: Instant, said: Said) {
+        match said {
+            Said::Beacon(beacon) => self.handle_beacon(now, beacon),
+            Said::LaterBeacon(version) => self.handle_incompatible(version),
         }
+    }
+
+    fn handle_beacon(&mut self, now: Instant, beacon: Beacon) {
         self.stats.beacons += 1;
         if self.session.is_open() {
             // An agent that beacons has no session, whatever we believe; but anybody can print an old beacon, with a log
@@ -71,8 +76,8 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
         }
     }
 
-    pub(super) fn handle_incompatible(&mut self, version: u8) {
-        if self.side == Side::Host && self.incompatible.replace(version) != Some(version) {
+    fn handle_incompatible(&mut self, version: u8) {
+        if self.incompatible.replace(version) != Some(version) {
             self.push_event(Pending::Incompatible(version));
         }
     }
@@ -147,17 +152,19 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
                 out[zero..zero + line.len()].copy_from_slice(line.as_bytes());
                 Some(zero + line.len())
             }
-            Side::Host => {
-                if self.hellos_left == 0 {
-                    self.greeting_at = None;
-                    return None;
-                }
-                self.hellos_left -= 1;
-                self.greeting_at = Some(now + HELLO_EVERY);
-                let mut body = [0; handshake::BODY_MAX];
-                let length = Hello::new(self.nonces.own(), WINDOW as u8).emit(&mut body);
-                Some(self.emit_bare(Kind::Hello, 0, &body[..length], out))
-            }
+            Side::Host(host) => (host.greet)(self, now, out),
         }
+    }
+
+    pub(super) fn say_hello(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        if self.hellos_left == 0 {
+            self.greeting_at = None;
+            return None;
+        }
+        self.hellos_left -= 1;
+        self.greeting_at = Some(now + HELLO_EVERY);
+        let mut body = [0; handshake::BODY_MAX];
+        let length = Hello::new(self.nonces.own(), WINDOW as u8).emit(&mut body);
+        Some(self.emit_bare(Kind::Hello, 0, &body[..length], out))
     }
 }
