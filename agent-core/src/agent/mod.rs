@@ -65,6 +65,7 @@ pub const LINE_MAX: usize = link::LINE_MAX;
 
 /// Longest answer in bytes.
 pub const ANSWER_MAX: usize = 2048;
+const _: () = assert!(ANSWER_MAX <= crate::wire::MESSAGE_MAX);
 
 /// Room that a request must find for its answer before it is read: its own, and a short one of every operation.
 const ANSWER_ROOM: usize = ANSWER_MAX + OPS_MAX * 128;
@@ -439,7 +440,7 @@ impl Agent {
     fn next_request(&mut self, now: Instant) -> Option<Option<Next>> {
         if self.inbox_read > 0 {
             self.link.grant(0, self.inbox_read);
-            self.inbox.rotate_left(self.inbox_read);
+            self.inbox.copy_within(self.inbox_read.., 0);
             self.inbox.truncate(self.inbox.len() - self.inbox_read);
             self.inbox_read = 0;
         }
@@ -685,18 +686,27 @@ fn shortened<'a>(failure: &Failure<'a>, max: usize) -> Failure<'a> {
 /// there is room; without, it is dropped whole, for half a message would make all that follow unreadable.
 fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: &T) {
     let mut buffer = [0; ANSWER_MAX];
-    let (method, bytes) = match envelope::encode(method, request, body, &mut buffer) {
-        Ok(bytes) => (method, bytes),
-        Err(_) => {
-            let failure = transfer::failure(FailureKind::TOO_LARGE, "the answer");
-            match envelope::encode(Method::FAILED, request, &failure, &mut buffer) {
-                Ok(bytes) => (Method::FAILED, bytes),
-                Err(_) => return,
-            }
-        }
+    let length = codec::encode(body, &mut buffer[envelope::HEADER_LEN..]).map(<[u8]>::len);
+    send_encoded(link, method, request, &mut buffer, length.ok());
+}
+
+/// The part that all bodies share. Without a `length` the body was too long.
+#[inline(never)]
+fn send_encoded(
+    link: &mut AgentLink,
+    method: Method,
+    request: u32,
+    buffer: &mut [u8; ANSWER_MAX],
+    length: Option<usize>,
+) {
+    let Some(length) = length else {
+        let failure = transfer::failure(FailureKind::TOO_LARGE, "the answer");
+        return send(link, Method::FAILED, request, &failure);
     };
-    if link.room(0) >= bytes.len() {
-        link.write(0, bytes);
+    let end = envelope::HEADER_LEN + length;
+    buffer[..envelope::HEADER_LEN].copy_from_slice(&envelope::header(method, request, length));
+    if link.room(0) >= end {
+        link.write(0, &buffer[..end]);
     }
-    link.outcomes.answer(method, request, bytes.get(envelope::HEADER_LEN..).unwrap_or_default());
+    link.outcomes.answer(method, request, &buffer[envelope::HEADER_LEN..end]);
 }

@@ -96,14 +96,16 @@ impl Decoder<'_> {
                         () if !self.bit(IS_REPEAT_2 + state) => 2,
                         () => 3,
                     };
-                    distances[..=which].rotate_right(1);
+                    let distance = distances[which];
+                    distances.copy_within(..which, 1);
+                    distances[0] = distance;
                 }
                 length = self.length(REPEAT_LENGTH, place);
                 state = 8 + 3 * is_late;
             } else {
                 length = self.length(LENGTH, place);
                 state = 7 + 3 * is_late;
-                distances.rotate_right(1);
+                distances.copy_within(..3, 1);
                 distances[0] = self.distance(length);
             }
             // Also refuses the end marker, whose distance is the largest.

@@ -57,13 +57,19 @@ pub fn encode<'o, T: Serialize>(
     out: &'o mut [u8],
 ) -> Result<&'o [u8], TooLong> {
     let limit = out.len().min(MESSAGE_MAX);
-    let (header, room) = out[..limit].split_first_chunk_mut::<HEADER_LEN>().ok_or(TooLong)?;
-    let length = HEADER_LEN + codec::encode(body, room)?.len();
-    // At most MESSAGE_MAX, which fits.
-    header[..2].copy_from_slice(&((length - 2) as u16).to_le_bytes());
+    let (start, room) = out[..limit].split_first_chunk_mut::<HEADER_LEN>().ok_or(TooLong)?;
+    let length = codec::encode(body, room)?.len();
+    *start = header(method, request, length);
+    Ok(&out[..HEADER_LEN + length])
+}
+
+/// What stands before a body of `length` bytes, which are no more than [`MESSAGE_MAX`] with it.
+pub(crate) fn header(method: Method, request: u32, length: usize) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[..2].copy_from_slice(&((HEADER_LEN - 2 + length) as u16).to_le_bytes());
     header[2..4].copy_from_slice(&method.0.to_le_bytes());
     header[4..].copy_from_slice(&request.to_le_bytes());
-    Ok(&out[..length])
+    header
 }
 
 /// A length that no message has.
