@@ -113,7 +113,7 @@ impl RunFiles {
             }
         }
         if journal.whole_bytes() < length {
-            file.set_len(journal.whole_bytes())?;
+            disk::cut(&file, journal.whole_bytes())?;
             file.sync_all()?;
         }
         Ok(journal)
@@ -274,7 +274,7 @@ impl Log {
 
     fn cut(&mut self, length: u64) {
         if let Some(file) = &self.file {
-            if self.length > length && file.set_len(length).is_ok() {
+            if self.length > length && disk::cut(file, length).is_ok() {
                 self.length = length;
                 self.reserved = length;
             }

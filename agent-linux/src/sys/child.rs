@@ -86,7 +86,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
     // memory that was prepared above, and never returns.
     #[allow(unsafe_code)]
     let pid = unsafe {
-        let pid = libc::fork();
+        let pid = fork();
         if pid == 0 {
             let errno = become_child(&argv, &environment, start, stdio);
             let errno = errno.to_ne_bytes();
@@ -188,7 +188,7 @@ unsafe fn become_child(
         if start.has_own_group {
             libc::setpgid(0, 0);
         }
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        set_handler(libc::SIGPIPE, libc::SIG_DFL);
         if start.is_apart {
             stand_apart(start.cgroup);
             for (index, fd) in stdio.iter().enumerate() {
@@ -223,7 +223,7 @@ unsafe fn stand_apart(cgroup: Option<&CStr>) {
         // What is ignored stays so across exec: SIGPIPE is, by this process, and SIGINT where a script started
         // the agent with '&'. Two signals cannot be set, and stay as they are.
         for signal in 1..32 {
-            libc::signal(signal, libc::SIG_DFL);
+            set_handler(signal, libc::SIG_DFL);
         }
         // Without an agent nobody would end it.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -234,6 +234,32 @@ unsafe fn stand_apart(cgroup: Option<&CStr>) {
                 libc::write(file, c"0".as_ptr().cast(), 1);
             }
         }
+    }
+}
+
+/// `fork(2)`, without what the C library does for programs with threads.
+///
+/// # Safety
+/// In a program with other threads, as the tests are, the child must only make system calls, and end or execute another
+/// program.
+#[allow(unsafe_code)]
+pub(super) unsafe fn fork() -> i32 {
+    let none = ptr::null_mut::<u8>();
+    // SAFETY: the caller's promise; without a stack of its own the child has a copy of this one.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, none, none, none, none) as i32 }
+}
+
+/// What a signal does from now on: SIG_DFL or SIG_IGN. Without the C library's room for handlers.
+///
+/// # Safety
+/// Nobody relies on another handler of it.
+#[allow(unsafe_code)]
+pub(super) unsafe fn set_handler(signal: i32, handler: libc::sighandler_t) {
+    // The kernel's `struct sigaction` begins with the handler on ARM and x86; no flags, an empty mask.
+    let action = [handler, 0, 0, 0, 0];
+    // SAFETY: it is no longer than that; a mask has 8 bytes.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), ptr::null::<u8>(), 8_usize);
     }
 }
 
@@ -261,11 +287,17 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn set_non_blocking(fd: &OwnedFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    // A fresh pipe has no other flags.
-    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let yes: c_int = 1;
+    // SAFETY: the kernel reads one int.
+    #[allow(unsafe_code)]
+    unsafe {
+        fionbio(fd.as_raw_fd(), &raw const yes)?;
+    }
     Ok(())
 }
+
+// Not fcntl(2): the C library's costs 320 bytes.
+nix::ioctl_write_ptr_bad!(fionbio, libc::FIONBIO, c_int);
 
 #[cfg(test)]
 mod tests {

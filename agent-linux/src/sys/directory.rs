@@ -5,7 +5,7 @@ use super::file;
 use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -63,15 +63,20 @@ impl Directory {
     }
 }
 
+/// Makes a directory.
+pub(crate) fn make(path: &str) -> io::Result<()> {
+    Ok(mkdir(path, Mode::from_bits_truncate(0o777))?)
+}
+
 /// Makes a directory, and those above it that are missing; one that is there is no error.
 pub(crate) fn make_all(path: &str) -> io::Result<()> {
     let mut made = Ok(());
     for (end, _) in path.bytes().enumerate().skip(1).filter(|(_, byte)| *byte == b'/') {
         // What is wrong with it the next one finds, too.
-        let _ = fs::create_dir(&path[..end]);
+        let _ = make(&path[..end]);
     }
     if !path.is_empty() {
-        made = fs::create_dir(path);
+        made = make(path);
     }
     if made.is_err() && is_directory(path) { Ok(()) } else { made }
 }

@@ -46,6 +46,11 @@ pub(crate) fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Cuts a file off behind its first `length` bytes.
+pub(crate) fn cut(file: &File, length: u64) -> io::Result<()> {
+    Ok(nix::unistd::ftruncate(file, length as libc::off_t)?)
+}
+
 /// Drops what the page cache has of a file or device, after writing it out: what is read then is what is stored.
 pub(crate) fn drop_cache(file: &File, is_device: bool) {
     if is_device {

@@ -7,7 +7,7 @@ use agent_core::time::Duration;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::SigSet;
-use nix::unistd::{ForkResult, execv, fork, getpid, setsid};
+use nix::unistd::{execv, getpid, setsid};
 use std::ffi::{CStr, CString, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -32,11 +32,10 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
     }
     // SAFETY: this process has a single thread, so the child may do whatever it likes.
     #[allow(unsafe_code)]
-    match unsafe { fork() } {
-        Ok(ForkResult::Child) => become_spared(KEEPER, words),
-        // Without an agent the board still boots, which is better than a panic: the dispatcher sees the console.
-        Ok(ForkResult::Parent { .. }) | Err(_) => {}
+    if unsafe { child::fork() } == 0 {
+        become_spared(KEEPER, words);
     }
+    // Without an agent the board still boots, which is better than a panic: the dispatcher sees the console.
     for init in [c"/sbin/init", c"/etc/init", c"/bin/init", c"/bin/sh"] {
         let _ = execv(init, &[init]);
     }
@@ -55,12 +54,11 @@ pub(crate) fn keep(words: &[OsString]) {
         let begun = clock::now();
         // SAFETY: this process has a single thread, so the child may do whatever it likes.
         #[allow(unsafe_code)]
-        let agent = match unsafe { fork() } {
-            Ok(ForkResult::Child) => become_spared(AGENT, words),
-            Ok(ForkResult::Parent { child }) => child.as_raw(),
-            // Out of memory, which passes; a moment later there may be some.
-            Err(_) => 0,
-        };
+        let agent = unsafe { child::fork() };
+        if agent == 0 {
+            become_spared(AGENT, words);
+        }
+        // Below 0: out of memory, which passes; a moment later there may be some.
         while let Some((pid, ended)) = child::wait_any(ANY, true) {
             if pid == agent {
                 if !ended.signaled && ended.code == 0 {

@@ -2,7 +2,7 @@
 //! (kernel: Documentation/admin-guide/cgroup-v2.rst), otherwise as orphans that come to this process (`man 2 prctl`,
 //! PR_SET_CHILD_SUBREAPER).
 
-use super::directory::{Directory, is_directory};
+use super::directory::{self, Directory, is_directory};
 use super::{file, poll};
 use crate::text;
 use nix::libc;
@@ -57,9 +57,9 @@ impl Cgroup {
     /// the image under test sees.
     pub(crate) fn new(suite: &str) -> Option<Self> {
         let top = top()?;
-        let _ = fs::create_dir(&top);
+        let _ = directory::make(&top);
         let path = [&top, "/", suite].concat();
-        let _ = fs::create_dir(&path);
+        let _ = directory::make(&path);
         is_directory(&path).then_some(Self { path })
     }
 

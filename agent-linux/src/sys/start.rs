@@ -1,6 +1,7 @@
 //! How the program starts: called by the C library, without the standard library's own start, whose handler for
 //! overflowing stacks, names of threads and guards it has no use for. What the agent needs of it is done here.
 
+use super::child;
 use super::memory::Memory;
 use nix::libc::{self, c_char, c_int};
 use std::ffi::{CStr, OsStr, OsString};
@@ -8,6 +9,17 @@ use std::os::unix::ffi::OsStrExt as _;
 
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
+
+/// In place of musl's for 32 bits, which knows the layouts that sound cards and cameras had before 64-bit times: 1 KiB.
+#[cfg(all(target_env = "musl", target_pointer_width = "32"))]
+#[allow(unsafe_code)]
+// SAFETY: the name is the C library's, and this does what is said of it. Whole numbers and addresses are passed behind
+// the dots as everywhere.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(fd: c_int, what: c_int, argument: *mut libc::c_void) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_ioctl, fd, what, argument) as c_int }
+}
 
 /// The C library's entry.
 ///
@@ -18,7 +30,7 @@ static MEMORY: Memory = Memory::new();
 #[unsafe(no_mangle)]
 unsafe extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     // SAFETY: nobody has a handler yet. Writing to a pipe that nobody reads is an error then, and no death.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    unsafe { child::set_handler(libc::SIGPIPE, libc::SIG_IGN) };
     // Nor may a file of the agent's own be taken for one of the first three.
     loop {
         // SAFETY: a constant text; what is closed is nobody else's.
