@@ -140,10 +140,13 @@ unsafe impl GlobalAlloc for Memory {
 
 /// Bytes that a piece must have to be aligned as well: small ones are to 16 bytes, others to pages, and nothing to more.
 fn size_of(layout: Layout) -> usize {
-    let least = match layout.align() {
-        0..=SMALLEST => 0,
-        0..=PAGE => PAGE,
-        _ => usize::MAX,
+    let align = layout.align();
+    let least = if align <= SMALLEST {
+        0
+    } else if align <= PAGE {
+        PAGE
+    } else {
+        usize::MAX
     };
     layout.size().max(least)
 }
