@@ -122,9 +122,14 @@ impl Drop for Put {
     }
 }
 
+/// What stands behind the last slash of a path.
+pub(crate) fn file_name(path: &[u8]) -> &[u8] {
+    &path[path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1)..]
+}
+
 /// The directory that a path leads to, with the slash at its end, and the name in it.
 pub(crate) fn split_name(path: &str) -> (&str, &str) {
-    path.split_at(path.bytes().rposition(|byte| byte == b'/').map_or(0, |at| at + 1))
+    path.split_at(path.len() - file_name(path.as_bytes()).len())
 }
 
 /// Makes the names in a directory durable.

@@ -205,7 +205,9 @@ impl Line {
 /// The device of the console: the last of those that the kernel's `console=` named, which is also /dev/console.
 pub(crate) fn console() -> Option<String> {
     let names = file::read_text(CONSOLE);
-    let name = names.trim_ascii_end().rsplit(' ').next()?;
+    let names = names.trim_ascii_end();
+    let start = names.bytes().rposition(|byte| byte == b' ').map_or(0, |space| space + 1);
+    let name = &names[start..];
     (!name.is_empty()).then(|| ["/dev/", name].concat())
 }
 

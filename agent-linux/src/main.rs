@@ -46,8 +46,7 @@ use sys::output::{self, STDERR, STDOUT};
 fn run_program(name: &[u8], words: &[OsString]) -> u8 {
     let is_spared = name.starts_with(b"@");
     let is_keeper = name == init::KEEPER.to_bytes();
-    let called =
-        name.rsplit(|byte| *byte == b'/').next().and_then(|name| std::str::from_utf8(name).ok());
+    let called = std::str::from_utf8(files::file_name(name)).ok();
     if let Some(status) = called.and_then(|name| helper::run(name, words)) {
         return status;
     }

@@ -161,6 +161,7 @@ impl Journal {
 const HEAD_MAX: usize = 256;
 
 /// What stands behind `key`. No name can hold a key: the quotes in it are escaped.
+#[inline(never)]
 fn find<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let at = line.windows(key.len()).position(|window| window == key)?;
     line.get(at + key.len()..)

@@ -5,7 +5,7 @@
 
 use super::tell::{problem, tell};
 use super::{End, case, say, variable};
-use crate::files::{split_name, sync_directory};
+use crate::files::{file_name, split_name, sync_directory};
 use crate::sys::directory::{Directory, make_all};
 use crate::sys::file;
 use crate::text;
@@ -125,8 +125,8 @@ impl Keeper<'_> {
 
 /// The last name of a path, `_` when that is none.
 fn own_name(path: &[u8]) -> String {
-    let name = path.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty());
-    match name.unwrap_or_default() {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    match file_name(&path[..end]) {
         b"" | b"." | b".." => "_".to_owned(),
         name => String::from_utf8_lossy(name).into_owned(),
     }

@@ -32,7 +32,9 @@ enum End {
 
 /// Runs the helper of this name, if it is one.
 pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
-    if !names().any(|known| known == name) {
+    let mut is_known = false;
+    each_name(|known| is_known |= known == name);
+    if !is_known {
         return None;
     }
     let text: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -66,9 +68,14 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
     })
 }
 
-/// The names of all helpers.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    OWN.iter().copied().chain(scripts::names())
+/// Calls `f` with the names of all helpers.
+pub(crate) fn each_name(mut f: impl FnMut(&'static str)) {
+    for name in OWN.iter().chain(scripts::MULTINODE) {
+        f(name);
+    }
+    for (name, _) in scripts::SCRIPTS {
+        f(name);
+    }
 }
 
 /// Those that are not scripts.

@@ -19,11 +19,6 @@ pub(super) fn run(name: &str, words: &[OsString]) -> Result<(), End> {
     }
 }
 
-/// The names of all scripts.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    SCRIPTS.iter().map(|(name, _)| *name).chain(MULTINODE.iter().copied())
-}
-
 /// `lava-target-ip`: the board's IPv4 address, of the first interface that has one unless `TARGET_DEVICE_IP` says it;
 /// `lava-echo-ipv4 INTERFACE`: that of an interface. Nothing when there is none.
 pub(super) fn address(name: &str, words: &[&str]) -> Result<(), End> {
@@ -57,7 +52,7 @@ const FUNCTIONS: &str = "has() { command -v \"$1\" >/dev/null; }\n";
 
 /// Names and texts. The names of packages' managers and their options are those that LAVA's scripts for each distribution
 /// use.
-const SCRIPTS: &[(&str, &str)] = &[
+pub(super) const SCRIPTS: &[(&str, &str)] = &[
     (
         "lava-target-mac",
         r#"[ "$TARGET_DEVICE_MAC" ] || for d in /sys/class/net/*; do
@@ -125,7 +120,7 @@ exit 0"#,
 ];
 
 /// Those that need other boards.
-const MULTINODE: &[&str] = &[
+pub(super) const MULTINODE: &[&str] = &[
     "lava-role",
     "lava-group",
     "lava-send",

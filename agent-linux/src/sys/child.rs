@@ -60,12 +60,15 @@ pub(crate) struct Ended {
 /// # Errors
 /// Whatever kept it from running, up to the `exec` itself (`NotFound`: no such program or directory).
 pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
-    let argv = pointers(words(start.argv));
-    let environment = pointers(
-        words(start.environment)
-            .filter(|word| !words(start.more_environment).any(|other| is_same_name(word, other)))
-            .chain(words(start.more_environment)),
-    );
+    let (mut argv, mut environment) = (Vec::new(), Vec::new());
+    push_pointers(&mut argv, words(start.argv));
+    let is_kept =
+        |word: &&[u8]| !words(start.more_environment).any(|other| is_same_name(word, other));
+    push_pointers(&mut environment, words(start.environment).filter(is_kept));
+    push_pointers(&mut environment, words(start.more_environment));
+    for list in [&mut argv, &mut environment] {
+        list.push(ptr::null());
+    }
     let null = OwnedFd::from(file::open("/dev/null", file::READ_WRITE)?);
     let mut mine = [const { None }; 3];
     let mut theirs = [const { None }; 3];
@@ -272,9 +275,11 @@ fn errno() -> i32 {
     nix::errno::Errno::last_raw()
 }
 
-/// Pointers to words that end with a NUL, ended by a null pointer.
-fn pointers<'a>(words: impl Iterator<Item = &'a [u8]>) -> Vec<*const c_char> {
-    words.map(|word| word.as_ptr().cast()).chain([ptr::null()]).collect()
+/// Appends pointers to words that end with a NUL.
+fn push_pointers<'a>(list: &mut Vec<*const c_char>, words: impl Iterator<Item = &'a [u8]>) {
+    for word in words {
+        list.push(word.as_ptr().cast());
+    }
 }
 
 fn is_same_name(word: &[u8], other: &[u8]) -> bool {

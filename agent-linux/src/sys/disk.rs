@@ -2,11 +2,13 @@
 
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::{MntFlags, umount2};
 use nix::sys::statvfs::statvfs;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::ptr;
 
 /// Free bytes of the file system that holds `path`, those reserved for root not counted.
 pub(crate) fn free_bytes(path: &str) -> io::Result<u64> {
@@ -72,17 +74,36 @@ pub(crate) fn mount(
     again: bool,
     data: &str,
 ) -> io::Result<()> {
-    let mut flags = MsFlags::empty();
-    flags.set(MsFlags::MS_RDONLY, read_only);
-    flags.set(MsFlags::MS_REMOUNT, again);
-    nix::mount::mount(Some(device), target, Some(kind), flags, Some(data))?;
-    Ok(())
+    let flags = if read_only { libc::MS_RDONLY } else { 0 };
+    mount_with(device, target, kind, if again { flags | libc::MS_REMOUNT } else { flags }, data)
+}
+
+/// Mounts, with any flags of `mount(2)`.
+pub(super) fn mount_with(
+    device: &str,
+    target: &str,
+    kind: &str,
+    flags: libc::c_ulong,
+    data: &str,
+) -> io::Result<()> {
+    let mut texts = [const { None }; 4];
+    for (place, text) in texts.iter_mut().zip([device, target, kind, data]) {
+        *place = Some(CString::new(text)?);
+    }
+    let [device, target, kind, data] =
+        [0, 1, 2, 3].map(|index| texts[index].as_deref().map_or(ptr::null(), CStr::as_ptr));
+    // SAFETY: texts that end with a NUL and live until it is done.
+    #[allow(unsafe_code)]
+    match unsafe { libc::mount(device, target, kind, flags, data.cast()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Mounts a file system in memory, if this process may.
 #[cfg(test)]
 pub(crate) fn mount_small(target: &str, options: &str) -> bool {
-    nix::mount::mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(options)).is_ok()
+    mount_with("tmpfs", target, "tmpfs", 0, options).is_ok()
 }
 
 /// Unmounts.

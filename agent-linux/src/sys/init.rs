@@ -2,10 +2,9 @@
 //! agent, which the keeper starts again when it dies before its time.
 
 use super::child::{self, ANY};
-use super::{clock, directory, file, leftovers, poll};
+use super::{clock, directory, disk, file, leftovers, poll};
 use agent_core::time::Duration;
 use nix::libc;
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::SigSet;
 use nix::unistd::{execv, getpid, setsid};
 use std::ffi::{CStr, CString, OsString};
@@ -24,9 +23,9 @@ pub(crate) fn is_first_process() -> bool {
 /// `line` is the device of the line, on which no login prompt may appear.
 pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -> &'static str {
     // An initramfs may have moved its own into place, or not: what is there already stays.
-    mount_if_missing("/proc/self", "proc", c"/proc");
-    mount_if_missing("/dev/null", "devtmpfs", c"/dev");
-    mount_if_missing("/sys/class", "sysfs", c"/sys");
+    mount_if_missing("/proc/self", "proc", "/proc");
+    mount_if_missing("/dev/null", "devtmpfs", "/dev");
+    mount_if_missing("/sys/class", "sysfs", "/sys");
     if let Some(line) = line() {
         keep_getty_off(line.strip_prefix("/dev/").unwrap_or(&line));
     }
@@ -139,8 +138,8 @@ fn keep_getty_off(terminal: &str) {
     };
     if !is_mounted {
         // As systemd itself would, which leaves one that is there.
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let _ = mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"));
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        let _ = disk::mount_with("tmpfs", "/run", "tmpfs", flags, "mode=755");
     }
     let _ = directory::make_all(UNITS);
     for (before, name, after) in [
@@ -155,9 +154,9 @@ fn keep_getty_off(terminal: &str) {
 /// systemd's units for this boot only (`man 5 systemd.unit`).
 const UNITS: &str = "/run/systemd/system";
 
-fn mount_if_missing(sign: &str, kind: &str, target: &CStr) {
+fn mount_if_missing(sign: &str, kind: &str, target: &str) {
     if fs::metadata(sign).is_err() {
         // On failure (no such directory, mounted meanwhile) the agent has less to tell, and still runs.
-        let _ = mount(Some(kind), target, Some(kind), MsFlags::empty(), None::<&str>);
+        let _ = disk::mount_with(kind, target, kind, 0, "");
     }
 }
