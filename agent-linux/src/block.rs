@@ -82,7 +82,7 @@ impl Writer {
             Codec::Raw if self.packed.len() == bin.length => &self.packed[..],
             Codec::Lzma => {
                 let out = &mut self.unpacked[..bin.length];
-                if !self.unpacker.unpack(&self.packed, out) {
+                if !self.unpacker.unpack(&self.packed, out, 0) {
                     return Err(Problem::new(FailureKind::DIGEST, "bin"));
                 }
                 out

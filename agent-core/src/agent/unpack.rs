@@ -1,9 +1,9 @@
-//! Unpacks the bins of an image: raw LZMA without header and end marker, whole in memory, with what is already unpacked
-//! as the dictionary.
+//! Unpacks the bins of an image: raw LZMA without header and end marker, whole in memory. The dictionary is what stands
+//! before in the same buffer: what is already unpacked, and before that what both ends have, if anything.
 //!
 //! After Igor Pavlov's "LZMA specification" (lzma-specification.txt in the LZMA SDK, public domain). The library that
-//! packs on the host unpacks too, through a dictionary of its own and in two variants of everything: it made the agent
-//! 5 KiB larger.
+//! packs on the host unpacks too, but through a dictionary of its own and in two variants of everything, which is twice
+//! the program (ARCHITECTURE.md, Size of the agent).
 
 use crate::wire::block::LZMA_LC_LP_PB;
 
@@ -26,10 +26,14 @@ impl Unpacker {
         Self { probabilities: [EVEN; PROBABILITIES] }
     }
 
-    /// Unpacks `packed` into exactly `out`. `false` when the bytes are not that, as far as can be told: one of them was
-    /// changed, one is missing or too many. Then `out` holds anything.
+    /// Unpacks `packed` into exactly what of `window` lies behind its first `start` bytes, which were the preset
+    /// dictionary of the packer (0: it had none) and stay as they are. `false` when the bytes are not that, as far as
+    /// can be told: one of them was changed, one is missing or too many, or it was another dictionary. Then anything
+    /// is behind `start`.
+    ///
+    /// Takes time in proportion to the window's length, whatever the bytes are.
     #[must_use]
-    pub fn unpack(&mut self, packed: &[u8], out: &mut [u8]) -> bool {
+    pub fn unpack(&mut self, packed: &[u8], window: &mut [u8], start: usize) -> bool {
         // The encoder's first byte is always 0.
         let Some((&[0, a, b, c, d], rest)) = packed.split_first_chunk() else { return false };
         self.probabilities.fill(EVEN);
@@ -40,7 +44,7 @@ impl Unpacker {
             range: u32::MAX,
             code: u32::from_be_bytes([a, b, c, d]),
         };
-        decoder.unpack(out).is_some()
+        decoder.unpack(window, start).is_some()
             && decoder.code == 0
             && decoder.rest.is_empty()
             && !decoder.is_short
@@ -58,8 +62,9 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
-    fn unpack(&mut self, out: &mut [u8]) -> Option<()> {
-        let (mut state, mut at) = (0, 0);
+    fn unpack(&mut self, out: &mut [u8], start: usize) -> Option<()> {
+        // Places are counted from the dictionary's beginning.
+        let (mut state, mut at) = (0, start);
         // The last four distances, less one, the newest first.
         let mut distances = [0_usize; 4];
         while at < out.len() {
@@ -261,28 +266,48 @@ mod tests {
     use crate::wire::block::BIN_MAX;
     use crate::xorshift::Xorshift32;
     use core::num::NonZeroU32;
-    use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter};
+    use lzma_rust2::{EncodeMode, LzmaOptions, LzmaReader, LzmaWriter};
     use proptest::prelude::*;
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
     use std::vec;
     use std::vec::Vec;
 
-    fn pack(data: &[u8], mode: EncodeMode) -> Vec<u8> {
+    /// As the host packs them, behind a dictionary or none.
+    fn pack(dictionary: &[u8], data: &[u8], mode: EncodeMode) -> Vec<u8> {
         let mut options = LzmaOptions::with_preset(6);
         let (lc, lp, pb) = LZMA_LC_LP_PB;
         (options.lc, options.lp, options.pb) = (lc.into(), lp.into(), pb.into());
-        (options.dict_size, options.mode) = (BIN_MAX as u32, mode);
+        (options.dict_size, options.mode) = (WINDOW as u32, mode);
+        options.preset_dict = (!dictionary.is_empty()).then(|| dictionary.to_vec());
         let mut writer = LzmaWriter::new_no_header(Vec::new(), &options, false).unwrap();
         writer.write_all(data).unwrap();
         writer.finish().unwrap()
     }
 
-    fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-        let mut out = vec![0xAA; length];
+    fn unpack(dictionary: &[u8], packed: &[u8], length: usize) -> Option<Vec<u8>> {
+        let mut window = [dictionary, &vec![0xAA; length]].concat();
         // Whatever the bin before has left in it.
         let mut unpacker = Unpacker { probabilities: [7; PROBABILITIES] };
-        unpacker.unpack(packed, &mut out).then_some(out)
+        let done = unpacker.unpack(packed, &mut window, dictionary.len());
+        assert!(window.starts_with(dictionary));
+        done.then(|| window.split_off(dictionary.len()))
     }
+
+    /// The same by the packer's own library.
+    fn unpack_theirs(dictionary: &[u8], packed: &[u8], length: usize) -> Option<Vec<u8>> {
+        let (lc, lp, pb) = LZMA_LC_LP_PB;
+        let (lc, lp, pb) = (lc.into(), lp.into(), pb.into());
+        let (window, dictionary) = (WINDOW as u32, Some(dictionary));
+        let reader = LzmaReader::new(packed, length as u64, lc, lp, pb, window, dictionary);
+        let (mut reader, mut out) = (reader.ok()?, vec![0; length]);
+        reader.set_relaxed_end_condition(false);
+        reader.read_exact(&mut out).ok()?;
+        let (rest, unused) = reader.into_parts();
+        (rest.is_empty() && unused.is_empty()).then_some(out)
+    }
+
+    /// The longest dictionary, and a bin.
+    const WINDOW: usize = 128 * 1024 + BIN_MAX;
 
     /// Bytes as a disk has them: text, runs, tables, noise, and what was there before, near and far.
     fn bin(seed: u32, length: usize) -> Vec<u8> {
@@ -314,41 +339,93 @@ mod tests {
             let length = [1, 2, 100, 5000, 30_000, BIN_MAX][seed as usize % 6];
             let data = bin(seed, length);
             for mode in [EncodeMode::Normal, EncodeMode::Fast] {
-                let packed = pack(&data, mode);
-                assert!(unpack(&packed, length).is_some_and(|out| out == data), "{seed}");
+                let packed = pack(&[], &data, mode);
+                assert!(unpack(&[], &packed, length).is_some_and(|out| out == data), "{seed}");
             }
         }
         for byte in [0, 255] {
             let data = vec![byte; BIN_MAX];
-            assert_eq!(unpack(&pack(&data, EncodeMode::Normal), BIN_MAX), Some(data));
+            assert_eq!(unpack(&[], &pack(&[], &data, EncodeMode::Normal), BIN_MAX), Some(data));
         }
     }
 
     #[test]
     fn another_length_missing_bytes_and_bytes_behind_are_refused() {
         let data = bin(9, 20_000);
-        let packed = pack(&data, EncodeMode::Normal);
+        let packed = pack(&[], &data, EncodeMode::Normal);
         for length in [0, 1, 19_999, 20_001, BIN_MAX] {
-            assert_eq!(unpack(&packed, length), None, "{length}");
+            assert_eq!(unpack(&[], &packed, length), None, "{length}");
         }
         for cut in [0, 1, 4, 5, packed.len() / 2, packed.len() - 1] {
-            assert_eq!(unpack(&packed[..cut], data.len()), None, "{cut}");
+            assert_eq!(unpack(&[], &packed[..cut], data.len()), None, "{cut}");
         }
-        assert_eq!(unpack(&[&packed[..], b"\0"].concat(), data.len()), None);
+        assert_eq!(unpack(&[], &[&packed[..], b"\0"].concat(), data.len()), None);
     }
 
     #[test]
     fn a_bit_that_was_changed_is_found_nearly_always() {
         let data = bin(3, 3000);
-        let packed = pack(&data, EncodeMode::Normal);
+        let packed = pack(&[], &data, EncodeMode::Normal);
         let mut unnoticed = 0;
         for bit in 0..packed.len() * 8 {
             let mut damaged = packed.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            unnoticed += u32::from(unpack(&damaged, data.len()).is_some());
+            unnoticed += u32::from(unpack(&[], &damaged, data.len()).is_some());
         }
         // The end in the right state is a check of 32 bits, and of the last bytes alone none at all.
         assert!(unnoticed < 8, "{unnoticed}");
+    }
+
+    #[test]
+    fn a_dictionary_is_reached_into() {
+        for seed in 1..40 {
+            let before = [1, 2, 3, 700, BIN_MAX, 2 * BIN_MAX][seed as usize % 6];
+            let length = [1, 100, 5000, BIN_MAX][seed as usize % 4];
+            // The bin is made of what is in its dictionary, near and far, and the reverse.
+            let both = bin(seed, before + length);
+            let (dictionary, fresh) = both.split_at(before);
+            let again = &dictionary[..length.min(before)];
+            for (data, mode) in [(fresh, EncodeMode::Normal), (again, EncodeMode::Fast)] {
+                let packed = pack(dictionary, data, mode);
+                let out = unpack(dictionary, &packed, data.len());
+                assert!(out.is_some_and(|out| out == data), "{seed}");
+            }
+        }
+        // The farthest distance there is.
+        let mut random = Xorshift32::new(NonZeroU32::MIN);
+        let noise: Vec<u8> = (0..2 * BIN_MAX).map(|_| random.next() as u8).collect();
+        let packed = pack(&noise, &noise[..BIN_MAX], EncodeMode::Normal);
+        assert!(packed.len() < 1000, "{}", packed.len());
+        assert!(unpack(&noise, &packed, BIN_MAX).as_deref() == Some(&noise[..BIN_MAX]));
+        assert!(unpack(&noise[1..], &packed, BIN_MAX).is_none(), "behind the beginning");
+    }
+
+    #[test]
+    fn damage_is_taken_as_the_packers_library_takes_it() {
+        let mut random = Xorshift32::new(NonZeroU32::MIN);
+        let (mut taken, mut refused) = (0, 0);
+        for seed in 1..60 {
+            let both = bin(seed, 9000);
+            let (dictionary, data) = both.split_at(6000 * (seed as usize & 1));
+            let packed = pack(dictionary, data, EncodeMode::Normal);
+            for _ in 0..40 {
+                let mut damaged = packed.clone();
+                let (at, kind) = (random.next() as usize % damaged.len(), random.next() % 4);
+                match kind {
+                    0 => damaged[at] = random.next() as u8,
+                    1 => damaged.truncate(at),
+                    2 => damaged.extend_from_slice(&packed[at..]),
+                    _ => damaged[at..].fill_with(|| random.next() as u8),
+                }
+                // Another length ends the decoder elsewhere.
+                let length = data.len() - random.next() as usize % 2 * (at % 100);
+                let ours = unpack(dictionary, &damaged, length);
+                let theirs = unpack_theirs(dictionary, &damaged, length);
+                assert!(ours == theirs, "{seed} {kind} {at} {length}");
+                *(if ours.is_some() { &mut taken } else { &mut refused }) += 1;
+            }
+        }
+        assert!(taken > 0 && refused > 1000, "{taken} {refused}");
     }
 
     proptest! {
@@ -356,21 +433,13 @@ mod tests {
         #[test]
         fn any_bytes_are_unpacked_or_refused(
             mut packed in prop::collection::vec(any::<u8>(), 0..2000),
+            dictionary in prop::collection::vec(any::<u8>(), 0..300),
             length in 0..3000_usize,
         ) {
             if let Some(first) = packed.first_mut() {
                 *first = 0;
             }
-            unpack(&packed, length);
-        }
-
-        /// The same of what was once packed.
-        #[test]
-        fn damage_is_unpacked_or_refused(seed in 1..1000_u32, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut packed = pack(&bin(seed, 4000), EncodeMode::Normal);
-            let at = at.index(packed.len());
-            packed[at] = byte;
-            unpack(&packed, 4000);
+            unpack(&dictionary, &packed, length);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Packing: whatever the bytes, what the agent packs is no longer than they are, and another program unpacks it to them.
-//! Read as a block, any bytes end in an error or in no more than there is room for.
+//! Read as a block, any bytes end in an error or in no more than there is room for; so they do as a bin of an image.
 
 use agent_core::agent::pack::{PIECE_MAX, Table, pack};
+use agent_core::agent::unpack::Unpacker;
 
 pub(crate) fn run(input: &[u8]) {
     let input = &input[..input.len().min(PIECE_MAX)];
@@ -24,4 +25,16 @@ pub(crate) fn run(input: &[u8]) {
     if let Ok(count) = lz4_flex::block::decompress_into(input, &mut out) {
         assert!(count <= out.len());
     }
+    unpack(input);
+}
+
+/// The first byte is the length of the dictionary, which follows.
+fn unpack(input: &[u8]) {
+    let Some((&length, rest)) = input.split_first() else { return };
+    let (dictionary, packed) = rest.split_at(rest.len().min(length.into()));
+    let mut window = [dictionary, &[0; 512]].concat();
+    // A packer's first byte is always 0.
+    let packed = [&[0], packed].concat();
+    let _ = Unpacker::new().unpack(&packed, &mut window, dictionary.len());
+    assert!(window.starts_with(dictionary));
 }
