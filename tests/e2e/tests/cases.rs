@@ -466,8 +466,10 @@ fn garbage_on_the_socket_is_refused() {
 #[test]
 fn a_helper_whose_agent_was_killed_says_so() {
     // What the test leaves in the background outlives it and its agent here, where nobody starts that anew.
-    let script = "set +e\nlava-test-case first --result pass\n(until [ -e go ]; do sleep 0.05; done\n\
-                  lava-test-case late --result pass >said 2>&1; echo $? >status.new; mv status.new status) &\nwait\n";
+    // It is there before the agent hears of the first case, and is killed.
+    let script = "set +e\n(until [ -e go ]; do sleep 0.05; done\n\
+                  lava-test-case late --result pass >said 2>&1; echo $? >status.new; mv status.new status) &\n\
+                  lava-test-case first --result pass\nwait\n";
     let bench = Bench::start(&[("late", script)]);
     bench.wait_for("first");
     bench.agent.signal(Signal::SIGKILL);
