@@ -44,6 +44,22 @@ fn an_emulated_line_accepts_another_speed() {
     lab.nothing_runs();
 }
 
+/// A board's memory is for what is tested on it. Two processes: the agent and its keeper.
+#[test]
+fn the_agent_and_its_keeper_take_less_than_a_mebibyte_each() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    // Unlike VmRSS it is counted when it is asked for.
+    let script = "cd /proc; for s in $(grep -l ^Name:.pumice- [0-9]*/status); do grep ^Rss: ${s%/*}/smaps_rollup; done";
+    let out = lab.pumice(&["exec", "qemu-01", "--", "sh", "-c", script]).exits_with(0).out();
+    let kib = |line: &str| line.split_ascii_whitespace().nth(1)?.parse::<u32>().ok();
+    let sizes: Vec<_> = out.lines().filter_map(kib).collect();
+    assert_eq!(sizes.len(), 2, "{out}");
+    assert!(sizes.iter().all(|kib| (1..1024).contains(kib)), "{out}");
+    println!("Rss in KiB: {sizes:?}");
+    lab.nothing_runs();
+}
+
 #[test]
 fn a_whole_job_and_everything_that_it_leaves() {
     let _slot = Slot::take();
