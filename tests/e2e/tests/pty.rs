@@ -443,6 +443,8 @@ fn the_console_shows_text_and_no_frames() {
     console.wait_for_stdout(" of the kernel\r\n");
     console.signal(Signal::SIGTERM);
     let output = console.wait().exits_with(0);
+    // The line counts what it has delivered after that.
+    wait_until(|| !bench.line.inserted().is_empty());
     let inserted = bench.line.inserted();
     assert!(output.out().contains(&format!("{}\r\n", inserted[0])), "{output:?}\n{inserted:?}");
     assert_eq!(bench.line.bytes_to_board(), 0, "nobody typed");
