@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
 
-/// In place of musl's for 32 bits, which knows the layouts that sound cards and cameras had before 64-bit times: 1 KiB.
+/// In place of musl's for 32 bits, which knows the layouts that sound cards and cameras had before 64-bit times.
 #[cfg(all(target_env = "musl", target_pointer_width = "32"))]
 #[allow(unsafe_code)]
 // SAFETY: the name is the C library's, and this does what is said of it. Whole numbers and addresses are passed behind
