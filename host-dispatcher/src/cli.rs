@@ -263,7 +263,7 @@ pub struct LogArgs {
     /// Only lines that this regular expression matches
     #[arg(long, value_name = "REGEX", value_parser = log_filter::regex)]
     pub grep: Option<Regex>,
-    /// Go on while the run does; Ctrl-C ends it
+    /// Go on while the run does; Ctrl-C ends it. Status 3: its dispatcher died
     #[arg(long, short)]
     pub follow: bool,
     /// text, or lava: LAVA's job log in YAML, with the results in it

@@ -1,7 +1,7 @@
 //! `pumice log`: the timeline of a run, merged and filtered, also while it is being written.
 //!
 //! A run that goes on writes lines as they come. They are held back for a moment, so that what belongs before them has
-//! its chance to come; and the directory is complete when `run.json` is there.
+//! its chance to come; and the directory is complete when `run.json` is there. One whose writer is gone never will be.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use crate::cli::{Global, LogArgs, LogFormat};
 use crate::io::hangup::wait_or_hangup;
 use crate::job::event::{LogRecord, Stamped};
+use crate::job::verdict::ErrorClass;
 use crate::report::log_filter::Filter;
 use crate::report::text::Color;
 use crate::report::{lava_log, log_line};
 use crate::store::records::{Records, Window};
 use crate::store::{find, reader};
 
-/// Writes the log of a run to `out`. The exit status is 0 when it could be read.
+/// Writes the log of a run to `out`. The exit status is 0 when it could be read, and for one that is followed when it
+/// came to its end too.
 ///
 /// # Errors
 /// The run is not found, cannot be read, or `out` cannot be written to; a closed pipe among these.
@@ -45,24 +47,32 @@ pub fn log(global: &Global, args: &LogArgs, out: &mut impl Write) -> io::Result<
     };
     let out = io::BufWriter::with_capacity(1 << 16, out);
     let mut printer = Printer { out, start, filter, form };
-    print(records, &run, args.follow, &mut printer)?;
+    let is_complete = print(records, &run, args.follow, &mut printer)?;
     printer.end(&run)?;
-    Ok(0)
+    if is_complete {
+        return Ok(0);
+    }
+    let name = run.file_name().unwrap_or(run.as_os_str()).display();
+    let message = format!(
+        "{name} has no end: the pumice that wrote it is gone; `pumice results` shows how far it came"
+    );
+    Ok(super::complain_with(ErrorClass::InfrastructureError.exit_status(), &message))
 }
 
-/// Everything that is in the file, and with `follow` what comes, until the run is over.
+/// Everything that is in the file, and with `follow` what comes, until the run is over; `false` when it never will be.
 fn print(
     mut records: Records,
     run: &Path,
     follow: bool,
     printer: &mut Printer<impl Write>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut window = Window::default();
     // A pause in which nothing came ends the wait for what may belong before.
     let mut is_quiet = false;
     loop {
         // Asked for before the file is read: what comes after the run's end is nothing.
-        let is_over = !follow || run.join("run.json").exists();
+        let is_abandoned = follow && reader::is_abandoned(run).map_err(io::Error::other)?;
+        let is_over = !follow || is_abandoned || run.join("run.json").exists();
         let mut has_more = false;
         while let Some(record) = records.read()? {
             has_more = true;
@@ -78,7 +88,7 @@ fn print(
             printer.out.flush()?;
         }
         if is_over {
-            return Ok(());
+            return Ok(!is_abandoned);
         }
         is_quiet = !has_more;
         if wait_or_hangup(io::stdout(), FOLLOW_EVERY) {

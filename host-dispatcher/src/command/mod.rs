@@ -67,6 +67,11 @@ fn wants_color() -> bool {
 
 /// Says what is wrong, in one line.
 fn complain(message: &str) -> u8 {
+    complain_with(STATUS_USAGE, message)
+}
+
+/// The same with another exit status.
+fn complain_with(status: u8, message: &str) -> u8 {
     let _ = writeln!(io::stderr(), "pumice: {message}");
-    STATUS_USAGE
+    status
 }

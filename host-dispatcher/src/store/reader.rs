@@ -31,6 +31,22 @@ pub fn events(run: &Path) -> Result<Events, StoreError> {
     events_in(BufReader::new(file)).map_err(StoreError::of("read", &path))
 }
 
+/// Whether a run will never be complete: nobody writes it any more. Where the file system has no locks, nobody knows, and
+/// it may still be.
+///
+/// # Errors
+/// `events.ndjson` cannot be opened.
+pub fn is_abandoned(run: &Path) -> Result<bool, StoreError> {
+    let path = run.join("events.ndjson");
+    let file = File::open(&path).map_err(StoreError::of("open", &path))?;
+    if file.try_lock_shared().is_err() {
+        return Ok(false);
+    }
+    drop(file);
+    // Asked for in this order: the writer completes the directory before it lets go.
+    Ok(!run.join("run.json").exists())
+}
+
 /// What a run came to, as far as its events can be read; without holding these.
 ///
 /// # Errors
@@ -164,6 +180,24 @@ mod tests {
         );
         let read = events_in(text.as_bytes()).unwrap();
         assert_eq!((read.events.len(), read.skipped, read.torn), (1, 5, false));
+    }
+
+    #[test]
+    fn a_run_is_abandoned_when_its_writer_is_gone_before_its_end() {
+        let scratch = Scratch::new();
+        let create = || RunDir::create(&scratch.0, "smoke", Timestamp::UNIX_EPOCH, 1).unwrap();
+        let run = create();
+        let path = run.path().to_owned();
+        assert!(!is_abandoned(&path).unwrap(), "it is being written");
+        drop(run);
+        assert!(is_abandoned(&path).unwrap());
+        let mut run = create();
+        let path = run.path().to_owned();
+        run.finish(&serde_json::Value::Null).unwrap();
+        assert!(!is_abandoned(&path).unwrap());
+        drop(run);
+        assert!(!is_abandoned(&path).unwrap(), "it is complete");
+        assert!(is_abandoned(&scratch.0).is_err());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Guarantees that `events.ndjson` alone, whatever happens to the process, tells what happened up to its last whole
 //! line; and that every other file is whole or absent, or only grows. A failed write is returned, never a panic, and
 //! leaves the rest usable. Wall-clock times are passed in.
+//!
+//! As long as it lives it holds `flock` on `events.ndjson`, by which [`is_abandoned`](super::reader::is_abandoned) knows.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -84,8 +86,10 @@ impl RunDir {
 
     fn fill(path: PathBuf, name: String) -> Result<Self, StoreError> {
         let make = |file: &str, bytes_max| Append::create(&path.join(file), bytes_max);
+        let events = make("events.ndjson", EVENTS_BYTES_MAX)?;
+        events.mark();
         Ok(Self {
-            events: make("events.ndjson", EVENTS_BYTES_MAX)?,
+            events,
             console: make("console.raw", LOG_BYTES_MAX)?,
             timeline: make("timeline.ndjson", LOG_BYTES_MAX)?,
             kernel: make("kernel.log", LOG_BYTES_MAX)?,

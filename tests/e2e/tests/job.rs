@@ -331,3 +331,24 @@ fn json_tells_everything_and_the_summary_last() {
 }
 
 const TESTBOOT_BYTES: usize = 8 << 20;
+
+/// Nobody will ever write the end of a run whose dispatcher was killed: whoever follows it is told.
+#[test]
+fn a_run_whose_dispatcher_died_is_followed_to_where_it_stopped() {
+    let lab = lab(None);
+    lab.write(
+        "job.yaml",
+        "name: pty\nboard: {type: pty-board}\ntests:\n  - {name: long, run: 'sleep 900', timeout: 20m}\n",
+    );
+    let run = lab.start(&["run", "job.yaml", "--out", "runs"]);
+    run.wait_for_stderr("test long …");
+    let follow = lab.start(&["log", "last", "--out", "runs", "--follow"]);
+    follow.wait_for_stdout("session with the test agent");
+    run.signal(Signal::SIGKILL);
+    run.wait();
+    let output = follow.wait().exits_with(3);
+    let said = output.err();
+    assert!(said.contains("has no end: the pumice that wrote it is gone"), "{said}");
+    // Without --follow it is a log as any other.
+    lab.pumice(&["log", "last", "--out", "runs"]).exits_with(0);
+}
