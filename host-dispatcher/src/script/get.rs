@@ -101,10 +101,17 @@ impl Bench {
             }
             is_in_parts = true;
         }
-        if is_in_parts && !self.has_prefix(path, file.bytes, &file.sha256()).await? {
-            return Err(Fault::infrastructure(format!("{path}: it was changed while it was read")));
+        if !is_in_parts {
+            return Ok(());
         }
-        Ok(())
+        let why = match self.prefix(path, file.bytes, &file.sha256()).await? {
+            Some(true) => return Ok(()),
+            Some(false) => "it was changed while it was read",
+            None => {
+                "it came in parts, and this agent cannot tell whether it was changed meanwhile: get it again"
+            }
+        };
+        Err(Fault::infrastructure(format!("{path}: {why}")))
     }
 
     /// Whether a file of the board begins with so many bytes of this digest; `false` also from an agent that cannot tell.
@@ -117,12 +124,22 @@ impl Bench {
         length: u64,
         sha256: &[u8; 32],
     ) -> Result<bool, Fault> {
+        Ok(self.prefix(path, length, sha256).await?.unwrap_or(false))
+    }
+
+    /// The same; `None` from an agent that cannot tell.
+    async fn prefix(
+        &self,
+        path: &str,
+        length: u64,
+        sha256: &[u8; 32],
+    ) -> Result<Option<bool>, Fault> {
         let body = request::FileHash { path, offset: 0, length };
         match self.ask_if_known(Method::FILE_HASH, &body, HASH_DEADLINE).await {
-            Ok(Some(answer)) => Ok(answer.read::<Hash<'_>>()?.sha256 == sha256),
-            Ok(None) => Ok(false),
+            Ok(Some(answer)) => Ok(Some(answer.read::<Hash<'_>>()?.sha256 == sha256)),
+            Ok(None) => Ok(None),
             // Shorter than that, or gone.
-            Err(_) if self.board(|board, _| board.is_up()) => Ok(false),
+            Err(_) if self.board(|board, _| board.is_up()) => Ok(Some(false)),
             Err(fault) => Err(fault),
         }
     }
