@@ -4,17 +4,22 @@
 //! from the files, and results come from the journal, which the agent synced line by line.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 
-use super::files::{ENTRIES_MAX, Listing};
+use agent_core::wire::response::Stat;
+use agent_core::wire::{FailureKind, Method, request};
+
+use super::files::{ENTRIES_MAX, Listing, SHORT_DEADLINE};
 use super::get::Incoming;
 use super::inject::run_directory;
 use super::live::Live;
 use super::{Bench, Fault};
 use crate::job::event::Event;
 use crate::job::spec::Test;
+use crate::job::verdict::ErrorClass;
 use crate::store::{StoreError, WholeFile, names};
 
 impl Bench {
@@ -33,21 +38,81 @@ impl Bench {
     ) -> Result<(), Fault> {
         live.borrow_mut().close_files();
         let directory = format!("{root}{}", run_directory(run));
-        let (listing, is_cut) = self.list(&directory).await?;
+        let mut home = Home::default();
+        let (listing, is_cut) = match self.list(&directory).await {
+            Ok(listed) => listed,
+            Err(fault) => (self.list_piecemeal(&directory, tests, fault, &mut home).await?, false),
+        };
         let files = self.choose(listing, is_cut);
         let mut tally =
             Tally { total: files.iter().map(|file| file.size).sum(), ..Tally::default() };
         for file in &files {
             let done = tally.live + tally.fetched;
-            if let Err(fault) = self.bring_home(action, &directory, file, &mut tally).await {
-                self.warn(&format!("{} did not come home: {}", file.path, fault.message));
+            match self.bring_home(action, &directory, file, &mut tally).await {
+                Ok(()) => drop(home.whole.insert(file.path.clone())),
+                Err(fault) => self.warn_missing(&file.path, &fault, &mut home),
             }
             // What did not come counts as done, so that the rest is shown where it is.
             tally.missing += (done + file.size).saturating_sub(tally.live + tally.fetched);
         }
         self.tell(Event::Note { text: tally.to_string() });
-        self.complete(tests, live);
+        self.complete(tests, live, &home);
         Ok(())
+    }
+
+    /// What can be listed of a run's directory of which something cannot: a damaged file system. Each suite's by itself, and
+    /// what every run has by its name. What is damaged is on record.
+    async fn list_piecemeal(
+        &self,
+        directory: &str,
+        tests: &[Test],
+        fault: Fault,
+        home: &mut Home,
+    ) -> Result<Vec<Listing>, Fault> {
+        let mut found: Vec<Listing> = Vec::new();
+        let mut names: Vec<String> = RUN_FILES.map(str::to_owned).to_vec();
+        for test in tests {
+            let suite = format!("tests/{}", test.name);
+            if let Ok((entries, _)) = self.list(&format!("{directory}/{suite}")).await {
+                let whole =
+                    |entry: Listing| Listing { path: format!("{suite}/{}", entry.path), ..entry };
+                found.extend(entries.into_iter().map(whole));
+            } else {
+                names.extend(SUITE_FILES.map(|name| format!("{suite}/{name}")));
+            }
+        }
+        let mut damaged = Vec::new();
+        for path in names {
+            let whole = format!("{directory}/{path}");
+            let body = request::Path { path: &whole };
+            match self.ask(Method::STAT, &body, SHORT_DEADLINE).await {
+                Ok(answer) => {
+                    let Stat { kind, size, .. } = answer.read()?;
+                    let is_directory = kind == Stat::DIRECTORY;
+                    found.push(Listing { path, is_file: kind == Stat::FILE, is_directory, size });
+                }
+                // It is not there: the suite has not run.
+                Err(fault) if fault.class == ErrorClass::JobError => {}
+                Err(fault) => damaged.push((path, fault)),
+            }
+        }
+        if found.is_empty() || !self.board(|board, _| board.is_up()) {
+            return Err(fault);
+        }
+        self.warn(&format!(
+            "the run's directory on the board cannot be listed whole ({}): attachments may stay there",
+            // The agent has no word of its own for what it left out.
+            fault.message.trim_end_matches(FailureKind::TOO_LARGE.phrase()).trim_end_matches(": ")
+        ));
+        for (path, fault) in damaged {
+            self.warn_missing(&path, &fault, home);
+        }
+        Ok(found)
+    }
+
+    fn warn_missing(&self, path: &str, fault: &Fault, home: &mut Home) {
+        self.warn(&format!("{path} did not come home: {}", fault.message));
+        home.missing.insert(path.to_owned());
     }
 
     /// The files of a run that come home, what results need first. What does not is a warning.
@@ -202,6 +267,15 @@ fn copy<W: Write>(from: &mut File, to: &mut Incoming<W>) -> Result<(), Fault> {
     }
 }
 
+/// Which files came home, by their names on the board.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    /// All of it, as the board has it.
+    pub(super) whole: HashSet<String>,
+    /// Not, and that is on record.
+    pub(super) missing: HashSet<String>,
+}
+
 /// What bringing files home came to, in bytes.
 #[derive(Debug, Default)]
 struct Tally {
@@ -229,6 +303,13 @@ impl fmt::Display for Tally {
 
 /// The test agent's own, through which helpers tell it of cases.
 const SOCKET: &str = "socket";
+
+/// What the agent of a run keeps, and ...
+const RUN_FILES: [&str; 5] =
+    ["journal.ndjson", "kernel.log", "agent.log", "user-console.log", "user-console.ndjson"];
+
+/// ... of each suite.
+const SUITE_FILES: [&str; 3] = ["stdout.log", "stderr.log", "output.ndjson"];
 
 /// More files of one run are left on the board.
 const FILES_MAX: usize = 1000;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::Bench;
 use super::board_logs::KernelLine;
 use super::cases::When;
+use super::collect::Home;
 use super::live::{Line, Live};
 use crate::job::event::Source;
 use crate::job::spec::Test;
@@ -72,7 +73,7 @@ struct ConsoleLine {
 
 impl Bench {
     /// Puts on record what the files of the run directory have and the live log had not.
-    pub fn complete(&self, tests: &[Test], live: &RefCell<Live>) {
+    pub(super) fn complete(&self, tests: &[Test], live: &RefCell<Live>, home: &Home) {
         let boots = self.read_journal(tests, live);
         self.read_kernel_log(&boots, live);
         self.read_user_console(&boots, live);
@@ -82,6 +83,14 @@ impl Bench {
             let boot = boots.of_test(index);
             for (source, file) in [(Source::Stdout, "stdout"), (Source::Stderr, "stderr")] {
                 self.read_output(index, test, boot, source, file, live);
+                let path = format!("tests/{}/{file}.log", test.name);
+                if home.whole.contains(&path) {
+                    self.run_dir(|dir| dir.output_is_whole(&test.name, source));
+                } else if !home.missing.contains(&path) && self.open(&path).is_some() {
+                    self.warn(&format!(
+                        "{path} is not on the board any more: what came live is all there is"
+                    ));
+                }
             }
         }
     }
@@ -290,7 +299,6 @@ impl Bench {
         if let Some(line) = rest.finish() {
             show(&mut live, &line, rest.is_shown(&line));
         }
-        self.run_dir(|dir| dir.output_is_whole(&test.name, source));
     }
 
     /// Each line of a file of the run directory, without its end; none when it is not there. What of a line is longer

@@ -27,6 +27,8 @@ pub struct CommandOutcome {
 enum Checked {
     /// It is in order now; what the tool said, if it had something to do.
     InOrder(Option<String>),
+    /// It was damaged and is not any more; what the tool changed. A file may have gone with it.
+    Mended(String),
     /// The tool cannot mend it, and this is what it said.
     Damaged(String),
     /// There is no tool, or it does not know such a file system; and why.
@@ -35,7 +37,7 @@ enum Checked {
 
 impl Bench {
     /// Mounts a partition to save what is on it, changing it as little as can be, and unmounts it again. The journal is
-    /// replayed by `e2fsck -p`, where the master image has that; what cannot be mended is read as it is, without its
+    /// replayed by `e2fsck -f -p`, where the master image has that; what cannot be mended is read as it is, without its
     /// journal. What was done, and damage, is on record.
     ///
     /// # Errors
@@ -49,6 +51,12 @@ impl Bench {
             Checked::InOrder(None) => None,
             Checked::InOrder(Some(said)) => {
                 self.tell(Event::Note { text: format!("e2fsck on {label}: {said}") });
+                None
+            }
+            Checked::Mended(said) => {
+                self.warn(&format!(
+                    "the file system of {label} was damaged, and e2fsck mended it: {said}"
+                ));
                 None
             }
             Checked::Unchecked(why) => {
@@ -121,7 +129,9 @@ impl Bench {
         let body = request::Partition { label };
         let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
         let device = answer.read::<Partition<'_>>()?.device.to_owned();
-        let outcome = match self.run_command(&["e2fsck", "-p", &device], CHECK_DEADLINE).await {
+        // Without -f it believes a file system that says that it is in order.
+        let words = ["e2fsck", "-f", "-p", &device];
+        let outcome = match self.run_command(&words, CHECK_DEADLINE).await {
             Ok(outcome) => outcome,
             Err(fault) if self.board(|board, _| board.is_up()) => {
                 return Ok(Checked::Unchecked(format!("e2fsck: {}", fault.message)));
@@ -189,11 +199,17 @@ fn judge(outcome: &CommandOutcome, device: &str) -> Checked {
     match outcome.exit.code {
         0 if !said.contains("journal") => Checked::InOrder(None),
         // 1: errors were corrected; 2: and the system should be restarted, which concerns a mounted root.
-        0..=3 => Checked::InOrder(Some(said)),
+        0..=3 if said.split("; ").all(is_usual) => Checked::InOrder(Some(said)),
+        0..=3 => Checked::Mended(said),
         code if code & ERRORS_LEFT != 0 => Checked::Damaged(said),
         // 8: no ext file system, or it could not be read at all; the mount will tell.
         code => Checked::Unchecked(format!("e2fsck ended with status {code}: {said}")),
     }
+}
+
+/// What is to be mended wherever an image died: its journal, files that were removed while they were open, and counts.
+fn is_usual(line: &str) -> bool {
+    ["journal", "orphan", "count wrong", "clean", " files ("].iter().any(|word| line.contains(word))
 }
 
 const ERRORS_LEFT: u8 = 4;
@@ -227,8 +243,12 @@ mod tests {
         let replayed = "/dev/vda3: recovering journal\n/dev/vda3: clean, 11/65536 files\n";
         let said = "recovering journal; clean, 11/65536 files".to_owned();
         assert_eq!(judge(0, replayed), Checked::InOrder(Some(said)));
-        let fixed = Checked::InOrder(Some("Inode 12 FIXED.".to_owned()));
+        let fixed = Checked::Mended("Inode 12 FIXED.".to_owned());
         assert_eq!(judge(1, "/dev/vda3: Inode 12 FIXED.\n"), fixed);
+        let orphan = "/dev/vda3: Clearing orphaned inode 15 (uid=0, gid=0, mode=0100600, size=0)\n/dev/vda3: 11/65536 files (0.0% non-contiguous), 4/9 blocks\n";
+        assert!(matches!(judge(1, orphan), Checked::InOrder(Some(_))));
+        let mended = "/dev/vda3: Padding at end of inode bitmap is not set. FIXED.\n";
+        assert!(matches!(judge(1, mended), Checked::Mended(said) if said.contains("FIXED")));
         let bad = "/dev/vda3: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.\n";
         assert!(matches!(judge(4, bad), Checked::Damaged(said) if said.starts_with("UNEXPECTED")));
         assert!(matches!(judge(12, bad), Checked::Damaged(_)));

@@ -144,7 +144,7 @@ fn a_damaged_file_system_is_read_without_its_journal_and_on_record() {
     world.fake.script().suite("first", Program::new().out("safe\n").exit(0));
     world.fake.script().suite("second", Program::new().then(Step::Panic("simulated".into())));
     let e2fsck = Program::new().out("/dev/fake-testrootfs: UNEXPECTED INCONSISTENCY\n").exit(4);
-    world.fake.script().command("e2fsck -p /dev/fake-testrootfs", e2fsck);
+    world.fake.script().command("e2fsck -f -p /dev/fake-testrootfs", e2fsck);
     world.fake.put_file("master", "/sys/fs/pstore/dmesg-ramoops-0", b"Panic#1 Part1\n");
     world.fake.start_trace();
     let run = world.run(JOB);
@@ -164,7 +164,7 @@ fn a_journal_that_e2fsck_replayed_is_noted() {
     let mut world = World::new(37, Options::clean(BAUD));
     world.fake.script().suite("first", Program::new().then(Step::Panic("simulated".into())));
     let e2fsck = Program::new().out("/dev/fake-testrootfs: recovering journal\n").exit(0);
-    world.fake.script().command("e2fsck -p /dev/fake-testrootfs", e2fsck);
+    world.fake.script().command("e2fsck -f -p /dev/fake-testrootfs", e2fsck);
     world.fake.start_trace();
     let run = world.run(JOB);
     let note = "e2fsck on testrootfs: recovering journal";
