@@ -54,6 +54,8 @@ pub struct Driver {
     quiet_at: Option<Instant>,
     deadline: Option<Instant>,
     report: Option<Report>,
+    /// What was sent to the kernel before may reach the boot loader, as if it were typed.
+    has_rubbish: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,7 @@ impl Driver {
             quiet_at: None,
             deadline: None,
             report: None,
+            has_rubbish: false,
         }
     }
 
@@ -126,6 +129,11 @@ impl Driver {
     /// Something was typed that nobody meant: it goes away from the prompt.
     pub fn throw_away(&mut self) {
         self.typing.push_back(CTRL_C);
+    }
+
+    /// The same may be there before anything is typed: frames for a kernel that died wait in the board's UART.
+    pub fn expect_rubbish(&mut self) {
+        self.has_rubbish = true;
     }
 
     /// Whether the boot command has been given.
@@ -224,6 +232,9 @@ impl Driver {
     fn interrupt(&mut self, now: Instant, interrupts: u32) {
         self.state = State::Counting { interrupts };
         self.typing.extend(&self.spec.interrupt);
+        if self.has_rubbish {
+            self.typing.push_back(CTRL_C);
+        }
         self.deadline = Some(now + INTERRUPT_EVERY);
     }
 

@@ -89,6 +89,11 @@ impl Console {
         }
     }
 
+    /// The line as far as it came, without terminal escapes.
+    pub fn line(&self) -> &str {
+        self.line.text()
+    }
+
     /// Bytes that came since the last line end.
     pub fn line_bytes(&self) -> usize {
         self.line_bytes

@@ -44,6 +44,8 @@ pub(super) struct Panic {
     pub(super) line: Option<String>,
     /// What the agent was asked, that may refute it.
     question: Option<RequestId>,
+    /// When the board will have restarted by itself, if the kernel says that it will.
+    restarts_by: Option<Instant>,
 }
 
 impl Board {
@@ -150,7 +152,7 @@ impl Board {
             self.client.request(now, &mut self.link, Method::CLOCK, &body, &[], LONGEST)
         });
         let (at, until) = (now + period, now + LONGEST);
-        self.panic = Some(Panic { at, until, line: None, question });
+        self.panic = Some(Panic { at, until, line: None, question, restarts_by: None });
         self.journey.overrule();
     }
 
@@ -159,6 +161,24 @@ impl Board {
         if let Some(panic) = &mut self.panic {
             panic.at = panic.at.max((now + COLLECTED).min(panic.until));
         }
+    }
+
+    /// A line of a panic ends: does the kernel say that it will restart the board (`panic=SECONDS`)? Then the panic is over
+    /// when the boot loader speaks, and only by that.
+    pub(super) fn await_restart(&mut self, now: Instant) {
+        let Some(panic) = &mut self.panic else { return };
+        if let Some(pause) = restarts_in(self.console.line()) {
+            // It counts turns of a loop: on an emulated board under load 5 s took 13 s and more.
+            panic.restarts_by = Some(now + pause.times(4) + BANNER_WITHIN);
+        }
+    }
+
+    /// Enough was collected of a panic: it is over, or the board's restart is waited for.
+    pub(super) fn settle_panic(&mut self, now: Instant) {
+        let Some(panic) = self.panic.as_mut().filter(|panic| now >= panic.at) else { return };
+        let Some(at) = panic.restarts_by.take() else { return self.end_panic(now) };
+        (panic.at, panic.until) = (at, at);
+        self.believe_panic();
     }
 
     /// The panic's line is there.
@@ -203,6 +223,19 @@ impl Board {
 fn frames_of_session(stats: &Stats) -> u64 {
     stats.frames_in.saturating_sub(stats.stale).saturating_sub(stats.unknown)
 }
+
+/// `Rebooting in 10 seconds..` (kernel/panic.c), up to [`PAUSE_MAX`].
+fn restarts_in(line: &str) -> Option<Duration> {
+    let (_, rest) = line.split_once("Rebooting in ")?;
+    let seconds: u64 = rest.split_once(" seconds")?.0.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= PAUSE_MAX)
+}
+
+/// Nobody waits longer for a board that is dead: it is power cycled.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// From a kernel's restart to the boot loader's banner.
+const BANNER_WITHIN: Duration = Duration::from_secs(30);
 
 /// A live agent's answer takes a round trip; U-Boot counts down from 2 s, and is silent then.
 const QUIET: Duration = Duration::from_millis(500);

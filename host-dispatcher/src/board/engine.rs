@@ -82,8 +82,13 @@ impl Board {
                 break;
             }
             let Some(goal) = self.goal else { break };
-            if matches!(self.phase, Phase::Broken(_)) && !self.recover(goal) {
-                break;
+            if matches!(self.phase, Phase::Broken(_)) {
+                if !self.recover(goal) {
+                    break;
+                }
+                if self.boot.is_held && matches!(goal, Goal::Up(_) | Goal::BootLoader) {
+                    self.enter(now, Phase::PoweringOn, "it restarted by itself");
+                }
             }
             let phase = self.phase;
             self.carry_out(now, next(phase, goal), goal);
@@ -258,7 +263,9 @@ impl Board {
         }
         self.events.push(BoardEvent::Phase { from, to, why: why.to_owned() });
         self.set_deadline(now);
+        let was_held = std::mem::take(&mut self.boot.is_held);
         if to == Phase::PoweringOn
+            && !was_held
             && let Some(driver) = &mut self.driver
         {
             driver.reset();
@@ -286,9 +293,7 @@ impl Board {
     pub(super) fn handle_deadlines(&mut self, now: Instant) {
         self.connection.handle_timeout(now);
         self.settle_doubt(now);
-        if self.panic.as_ref().is_some_and(|panic| now >= panic.at) {
-            self.end_panic(now);
-        }
+        self.settle_panic(now);
         if self.phase_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }

@@ -1,7 +1,7 @@
 //! What the line shows, and what it means for the phase: banners, panics, beacons, sessions, the boot loader's answers.
 
 use super::Board;
-use super::boot_loader::Report;
+use super::boot_loader::{Report, Want};
 use super::client::Client;
 use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
@@ -28,6 +28,9 @@ pub(super) struct Boot {
     is_told_open: bool,
     /// The power operation under way has come to its last step, after which the board may speak.
     pub(super) is_on: bool,
+    /// The board restarted by itself behind a panic and is held at its boot loader, so that nothing changes what the dead
+    /// kernel left in memory.
+    pub(super) is_held: bool,
 }
 
 /// One start of an agent: what it remembers of requests is of this start.
@@ -111,6 +114,10 @@ impl Board {
     pub(super) fn read_lines(&mut self, now: Instant, text: &[u8], read: usize, is_print: bool) {
         let mut start = 0;
         for (index, byte) in text.iter().enumerate().skip(read) {
+            // Of the line that ends here; its own first line is what begins a panic.
+            if *byte == b'\n' {
+                self.await_restart(now);
+            }
             let Some(note) = self.console.push(*byte).filter(|_| !is_print) else { continue };
             if matches!(note, Note::BootLoader | Note::Kernel) {
                 // The whole line is the newcomer's, as far as it came in this piece.
@@ -158,9 +165,11 @@ impl Board {
     fn handle_boot_loader_banner(&mut self, now: Instant) {
         const WHY: &str = "the boot loader's banner";
         if self.panic.is_some() {
-            return self.end_panic(now);
+            self.end_panic(now);
+            return self.hold(now);
         }
         match self.phase {
+            Phase::Broken(_) if self.boot.is_held => self.hold(now),
             Phase::Broken(_) => self.end_boot(now, WHY),
             Phase::Unknown | Phase::Off => self.enter(now, Phase::PoweringOn, WHY),
             Phase::PoweringOn => {
@@ -189,7 +198,10 @@ impl Board {
     fn handle_kernel_banner(&mut self, now: Instant) {
         const WHY: &str = "the kernel's banner";
         match self.phase {
-            Phase::Broken(_) => self.end_boot(now, WHY),
+            Phase::Broken(_) => {
+                self.boot.is_held = false;
+                self.end_boot(now, WHY);
+            }
             Phase::Unknown | Phase::Off | Phase::PoweringOn => {
                 let slot = self.slot_that_boots();
                 self.enter(now, Phase::Booting(slot), WHY);
@@ -231,6 +243,18 @@ impl Board {
         if was_ordered {
             // The owner has heard of the panic and set a goal since.
             self.journey.begin();
+        }
+    }
+
+    /// The boot loader speaks behind a panic: it shall wait for the owner, where the goal allows that it is typed at.
+    fn hold(&mut self, now: Instant) {
+        self.boot.is_held = matches!(self.goal, Some(Goal::Up(_) | Goal::BootLoader));
+        if self.boot.is_held
+            && let Some(driver) = &mut self.driver
+        {
+            driver.reset();
+            driver.expect_rubbish();
+            driver.ask(now, Want::Prompt);
         }
     }
 
@@ -400,8 +424,10 @@ impl Board {
 
     /// Takes what the boot loader's driver found.
     pub(super) fn read_driver(&mut self, now: Instant) {
+        let is_broken = matches!(self.phase, Phase::Broken(_));
         let Some(driver) = &mut self.driver else { return };
-        if self.power.is_some() && driver.is_failed() {
+        // What it says while the board is held counts when that has a goal.
+        if is_broken || self.power.is_some() && driver.is_failed() {
             return;
         }
         let Some(report) = driver.poll_report() else { return };

@@ -303,7 +303,7 @@ impl Board {
             return None;
         }
         match self.phase {
-            Phase::PoweringOn | Phase::BootLoader => {
+            _ if self.is_driving() => {
                 let bytes = self.driver.as_mut()?.poll_transmit(now)?;
                 self.events.push_console(ConsoleSource::Typed, &bytes);
                 Some(bytes)
@@ -319,7 +319,7 @@ impl Board {
                 self.speed.handle_traffic(now);
                 Some(frame[..length?].to_vec())
             }
-            Phase::Off | Phase::Broken(_) => None,
+            _ => None,
         }
     }
 
@@ -375,7 +375,11 @@ impl Board {
 
     /// Whether the boot loader has the line.
     fn is_driving(&self) -> bool {
-        matches!(self.phase, Phase::PoweringOn | Phase::BootLoader)
+        match self.phase {
+            Phase::PoweringOn | Phase::BootLoader => true,
+            Phase::Broken(_) => self.boot.is_held,
+            _ => false,
+        }
     }
 }
 

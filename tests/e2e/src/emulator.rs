@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Lab;
+use crate::program::processes_with;
+
 /// Which set of images a lab's board boots from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Images {
@@ -83,6 +89,11 @@ impl Disk {
         Self { path }
     }
 
+    /// The disk of a set that has been copied.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// Puts an image into `testrootfs`.
     ///
     /// # Panics
@@ -152,6 +163,19 @@ impl Disk {
             }
         }
         panic!("{} has no partition {label}", self.path.display());
+    }
+}
+
+/// The power of a lab's board is cut: the emulator goes, as it stands.
+///
+/// # Panics
+/// It is not ours.
+pub fn cut_power(lab: &Lab) {
+    for pid in processes_with(&lab.folder().display().to_string()) {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        if program.ends_with("qemu-system-arm") {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
+        }
     }
 }
 

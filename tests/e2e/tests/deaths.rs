@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use e2e::emulator::Slot;
-use e2e::program::processes_with;
+use e2e::emulator::{Slot, cut_power};
 use e2e::{Lab, Record};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 const SMALL_IMAGE: &str = "test-busybox-nokernel.ext4";
@@ -177,16 +174,6 @@ fn die(seed: u32) {
     let message = check(&record, death, seed, after);
     assert_ne!(output.status, 0, "{death:?}: {message}");
     lab.nothing_runs();
-}
-
-/// The emulator goes, as it stands.
-fn cut_power(lab: &Lab) {
-    for pid in processes_with(&lab.folder().display().to_string()) {
-        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        if program.ends_with("qemu-system-arm") {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
-        }
-    }
 }
 
 fn check(record: &Record, death: Death, seed: u32, after: Duration) -> String {

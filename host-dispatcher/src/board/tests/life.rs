@@ -310,6 +310,58 @@ fn a_goal_set_during_a_panic_is_followed_after_it() {
     assert!(world.phases().contains(&"broken".to_owned()));
 }
 
+/// What the dead kernel left in memory would not outlive a power cycle.
+#[test]
+fn a_board_that_restarts_behind_its_panic_is_held_at_its_boot_loader() {
+    for goal_after in [1, 4, 11, 40] {
+        let mut world = World::new(spec());
+        world.goal(Goal::Up(Slot::Test)).run();
+        world.events.clear();
+        (world.agent, world.is_deaf) = (None, true);
+        world.says(&format!("{PANIC}\r\nRebooting in 8 seconds..\r\n"));
+        let died = world.now;
+        let mut is_set = false;
+        for second in 1..60 {
+            world.run_until(died + Duration::from_secs(second), |_| false);
+            if second == 8 {
+                world.is_deaf = false;
+                world.power(true);
+                // What was sent to the dead kernel is the first that the boot loader reads.
+                world.rubbish = "@x~9".into();
+            }
+            if second == goal_after {
+                is_set = true;
+                world.goal(Goal::Up(Slot::Master));
+            }
+            if !is_set {
+                assert_ne!(world.board.phase(), Phase::Up(Slot::Master));
+            }
+        }
+        assert_eq!(world.board.phase(), Phase::Up(Slot::Master), "goal after {goal_after} s");
+        assert!(world.phases().contains(&"broken".to_owned()));
+        let is_power = |event: &BoardEvent| matches!(event, BoardEvent::Power { .. });
+        assert!(!world.has(is_power), "goal after {goal_after} s: {:?}", world.phases());
+    }
+}
+
+/// Some only say that they will.
+#[test]
+fn a_panicked_board_that_does_not_restart_as_it_said_is_power_cycled() {
+    for text in ["Rebooting in 8 seconds..", "Rebooting in 4000000000 seconds..", "Rebooting in"] {
+        let mut world = World::new(spec());
+        world.goal(Goal::Up(Slot::Test)).run();
+        (world.agent, world.is_deaf) = (None, true);
+        world.says(&format!("{PANIC}\r\n{text}\r\n"));
+        world.run_for(Duration::from_secs(5));
+        assert!(world.has(|event| matches!(event, BoardEvent::Panic { .. })), "told at once");
+        world.run_for(Duration::from_secs(70));
+        assert_eq!(world.board.phase(), Phase::Broken(Cause::Panic));
+        world.is_deaf = false;
+        world.goal(Goal::Up(Slot::Master)).run();
+        assert_eq!(world.board.phase(), Phase::Up(Slot::Master));
+    }
+}
+
 #[test]
 fn a_slow_power_command_does_not_miss_the_countdown() {
     let mut world = World::new(spec());

@@ -106,6 +106,8 @@ struct World {
     typed: String,
     events: Vec<BoardEvent>,
     sent_bytes: usize,
+    /// Waits in the board's UART, and is read behind the key that stops the countdown.
+    rubbish: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +144,7 @@ impl World {
             typed: String::new(),
             events: Vec::new(),
             sent_bytes: 0,
+            rubbish: String::new(),
         }
     }
 
@@ -302,9 +305,10 @@ impl World {
                 _ if self.is_deaf => {}
                 Firmware::Nothing => panic!("{byte:#x} was sent to a board that does not listen"),
                 Firmware::Counting => {
-                    self.firmware = Firmware::Prompt(String::new());
                     self.next = None;
-                    self.says("\x08\x08\x08 0 \r\n=> ");
+                    let rubbish = std::mem::take(&mut self.rubbish);
+                    self.firmware = Firmware::Prompt(rubbish.clone());
+                    self.says(&format!("\x08\x08\x08 0 \r\n=> {rubbish}"));
                 }
                 Firmware::Prompt(line) if *byte == 3 => {
                     line.clear();
