@@ -82,7 +82,7 @@ impl Watch {
             if self.next_sequence.is_some_and(|next| sequence > next) {
                 self.live.handle_gap();
             }
-            self.next_sequence = Some(sequence + 1);
+            self.next_sequence = Some(sequence.saturating_add(1));
         }
         if is_kernels_own(line.priority) {
             self.live.handle_line(now, Some(line.board_us), line.text);

@@ -13,7 +13,7 @@ use super::Bench;
 use super::board_logs::KernelLine;
 use super::cases::When;
 use super::collect::Home;
-use super::live::{Line, Live};
+use super::live::Live;
 use crate::job::event::Source;
 use crate::job::spec::Test;
 use crate::kernel::watch::LogLine;
@@ -54,9 +54,9 @@ struct JournalLine {
 
 /// A line of `output.ndjson`: when which bytes of an output came.
 #[derive(Debug, Deserialize)]
-struct OutputLine {
+struct OutputLine<'a> {
     board_us: u64,
-    source: String,
+    source: &'a str,
     offset: u64,
     bytes: u64,
 }
@@ -81,9 +81,10 @@ impl Bench {
         for (index, test) in tests.iter().enumerate() {
             let Ok(index) = u16::try_from(index) else { return };
             let boot = boots.of_test(index);
-            for (source, file) in [(Source::Stdout, "stdout"), (Source::Stderr, "stderr")] {
-                self.read_output(index, test, boot, source, file, live);
-                let path = format!("tests/{}/{file}.log", test.name);
+            let times = self.output_times(&test.name);
+            for (source, times) in [Source::Stdout, Source::Stderr].into_iter().zip(&times) {
+                self.read_output(index, test, boot, source, times, live);
+                let path = format!("tests/{}/{}.log", test.name, source.as_str());
                 if home.whole.contains(&path) {
                     self.run_dir(|dir| dir.output_is_whole(&test.name, source));
                 } else if !home.missing.contains(&path) && self.open(&path).is_some() {
@@ -137,7 +138,7 @@ impl Bench {
             let when = When { test: line.test, suite: &test.name, boot, board_us: line.board_us };
             match line.event.as_str() {
                 "test_started" => {
-                    boots.of_tests.push((line.test, boot));
+                    boots.enter_test(line.test, boot);
                     live.test_started(self, &when);
                 }
                 "test_ended" => {
@@ -217,7 +218,7 @@ impl Bench {
             }
             let bytes = &rest[(at - covered) as usize..(until - covered) as usize];
             for text in live.user_console().take(at, bytes, true) {
-                live.log(self, boot, Line::new(Source::UserConsole, piece.board_us, text));
+                live.log(self, boot, self.record(Source::UserConsole, piece.board_us, text));
             }
             at = until;
         });
@@ -225,7 +226,7 @@ impl Bench {
         let mut lines = live.user_console().take(at, &rest[(at - covered) as usize..], true);
         lines.extend(live.user_console().finish());
         for text in lines {
-            live.log(self, boot, Line::new(Source::UserConsole, last_us, text));
+            live.log(self, boot, self.record(Source::UserConsole, last_us, text));
         }
         if printed > end && end > 0 {
             let lost = printed - end;
@@ -250,6 +251,24 @@ impl Bench {
         });
     }
 
+    /// When which bytes of a test's standard output, and of its standard error, came: for each piece the byte behind it
+    /// and the board's time, µs.
+    fn output_times(&self, suite: &str) -> [Vec<(u64, u64)>; 2] {
+        let mut times = [Vec::new(), Vec::new()];
+        self.each_line(&format!("tests/{suite}/output.ndjson"), |line| {
+            let Ok(line) = serde_json::from_slice::<OutputLine<'_>>(line) else { return };
+            let of_source = match line.source {
+                "stdout" => &mut times[0],
+                "stderr" => &mut times[1],
+                _ => return,
+            };
+            if of_source.len() < TIMES_MAX {
+                of_source.push((line.offset.saturating_add(line.bytes), line.board_us));
+            }
+        });
+        times
+    }
+
     /// Output that did not come live.
     fn read_output(
         &self,
@@ -257,15 +276,11 @@ impl Bench {
         test: &Test,
         boot: usize,
         source: Source,
-        name: &str,
+        times: &[(u64, u64)],
         live: &RefCell<Live>,
     ) {
-        let Some(mut file) = self.open(&format!("tests/{}/{name}.log", test.name)) else { return };
-        let mut times = Vec::new();
-        self.each_line(&format!("tests/{}/output.ndjson", test.name), |line| {
-            let line = serde_json::from_slice::<OutputLine>(line).ok();
-            times.extend(line.filter(|line| line.source == name));
-        });
+        let place = format!("tests/{}/{}.log", test.name, source.as_str());
+        let Some(mut file) = self.open(&place) else { return };
         let mut live = live.borrow_mut();
         let mut rest = live.rest_of_output(index, source);
         let mut offset = rest.from();
@@ -275,8 +290,8 @@ impl Bench {
         let mut reader = BufReader::with_capacity(1 << 16, file.take(READ_MAX));
         let show = |live: &mut Live, line: &super::output::Line, is_shown: bool| {
             // Times are in the order of their bytes.
-            let at = times.partition_point(|time| time.offset + time.bytes <= line.offset);
-            let board_us = times.get(at).or_else(|| times.last()).map_or(0, |time| time.board_us);
+            let at = times.partition_point(|(end, _)| *end <= line.offset);
+            let board_us = times.get(at).or_else(|| times.last()).map_or(0, |(_, time)| *time);
             let when = When { test: index, suite: &test.name, boot, board_us };
             live.output_line(self, &when, source, line, is_shown);
         };
@@ -292,13 +307,14 @@ impl Bench {
                     }
                     bytes.len()
                 }
-                Err(_) => return,
+                Err(_) => break,
             };
             reader.consume(count);
         }
         if let Some(line) = rest.finish() {
             show(&mut live, &line, rest.is_shown(&line));
         }
+        live.end_rest_of_output(index, source, rest, offset);
     }
 
     /// Each line of a file of the run directory, without its end; none when it is not there. What of a line is longer
@@ -393,8 +409,16 @@ impl Boots {
         if is_first {
             self.all.clear();
         }
-        if self.all.last() != Some(&boot) {
+        if self.all.last() != Some(&boot) && self.all.len() < BOOTS_MAX {
             self.all.push(boot);
+        }
+    }
+
+    /// A test began, or began again.
+    fn enter_test(&mut self, test: u16, boot: usize) {
+        match self.of_tests.iter_mut().find(|known| known.0 == test) {
+            Some(known) => known.1 = boot,
+            None => self.of_tests.push((test, boot)),
         }
     }
 
@@ -407,7 +431,7 @@ impl Boots {
     }
 
     fn of_test(&self, test: u16) -> usize {
-        let found = self.of_tests.iter().rev().find(|known| known.0 == test);
+        let found = self.of_tests.iter().find(|known| known.0 == test);
         found.map_or_else(|| self.current(), |known| known.1)
     }
 }
@@ -417,6 +441,12 @@ const NO_END: &str = "its end was not seen";
 
 /// More of a file is not put on the timeline: it stands in the file.
 const READ_MAX: u64 = 256 * 1024 * 1024;
+
+/// An agent writes a time for each read of a pipe; what came after these has the last one's.
+const TIMES_MAX: usize = 1_000_000;
+
+/// More changes of boot than any plan has.
+const BOOTS_MAX: usize = 10_000;
 
 /// A line of a log that the agent wrote is shorter.
 const LINE_BYTES_MAX: u64 = 64 * 1024;

@@ -16,7 +16,7 @@ use super::ask::Stream;
 use super::board_logs::{KernelLine, KernelLines, UserConsole};
 use super::cases::{Cases, When, rusage_of};
 use super::files::SHORT_DEADLINE;
-use super::output::{Line as OutputLine, Outputs, Rest};
+use super::output::{Line, Outputs, Rest};
 use super::{Bench, Fault};
 use crate::board::{Direction, Slot};
 use crate::clock::{Clock, HostTime};
@@ -97,6 +97,11 @@ impl Bench {
         }
     }
 
+    /// A line that came now and was written at `board_us` of the board's uptime; of which nothing else is known.
+    pub fn record(&self, source: Source, board_us: u64, text: String) -> LogRecord {
+        LogRecord { board_time_us: Some(board_us), ..LogRecord::new(self.wall(), source, text) }
+    }
+
     /// A warning on the record.
     pub fn warn(&self, text: &str) {
         self.tell(Event::Warning { text: text.to_owned() });
@@ -129,6 +134,10 @@ impl Live {
     pub fn boot_of(&mut self, id: [u8; 16]) -> usize {
         let known = self.boots.iter().position(|boot| boot.id == id);
         known.unwrap_or_else(|| {
+            // A board that started so often, or says so: what follows counts as of the last that is known.
+            if self.boots.len() == BOOTS_MAX {
+                return BOOTS_MAX - 1;
+            }
             self.boots.push(Boot { id, ..Boot::default() });
             self.boots.len() - 1
         })
@@ -231,6 +240,11 @@ impl Live {
         self.outputs.rest(test, source)
     }
 
+    /// The file brought it, up to this byte.
+    pub fn end_rest_of_output(&mut self, test: u16, source: Source, rest: Rest, end: u64) {
+        self.outputs.end_rest(test, source, rest, end);
+    }
+
     /// Whether the start, or the end, of a test is on record.
     pub fn has_started(&self, test: u16) -> bool {
         self.started.contains(&test)
@@ -276,23 +290,13 @@ impl Live {
         }
     }
 
-    /// Puts a line on the timeline.
-    pub fn log(&mut self, bench: &Bench, boot: usize, line: Line<'_>) {
-        let time = self.host_time(boot, line.source, line.board_us);
-        let record = LogRecord {
-            host_time: time.map_or_else(|| bench.wall(), |time| time.wall),
-            board_time_us: Some(line.board_us),
-            uncertainty_us: time.map(|time| time.uncertainty_us),
-            source: line.source,
-            level: line.level,
-            sequence: line.sequence,
-            suite: line.suite.map(str::to_owned),
-            case: line.case,
-            facility: line.facility,
-            lost: line.lost,
-            elided: line.elided,
-            text: line.text,
-        };
+    /// Puts a line of a boot on the timeline: at the host's time of its `board_time_us`, where that is known, else at its own.
+    pub fn log(&mut self, bench: &Bench, boot: usize, mut record: LogRecord) {
+        let time = record.board_time_us.and_then(|us| self.host_time(boot, record.source, us));
+        if let Some(time) = time {
+            record.host_time = time.wall;
+            record.uncertainty_us = Some(time.uncertainty_us);
+        }
         bench.observer(|observer| observer.log(&record));
     }
 
@@ -325,27 +329,27 @@ impl Live {
         if sequence.is_some() && lost.is_none() {
             bench.watch_log(self, LogLine { priority, board_us, sequence, text: &text });
         }
-        let line = Line {
+        let record = LogRecord {
             level: lost.is_none().then_some(priority & 7),
             facility: Some(priority >> 3).filter(|facility| *facility != 0),
             sequence,
             lost,
-            ..Line::new(Source::Kernel, board_us, text)
+            ..bench.record(Source::Kernel, board_us, text)
         };
-        self.log(bench, boot, line);
+        self.log(bench, boot, record);
     }
 
     /// A line of the agent, once.
     pub fn agent_line(&mut self, bench: &Bench, boot: usize, board_us: u64, text: String) {
         let lines = self.boots.get_mut(boot).map(|boot| &mut boot.agent);
         if lines.is_some_and(|lines| lines.insert((board_us, text.clone()))) {
-            self.log(bench, boot, Line::new(Source::Agent, board_us, text));
+            self.log(bench, boot, bench.record(Source::Agent, board_us, text));
         }
     }
 
     /// A warning, once, however often the board's files are read.
     pub fn warn(&mut self, bench: &Bench, text: String) {
-        if !self.warned.contains(&text) {
+        if self.warned.len() < WARNINGS_MAX && !self.warned.contains(&text) {
             bench.warn(&text);
             self.warned.insert(text);
         }
@@ -358,7 +362,7 @@ impl Live {
         bench: &Bench,
         when: &When<'_>,
         source: Source,
-        line: &OutputLine,
+        line: &Line,
         is_shown: bool,
     ) {
         if source == Source::Stdout && line.is_first && line.is_in_order {
@@ -371,8 +375,9 @@ impl Live {
         }
         let text = String::from_utf8_lossy(&line.bytes).into_owned();
         let case = self.cases.case_at(when.test, source, line.offset).map(str::to_owned);
-        let line = Line { suite: Some(when.suite), case, ..Line::new(source, when.board_us, text) };
-        self.log(bench, when.boot, line);
+        let record = bench.record(source, when.board_us, text);
+        let suite = Some(when.suite.to_owned());
+        self.log(bench, when.boot, LogRecord { suite, case, ..record });
     }
 
     fn handle_record(&mut self, bench: &Bench, record: &Record<'_>, tests: &[Test]) {
@@ -391,7 +396,7 @@ impl Live {
             (Record::USER_CONSOLE, _) => {
                 let lines = self.user_console.take(record.sequence, record.text, self.has_begun);
                 for text in lines {
-                    self.log(bench, boot, Line::new(Source::UserConsole, record.board_us, text));
+                    self.log(bench, boot, bench.record(Source::UserConsole, record.board_us, text));
                 }
             }
             (Record::STDOUT, Some(when)) => self.output(bench, &when, Source::Stdout, record),
@@ -437,9 +442,12 @@ impl Live {
         let taken = self.outputs.take_live(when.test, source, record.sequence, record.text);
         if taken.elided > 0 {
             let text = format!("({} bytes are left out here; the file brings them)", taken.elided);
-            let line = Line::new(source, when.board_us, text);
-            let line = Line { suite: Some(when.suite), elided: Some(taken.elided), ..line };
-            self.log(bench, when.boot, line);
+            let record = LogRecord {
+                suite: Some(when.suite.to_owned()),
+                elided: Some(taken.elided),
+                ..bench.record(source, when.board_us, text)
+            };
+            self.log(bench, when.boot, record);
         }
         if taken.appendable > 0 {
             let from = record.text.len() - taken.appendable;
@@ -468,40 +476,6 @@ impl Live {
     }
 }
 
-/// A line for the timeline.
-#[derive(Debug)]
-pub struct Line<'a> {
-    /// The board's time.
-    pub board_us: u64,
-    /// Who wrote it.
-    pub source: Source,
-    /// The kernel's level.
-    pub level: Option<u8>,
-    /// The kernel's number.
-    pub sequence: Option<u64>,
-    /// The suite whose output it is.
-    pub suite: Option<&'a str>,
-    /// The case that ran.
-    pub case: Option<String>,
-    /// The kernel's facility, if it is not its own.
-    pub facility: Option<u8>,
-    /// Records that are missing here for good.
-    pub lost: Option<u64>,
-    /// Bytes that were left out here.
-    pub elided: Option<u64>,
-    /// The text.
-    pub text: String,
-}
-
-impl Line<'_> {
-    /// A line of a source that has nothing but a time and a text.
-    pub fn new(source: Source, board_us: u64, text: String) -> Self {
-        let (level, sequence, suite, case) = (None, None, None, None);
-        let (facility, lost, elided) = (None, None, None);
-        Self { board_us, source, level, sequence, suite, case, facility, lost, elided, text }
-    }
-}
-
 /// How a test, or the command of a case, ended.
 pub fn end_of(exit: &Exit) -> SuiteEnd {
     match exit.end {
@@ -518,6 +492,12 @@ pub fn end_of(exit: &Exit) -> SuiteEnd {
         _ => SuiteEnd::NotRun { why: format!("it could not be started (errno {})", exit.code) },
     }
 }
+
+/// A plan of 1000 tests of which each restarts the board has as many.
+const BOOTS_MAX: usize = 2000;
+
+/// What a board's files can be warned of is one thing a test, and some of the whole run.
+const WARNINGS_MAX: usize = 2000;
 
 /// How long a session that was lost is waited for before the board is started again.
 pub const RETURN_WAIT: Duration = Duration::from_secs(60);

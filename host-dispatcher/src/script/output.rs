@@ -100,18 +100,20 @@ impl Outputs {
         taken
     }
 
-    /// All bytes before this one came live, in order.
-    pub fn contiguous(&self, test: u16, source: Source) -> u64 {
-        self.of.get(&(test, source)).map_or(0, |output| output.contiguous)
-    }
-
-    /// Gives up what is known of an output, for its file to bring the rest.
+    /// Gives up what is known of an output, for its file to bring the rest. [`Self::end_rest`] takes it back.
     pub fn rest(&mut self, test: u16, source: Source) -> Rest {
         let output = self.of.remove(&(test, source)).unwrap_or_default();
         // The lines before the first gap have been dealt with.
         let from = output.shown.first().filter(|first| first.0 == 0).map_or(0, |first| first.1);
         let splitter = Splitter { is_inside: output.ends_inside, ..Splitter::at(from) };
         Rest { shown: output.shown, splitter }
+    }
+
+    /// The file brought the rest, up to this byte. A file that is read once more, and is longer then, goes on behind it.
+    pub fn end_rest(&mut self, test: u16, source: Source, rest: Rest, end: u64) {
+        let ends_inside = rest.splitter.is_inside;
+        let output = Output { next: end, shown: vec![(0, end)], ends_inside, ..Output::default() };
+        self.of.insert((test, source), output);
     }
 }
 
@@ -182,7 +184,13 @@ impl Splitter {
     }
 
     fn take(&mut self) -> Option<Line> {
-        if self.line.is_empty() { None } else { Some(self.cut()) }
+        if self.line.is_empty() {
+            return None;
+        }
+        let line = self.cut();
+        // What may follow on it is no line of its own.
+        self.is_inside = true;
+        Some(line)
     }
 }
 
@@ -209,7 +217,6 @@ mod tests {
         assert!(!taken.lines[0].is_in_order);
         // Sent again in another session: nothing is taken twice.
         assert_eq!(outputs.take_live(0, OUT, 10, b"ree\nfour\n"), Taken::default());
-        assert_eq!(outputs.contiguous(0, OUT), 6);
         let file = b"one\ntwo\nthree\nfour\nfive\nsix";
         let mut rest = outputs.rest(0, OUT);
         assert_eq!(rest.from(), 4);
@@ -220,6 +227,27 @@ mod tests {
         shown.extend(rest.finish());
         let holes: Vec<Line> = shown.iter().filter(|line| !rest.is_shown(line)).cloned().collect();
         assert_eq!(texts(&holes), ["two", "three", "five", "six"]);
+    }
+
+    #[test]
+    fn a_file_that_is_read_again_goes_on_where_it_ended() {
+        let mut outputs = Outputs::default();
+        let mut read = |file: &[u8]| {
+            let mut rest = outputs.rest(0, OUT);
+            let mut lines = Vec::new();
+            for (offset, byte) in (rest.from()..).zip(&file[rest.from() as usize..]) {
+                lines.extend(rest.push(offset, *byte));
+            }
+            lines.extend(rest.finish());
+            outputs.end_rest(0, OUT, rest, file.len() as u64);
+            lines
+        };
+        assert_eq!(texts(&read(b"one\ntw")), ["one", "tw"]);
+        assert_eq!(read(b"one\ntw"), []);
+        let lines = read(b"one\ntwo\nthree\n");
+        assert_eq!(texts(&lines), ["o", "three"]);
+        assert!(!lines[0].is_first && lines[1].is_first);
+        assert_eq!(read(b"one\ntwo\nthree\n"), []);
     }
 
     /// Whatever was left out, live and file together show every line once.
