@@ -140,6 +140,8 @@ pub enum Event {
         /// One line.
         text: String,
     },
+    /// A file of the run directory is full: so much found no room in it so far.
+    Dropped(DroppedRecords),
     /// What stopped the run.
     Error {
         /// Who must mend it.
@@ -159,6 +161,24 @@ pub enum Event {
         /// From the first event to this one.
         seconds: f64,
     },
+}
+
+/// What a full file of the run directory has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedRecords {
+    /// The file's name.
+    pub file: String,
+    /// Lines, or pieces of a file without such, that were left out.
+    pub records: u64,
+    /// Their length.
+    pub bytes: u64,
+}
+
+impl std::fmt::Display for DroppedRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, records, bytes } = self;
+        write!(f, "{file} was full: {records} records of {bytes} bytes were left out")
+    }
 }
 
 /// The result of one case.
@@ -489,6 +509,7 @@ impl Event {
             Self::KernelReport(_) => "kernel_report",
             Self::Note { .. } => "note",
             Self::Warning { .. } => "warning",
+            Self::Dropped(_) => "dropped",
             Self::Error { .. } => "error",
             Self::RunEnded { .. } => "run_ended",
         }
@@ -737,6 +758,7 @@ mod tests {
             }),
             Event::Note { text: text() },
             Event::Warning { text: text() },
+            Event::Dropped(DroppedRecords { file: text(), records: 1, bytes: 2 }),
             Event::Error {
                 class: ErrorClass::Timeout,
                 message: text(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::suite::{self, Attachment, SuiteSummary};
-use crate::job::event::{BoardClock, Event, KernelReport, Stamped};
+use crate::job::event::{BoardClock, DroppedRecords, Event, KernelReport, Stamped};
 use crate::job::verdict::{ErrorClass, Tally, Verdict};
 
 /// What a run came to so far; `run.json` in a run directory.
@@ -51,6 +51,9 @@ pub struct Summary {
     /// What the kernel reported while no suite ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_reports: Vec<KernelReport>,
+    /// What files of the run directory had no room for; the last that was said of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_records: Vec<DroppedRecords>,
     /// Errors, warnings, clocks, suites, cases, attachments and kernel reports beyond what is kept here. Cases count in
     /// the tally all the same.
     pub dropped: u64,
@@ -154,6 +157,12 @@ impl Summary {
             }
             Event::Clock(clock) if self.clocks.len() < LISTED_MAX => self.clocks.push(*clock),
             Event::Warning { .. } | Event::Error { .. } | Event::Clock(_) => self.dropped += 1,
+            Event::Dropped(dropped) => {
+                self.dropped_records.retain(|known| known.file != dropped.file);
+                if self.dropped_records.len() < LISTED_MAX {
+                    self.dropped_records.push(dropped.clone());
+                }
+            }
             Event::RunEnded { verdict, exit_status, seconds } => {
                 self.verdict = Some(*verdict);
                 self.exit_status = Some(*exit_status);

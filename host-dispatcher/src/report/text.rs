@@ -84,6 +84,9 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
         }
         Event::Note { text } => printable(text),
         Event::Warning { text } => paint(color, YELLOW, &format!("warning: {}", printable(text))),
+        Event::Dropped(dropped) => {
+            paint(color, YELLOW, &format!("warning: {}", printable(&dropped.to_string())))
+        }
         Event::Error { class, message, console_tail } => {
             let mut text = paint(color, RED, &format!("{class}: {}", printable(message)));
             for line in last_lines(console_tail, TAIL_LINES_MAX) {
@@ -148,6 +151,9 @@ pub fn results(summary: &Summary, directory: &Path, color: Color, cases: Cases) 
             "{}",
             paint(color, RED, &format!("{}: {}", error.class, printable(&error.message)))
         );
+    }
+    for dropped in &summary.dropped_records {
+        let _ = writeln!(text, "{}", paint(color, YELLOW, &printable(&dropped.to_string())));
     }
     let _ = writeln!(text, "{}", counts(summary, color));
     let _ = writeln!(text, "{}", directory.display());

@@ -1,4 +1,4 @@
-//! Files that only grow, up to a bound.
+//! Files that only grow, up to a bound, and the end of which may be kept for what must not be missing.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,18 @@ pub struct Append {
     file: File,
     path: PathBuf,
     left_bytes: u64,
-    dropped_bytes: u64,
+    dropped: Dropped,
+    /// What stands once behind the last that was kept.
+    mark: &'static [u8],
+}
+
+/// What a full file has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Writes: lines, where each is one.
+    pub records: u64,
+    /// Their length.
+    pub bytes: u64,
 }
 
 impl Append {
@@ -24,7 +35,16 @@ impl Append {
     pub fn create(path: &Path, bytes_max: u64) -> Result<Self, StoreError> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.map_err(StoreError::of("create", path))?;
-        Ok(Self { file, path: path.to_owned(), left_bytes: bytes_max, dropped_bytes: 0 })
+        let (path, dropped) = (path.to_owned(), Dropped::default());
+        Ok(Self { file, path, left_bytes: bytes_max, dropped, mark: FULL })
+    }
+
+    /// The same, without a mark of its own when it is full: its lines are read by programs, and its owner says it in one.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn create_unmarked(path: &Path, bytes_max: u64) -> Result<Self, StoreError> {
+        Ok(Self { mark: &[], ..Self::create(path, bytes_max)? })
     }
 
     /// Appends all of `bytes`, or counts them as dropped.
@@ -32,18 +52,30 @@ impl Append {
     /// # Errors
     /// A failed write.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let length = bytes.len() as u64;
-        if self.dropped_bytes == 0 && length <= self.left_bytes {
-            self.left_bytes -= length;
-            return self.file.write_all(bytes).map_err(StoreError::of("write", &self.path));
+        let has_room = self.dropped == Dropped::default();
+        let was_kept = has_room && self.write_if_room(bytes, 0)?;
+        if has_room && !was_kept {
+            self.file.write_all(self.mark).map_err(StoreError::of("write", &self.path))?;
         }
-        let first = self.dropped_bytes == 0;
-        self.dropped_bytes = self.dropped_bytes.saturating_add(length);
-        if first {
-            self.file.write_all(FULL).map_err(StoreError::of("write", &self.path))
-        } else {
-            Ok(())
+        if !has_room {
+            self.count(bytes);
         }
+        Ok(())
+    }
+
+    /// Appends all of `bytes` if so many bytes are free behind it, else counts them as dropped; whether it did.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn write_if_room(&mut self, bytes: &[u8], reserve: u64) -> Result<bool, StoreError> {
+        let left = self.left_bytes.checked_sub(bytes.len() as u64);
+        let Some(left) = left.filter(|left| *left >= reserve) else {
+            self.count(bytes);
+            return Ok(false);
+        };
+        self.left_bytes = left;
+        self.file.write_all(bytes).map_err(StoreError::of("write", &self.path))?;
+        Ok(true)
     }
 
     /// Holds `flock` on the file as long as the value lives: the mark that somebody writes here. A file system without
@@ -61,9 +93,14 @@ impl Append {
         self.file.sync_data().map_err(StoreError::of("sync", &self.path))
     }
 
-    /// Bytes that were dropped because the file was full.
-    pub fn dropped_bytes(&self) -> u64 {
-        self.dropped_bytes
+    /// What was dropped because the file was full.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.dropped.records += 1;
+        self.dropped.bytes = self.dropped.bytes.saturating_add(bytes.len() as u64);
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! As long as it lives it holds `flock` on `events.ndjson`, by which [`is_abandoned`](super::reader::is_abandoned) knows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _};
@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::append::Append;
+use super::append::{Append, Dropped};
 use super::{StoreError, WholeFile, names, timeline, write_json, write_whole};
-use crate::job::event::{ByteRange, Event, LogRecord, Source, Stamped};
+use crate::job::event::{ByteRange, DroppedRecords, Event, LogRecord, Source, Stamped};
 use crate::report::junit;
 use crate::report::summary::Summary;
 
@@ -34,6 +34,9 @@ pub struct RunDir {
     user_console: Append,
     dispatcher: Append,
     summary: Summary,
+    events_max: u64,
+    /// What was said of files that are full.
+    told: HashMap<&'static str, Dropped>,
     /// Outputs of suites of which every byte is on the timeline.
     whole: HashSet<(String, Source)>,
 }
@@ -60,6 +63,17 @@ impl RunDir {
         now: Timestamp,
         random: u64,
     ) -> Result<Self, StoreError> {
+        Self::create_bounded(root, job_name, now, random, [EVENTS_BYTES_MAX, LOG_BYTES_MAX])
+    }
+
+    /// The same with other bounds: of `events.ndjson`, and of each log.
+    fn create_bounded(
+        root: &Path,
+        job_name: &str,
+        now: Timestamp,
+        random: u64,
+        bounds: [u64; 2],
+    ) -> Result<Self, StoreError> {
         fs::create_dir_all(root).map_err(StoreError::of("create", root))?;
         let date = now.to_zoned(TimeZone::UTC).date();
         let stem = format!("{date}-{}", names::component(job_name, JOB_BYTES_MAX));
@@ -68,7 +82,7 @@ impl RunDir {
             let name = format!("{stem}-{}", names::run_id(random));
             let path = root.join(&name);
             match fs::create_dir(&path) {
-                Ok(()) => return Self::fill(path, name),
+                Ok(()) => return Self::fill(path, name, bounds),
                 Err(error)
                     if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX =>
                 {
@@ -84,19 +98,25 @@ impl RunDir {
         unreachable!("the last attempt returns")
     }
 
-    fn fill(path: PathBuf, name: String) -> Result<Self, StoreError> {
-        let make = |file: &str, bytes_max| Append::create(&path.join(file), bytes_max);
-        let events = make("events.ndjson", EVENTS_BYTES_MAX)?;
+    fn fill(
+        path: PathBuf,
+        name: String,
+        [events_max, log_max]: [u64; 2],
+    ) -> Result<Self, StoreError> {
+        let make = |file: &str| Append::create(&path.join(file), log_max);
+        let events = Append::create_unmarked(&path.join("events.ndjson"), events_max)?;
         events.mark();
         Ok(Self {
             events,
-            console: make("console.raw", LOG_BYTES_MAX)?,
-            timeline: make("timeline.ndjson", LOG_BYTES_MAX)?,
-            kernel: make("kernel.log", LOG_BYTES_MAX)?,
-            agent: make("agent.log", LOG_BYTES_MAX)?,
-            user_console: make("user-console.log", LOG_BYTES_MAX)?,
-            dispatcher: make("dispatcher.log", LOG_BYTES_MAX)?,
+            console: make("console.raw")?,
+            timeline: Append::create_unmarked(&path.join("timeline.ndjson"), log_max)?,
+            kernel: make("kernel.log")?,
+            agent: make("agent.log")?,
+            user_console: make("user-console.log")?,
+            dispatcher: make("dispatcher.log")?,
             summary: Summary::default(),
+            events_max,
+            told: HashMap::new(),
             whole: HashSet::new(),
             path,
             name,
@@ -144,7 +164,16 @@ impl RunDir {
         write_json(&self.path.join("board.json"), board)
     }
 
-    /// Writes an event down. Important ones are on the disk when this returns; progress is not written.
+    /// Keeps what became of the images that were deployed, as `deploy.json`.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn keep_deployed(&self, deployed: &impl Serialize) -> Result<(), StoreError> {
+        write_json(&self.path.join("deploy.json"), deployed)
+    }
+
+    /// Writes an event down. Important ones are on the disk when this returns; progress is not written. A file that
+    /// fills up keeps room for results, more for verdicts, and the most for the run's end, and says what it left out.
     ///
     /// # Errors
     /// A failed write; the summary counts the event all the same.
@@ -152,8 +181,14 @@ impl RunDir {
         if !stamped.event.is_stored() {
             return Ok(());
         }
+        if let Event::RunEnded { .. } = stamped.event {
+            self.tell_dropped(stamped.time)?;
+        }
         self.summary.handle_event(stamped);
         self.line(stamped)?;
+        if self.events.dropped() != Dropped::default() && !self.told.contains_key(EVENTS) {
+            self.tell_dropped(stamped.time)?;
+        }
         if let Event::RunStarted { .. } = stamped.event {
             // The run's folder is on the disk only when the one above it is.
             super::sync_folder(&self.path)?;
@@ -162,8 +197,37 @@ impl RunDir {
     }
 
     fn line(&mut self, stamped: &Stamped) -> Result<(), StoreError> {
-        self.events.write(&json_line(stamped, &self.path)?)?;
+        let reserve = self.events_max >> reserve_shift(&stamped.event);
+        self.events.write_if_room(&json_line(stamped, &self.path)?, reserve)?;
         if stamped.event.is_important() { self.events.sync() } else { Ok(()) }
+    }
+
+    /// Puts on record what files had no room for, where that was not said before.
+    fn tell_dropped(&mut self, time: Timestamp) -> Result<(), StoreError> {
+        for (file, log) in self.logs().map(|(file, log)| (file, log.dropped())) {
+            if log == self.told.get(file).copied().unwrap_or_default() {
+                continue;
+            }
+            self.told.insert(file, log);
+            let Dropped { records, bytes } = log;
+            let event = Event::Dropped(DroppedRecords { file: file.to_owned(), records, bytes });
+            let stamped = Stamped { time, event };
+            self.summary.handle_event(&stamped);
+            self.line(&stamped)?;
+        }
+        Ok(())
+    }
+
+    fn logs(&self) -> [(&'static str, &Append); 7] {
+        [
+            (EVENTS, &self.events),
+            ("console.raw", &self.console),
+            ("timeline.ndjson", &self.timeline),
+            ("kernel.log", &self.kernel),
+            ("agent.log", &self.agent),
+            ("user-console.log", &self.user_console),
+            ("dispatcher.log", &self.dispatcher),
+        ]
     }
 
     /// Appends bytes to `console.raw` as they came from the line.
@@ -179,7 +243,12 @@ impl RunDir {
     /// # Errors
     /// A failed write.
     pub fn log(&mut self, record: &LogRecord) -> Result<(), StoreError> {
-        self.timeline.write(&json_line(record, &self.path)?)?;
+        let line = json_line(record, &self.path)?;
+        let was_full = self.timeline.dropped() != Dropped::default();
+        if !self.timeline.write_if_room(&line, TIMELINE_RESERVE)? && !was_full {
+            let text = "timeline.ndjson is full: of what follows not all was kept";
+            self.timeline_note(record.host_time, text)?;
+        }
         let prefix = prefix_of(record);
         let log = match record.source {
             Source::Kernel => &mut self.kernel,
@@ -190,6 +259,11 @@ impl RunDir {
         };
         let text = prefixed(&prefix, &record.text);
         log.write(text.as_bytes())
+    }
+
+    fn timeline_note(&mut self, time: Timestamp, text: &str) -> Result<(), StoreError> {
+        let note = LogRecord::new(time, Source::Dispatcher, text);
+        self.timeline.write_if_room(&json_line(&note, &self.path)?, 0).map(drop)
     }
 
     /// Every byte of a suite's output is on the timeline now: what was marked as left out is not missing any more.
@@ -262,17 +336,12 @@ impl RunDir {
     /// # Errors
     /// A failed write.
     pub fn finish(&mut self, link: &serde_json::Value) -> Result<(), StoreError> {
-        let logs = [
-            &self.events,
-            &self.console,
-            &self.timeline,
-            &self.kernel,
-            &self.agent,
-            &self.user_console,
-            &self.dispatcher,
-        ];
         let mut first = Ok(());
-        for log in logs {
+        for dropped in self.summary.dropped_records.clone() {
+            let time = self.summary.ended.unwrap_or_default();
+            keep_first(&mut first, self.timeline_note(time, &dropped.to_string()));
+        }
+        for (_, log) in self.logs() {
             keep_first(&mut first, log.sync());
         }
         keep_first(
@@ -290,19 +359,12 @@ impl RunDir {
             keep_first(&mut first, self.rewrite_log(name, source));
         }
         keep_first(&mut first, write_results(&self.path, &self.summary));
-        let dropped: serde_json::Map<String, serde_json::Value> = [
-            ("events.ndjson", &self.events),
-            ("console.raw", &self.console),
-            ("timeline.ndjson", &self.timeline),
-            ("kernel.log", &self.kernel),
-            ("agent.log", &self.agent),
-            ("user-console.log", &self.user_console),
-            ("dispatcher.log", &self.dispatcher),
-        ]
-        .into_iter()
-        .filter(|(_, log)| log.dropped_bytes() > 0)
-        .map(|(name, log)| (name.to_owned(), log.dropped_bytes().into()))
-        .collect();
+        let dropped: serde_json::Map<String, serde_json::Value> = self
+            .logs()
+            .into_iter()
+            .filter(|(_, log)| log.dropped().bytes > 0)
+            .map(|(name, log)| (name.to_owned(), log.dropped().bytes.into()))
+            .collect();
         let run = RunJson { summary: &self.summary, link, dropped_bytes: dropped.into() };
         keep_first(&mut first, write_json(&self.path.join("run.json"), &run));
         first
@@ -409,6 +471,24 @@ fn kernel_prefix(record: &LogRecord) -> String {
     }
 }
 
+/// How much of the bound of `events.ndjson` must stay free behind an event, as a power of two: a quarter for whatever
+/// happens, that results need; a 32nd for results, that verdicts need; a 1024th for verdicts, that the end needs.
+fn reserve_shift(event: &Event) -> u32 {
+    match event {
+        Event::RunEnded { .. } | Event::Dropped(_) => u64::BITS - 1,
+        // As many as a job has tests, and the few that stop a run.
+        Event::RunStarted { .. } | Event::TestEnded { .. } | Event::Error { .. } => 10,
+        Event::TestStarted { .. }
+        | Event::CaseEnded(_)
+        | Event::Attachment { .. }
+        | Event::KernelReport(_) => 5,
+        _ => 2,
+    }
+}
+
+const EVENTS: &str = "events.ndjson";
+/// For what says that the timeline is full.
+const TIMELINE_RESERVE: u64 = 4096;
 /// A job's name in that of its run.
 const JOB_BYTES_MAX: usize = 40;
 /// Two runs with one id on one day are chance; this many are a fault.
@@ -423,7 +503,10 @@ pub(crate) mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::job::event::{Case, CaseOrigin};
+    use crate::job::verdict::CaseResult;
     use crate::report::summary::tests::panicked_run;
+    use crate::report::text;
 
     /// A folder of its own for each test, removed at its end.
     pub(crate) struct Scratch(pub(crate) PathBuf);
@@ -517,6 +600,62 @@ pub(crate) mod tests {
         assert!(!run.path().join("run.json").exists());
         drop(run.begin_file("tests/uname/stdout.log").unwrap());
         assert_eq!(fs::read(&place).unwrap(), b"Linux\n", "an unfinished file changes nothing");
+    }
+
+    #[test]
+    fn full_files_keep_results_verdicts_and_the_end_and_say_what_they_left_out() {
+        let scratch = Scratch::new();
+        let now = Timestamp::from_second(1_330_560_000).unwrap();
+        let bounds = [1 << 20, 64 << 10];
+        let mut run = RunDir::create_bounded(&scratch.0, "full", now, 7, bounds).unwrap();
+        let stamp = |event| Stamped { time: now, event };
+        let case = |result| {
+            let name = format!("case {}", "x".repeat(400));
+            stamp(Event::CaseEnded(Case::new("audio", name, result, CaseOrigin::Helper)))
+        };
+        let panicked = panicked_run();
+        let (end, before) = panicked.split_last().unwrap();
+        before[..4].iter().for_each(|event| run.event(event).unwrap());
+        for number in 0..20_000 {
+            run.event(&stamp(Event::Note { text: format!("note {number}") })).unwrap();
+            run.log(&record(number, Source::Stdout, "one of very many lines")).unwrap();
+        }
+        // Results have room when notes have none, up to a bound of their own ...
+        run.event(&case(CaseResult::Fail)).unwrap();
+        (0..2000).for_each(|_| run.event(&case(CaseResult::Pass)).unwrap());
+        // ... and the ends of tests, errors and the run have room when results have none.
+        before[4..].iter().for_each(|event| run.event(event).unwrap());
+        run.event(end).unwrap();
+        run.finish(&serde_json::Value::Null).unwrap();
+
+        let length = fs::metadata(run.path().join("events.ndjson")).unwrap().len();
+        assert!(length <= 1 << 20, "{length}");
+        let read = super::super::reader::events(run.path()).unwrap();
+        assert_eq!((read.skipped, read.torn), (0, false));
+        let count = |name| read.events.iter().filter(|event| event.event.name() == name).count();
+        assert_eq!((count("test_ended"), count("error"), count("run_ended")), (2, 1, 1));
+        assert!((100..2000).contains(&count("case_ended")), "{}", count("case_ended"));
+        let summary = super::super::reader::summary(run.path()).unwrap();
+        assert_eq!(summary.verdict, run.summary().verdict);
+        assert_eq!(summary.suites[1].all_cases().next().unwrap().result, CaseResult::Fail);
+        let files: Vec<&str> =
+            summary.dropped_records.iter().map(|dropped| dropped.file.as_str()).collect();
+        assert_eq!(files, ["events.ndjson", "timeline.ndjson"]);
+        let events = &summary.dropped_records[0];
+        let kept = read.events.len() as u64 - count("dropped") as u64;
+        assert_eq!(events.records, 20_000 + 2001 + panicked.len() as u64 - kept);
+        let shown = text::results(&summary, run.path(), text::Color::None, text::Cases::NotPassed);
+        assert!(shown.contains(&events.to_string()), "{shown}");
+
+        let mut timeline = super::super::records::Records::open(run.path()).unwrap();
+        let lines: Vec<LogRecord> = std::iter::from_fn(|| timeline.read().unwrap()).collect();
+        assert_eq!(timeline.skipped(), 0);
+        let said: Vec<&LogRecord> =
+            lines.iter().filter(|line| line.source == Source::Dispatcher).collect();
+        assert!(said[0].text.starts_with("timeline.ndjson is full"), "{said:?}");
+        let dropped = &summary.dropped_records[1];
+        assert!(said.iter().any(|line| line.text == dropped.to_string()), "{said:?}");
+        assert_eq!(lines.len() - said.len(), 20_000 - dropped.records as usize);
     }
 
     #[test]
