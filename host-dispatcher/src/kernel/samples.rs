@@ -1,4 +1,4 @@
-//! Reports as kernels print them, written after the format strings of the files that [`super::patterns`] names.
+//! Reports as kernels print them, written after the format strings of the files that `patterns.rs` names.
 
 use super::Kind;
 

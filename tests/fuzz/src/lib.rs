@@ -1,16 +1,21 @@
-//! What `agent-core` must do whatever the bytes are: each target reads an input and panics when an invariant is broken.
+//! What `agent-core` and `host-dispatcher` must do whatever the bytes are: each target reads an input and panics when an
+//! invariant is broken.
 //!
 //! A target is an ordinary function of bytes, without clock, randomness or global state, so an input that failed once
 //! fails for ever. libFuzzer looks for such inputs (`ci/fuzz`); `tests/replay.rs` runs those that were found, and
 //! the [`seeds`], in every `cargo test`.
 
 mod agent;
+mod board_files;
+mod definitions;
 mod demultiplexer;
 mod direct;
 mod forge;
 mod frames;
+mod kernel_reports;
 mod links;
 mod messages;
+mod outputs;
 mod pack;
 pub mod seeds;
 
@@ -36,6 +41,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "links", run: links::run },
     Target { name: "agent", run: agent::run },
     Target { name: "pack", run: pack::run },
+    Target { name: "deploy", run: deploy::run },
+    Target { name: "definitions", run: definitions::run },
+    Target { name: "kernel_reports", run: kernel_reports::run },
+    Target { name: "outputs", run: outputs::run },
+    Target { name: "board_files", run: board_files::run },
 ];
 
 /// The target of that name.

@@ -1,4 +1,8 @@
-//! What fuzzing begins with: the bytes of docs/protocol.md, in the form that each target reads.
+//! What fuzzing begins with: the bytes of docs/protocol.md, the examples, and texts as boards print them, in the form that
+//! each target reads.
+
+use crate::board_files::SEPARATOR;
+use crate::kernel_reports::samples;
 
 /// The inputs for a target, at most a few hundred bytes each.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -14,6 +18,11 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "frames" => blocks.iter().map(|block| block.bytes.clone()).collect(),
         "messages" => messages(&blocks),
         "agent" => agent(&blocks),
+        "deploy" => deploy(&blocks),
+        "definitions" => definitions(),
+        "kernel_reports" => kernel_reports(),
+        "outputs" => outputs(),
+        "board_files" => board_files(),
         // Operations, not bytes: mutation finds them sooner than anybody writes them down.
         _ => vec![(0..200).collect()],
     }
@@ -100,4 +109,121 @@ fn agent(blocks: &[Block]) -> Vec<Vec<u8>> {
         seeds.push(all);
     }
     seeds
+}
+
+/// The examples, and what was made to break a reader of YAML.
+fn definitions() -> Vec<Vec<u8>> {
+    let head = "metadata: {format: Lava-Test Test Definition 1.0, name: x}\n";
+    let examples = [
+        include_str!("../../../examples/definition.yaml"),
+        include_str!("../../../examples/suite/kernel.yaml"),
+    ];
+    let mut laughs = format!("{head}parse: &a [x,x,x,x,x,x,x,x,x]\n");
+    for (from, to) in ('a'..='h').zip('b'..) {
+        laughs.push_str(&format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(",")));
+    }
+    let text = "x".repeat(60_000);
+    let hostile = [
+        laughs,
+        format!("{head}run: {{steps: [&a \"{text}\", {}]}}\n", vec!["*a"; 900].join(", ")),
+        format!("{head}expected: &a [&b x]\nrun: {{steps: [*b, *a]}}\n"),
+        format!("{head}run: {{steps: {}", "[".repeat(10_000)),
+        format!("{head}parse: {}1{}\nrun: {{steps: [x]}}\n", "{a: ".repeat(40), "}".repeat(40)),
+        format!("{head}run: &a\n  <<: *a\n  steps: [x]\n"),
+        format!(
+            "{head}parameters: {{A: {}, B: 0x{}, C: 1e999, D: .inf, E: -0, F: 1_0}}\nrun: {{steps: [x]}}\n",
+            "9".repeat(400),
+            "f".repeat(400)
+        ),
+        format!(
+            "{head}parameters: {{A: \"it's\\n'\\\\''\", B: '''''', IFS: x}}\nrun: {{steps: ['x']}}\n"
+        ),
+        format!(
+            "{head}install: {{git-repos: [{{url: u, branch: b}}], deps-x: [a b]}}\nrun: {{steps: [a: b]}}\n"
+        ),
+        format!("%YAML 1.2\n---\n{head}run: !!binary aGk=\n...\n---\n{head}"),
+    ];
+    let all = examples.into_iter().map(str::to_owned).chain(hostile);
+    all.map(String::into_bytes).collect()
+}
+
+/// Each report on the raw line, in pstore and in the log.
+fn kernel_reports() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    let mut all = String::new();
+    for text in samples::ALL.map(|(text, _)| text).into_iter().chain([samples::ARM_PANIC]) {
+        let line = samples::console(text, 12_000_000);
+        seeds.push([&[0, 7], line.as_bytes()].concat());
+        let left = format!("Panic#1 Part1\n{}", line.replace("[   ", "<4>[   "));
+        seeds.push([&[1], left.as_bytes()].concat());
+        let mut records = vec![2];
+        for (_, text) in samples::records(text, 0) {
+            records.extend([1, 0, 0, 0, 9, 0]);
+            records.extend(text.as_bytes());
+        }
+        seeds.push(records);
+        all.push_str(&line);
+    }
+    seeds.push([&[0, 3], all.as_bytes()].concat());
+    seeds
+}
+
+/// Signals, TAP and KTAP, between prose and lines that are too long.
+fn outputs() -> Vec<Vec<u8>> {
+    let signals = "\
+<LAVA_SIGNAL_TESTSET START mm>
+<LAVA_SIGNAL_STARTTC map>
+x
+<LAVA_SIGNAL_ENDTC map>
+<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=map RESULT=pass UNITS=ms MEASUREMENT=1e3>
+<LAVA_SIGNAL_TESTSET STOP>
+<LAVA_SIGNAL_TESTREFERENCE a pass http://x>
+<LAVA_SIGNAL_TESTRAISE no>
+<LAVA_SIGNAL_TESTEVENT e>
+<LAVA_SIGNAL_TESTFEEDBACK FEEDBACK ns>
+";
+    let tap = "\
+TAP version 14
+1..4
+ok 1 - a
+not ok 2 - b
+  ---
+  message: 'no'
+  ...
+ok 3 - c # SKIP no
+Bail out! x
+TAP version 13
+# Subtest: a
+    1..2
+    ok 1
+    not ok 2 # TODO
+ok 1 - a
+1..7
+";
+    let ktap = "\
+[    1.5] KTAP version 1
+[    1.5] 1..1
+[    1.5]   KTAP version 1
+[    1.5]   1..2
+[    1.5]   ok 1 x
+[    1.6]   # x: why
+[    1.6]   not ok 2 y
+[    1.6] ok 1 s
+";
+    let odd = "1..0 # SKIP none\n1..4294967295\nok 99999999999999999999\nok\n\u{1F600}\0\nok 1 no line end";
+    let long = format!("{}\nok 1 - late\n{}", "x".repeat(4096), "y".repeat(9000));
+    let returns = tap.replace('\n', "\r\n");
+    let texts = [signals, tap, ktap, odd, &long, &returns];
+    let cuts: [&[u8]; 2] = [&[], &[0, 9, 3, 1, 2, 40, 5]];
+    let seed = |text: &&str| cuts.map(|cut| [cut, &[0xff], text.as_bytes()].concat());
+    texts.iter().flat_map(seed).collect()
+}
+
+/// A run of two tests as the agent writes it down, and a hostile one.
+fn board_files() -> Vec<Vec<u8>> {
+    let separator = char::from(SEPARATOR).to_string();
+    let hostile = include_str!("board_files/hostile.txt");
+    [include_str!("board_files/whole.txt"), hostile]
+        .map(|files| files.replace("\n====\n", &separator).into_bytes())
+        .to_vec()
 }
