@@ -8,7 +8,7 @@ use crate::cli::{Global, ResultsArgs, ResultsFormat};
 use crate::report::summary::Summary;
 use crate::report::text::{self, Cases, Color};
 use crate::report::{junit, lava, tap13};
-use crate::store::{self, find, reader, run_dir};
+use crate::store::{self, find, reader, results as run_results};
 
 /// Writes the results of a run to `out`, or to the file that is asked for. The exit status is 0 when they could be read.
 ///
@@ -30,7 +30,7 @@ pub fn results(global: &Global, args: &ResultsArgs, out: &mut impl Write) -> io:
         ResultsFormat::Json => json(&summary)?,
         ResultsFormat::Junit => {
             let mut output =
-                |suite: &str, source, range| run_dir::output(&run, suite, source, range);
+                |suite: &str, source, range| run_results::output(&run, suite, source, range);
             junit::xml(&summary, &mut output).map_err(io::Error::other)?.into_bytes()
         }
         ResultsFormat::Tap => tap13::text(&summary).into_bytes(),

@@ -10,6 +10,7 @@ use agent_core::wire::response::Exit;
 use agent_core::wire::test_signal::{Noted, TestSignal};
 
 use super::live::end_of;
+use super::spans::{SpanId, Spans};
 use crate::job::event::{ByteRange, Case, CaseOrigin, Event, Rusage, Source};
 use crate::job::output::{Found, OutputReader};
 use crate::job::verdict::CaseResult;
@@ -21,7 +22,7 @@ pub struct Cases {
     /// The last signal that was taken.
     last: u64,
     tests: HashMap<u16, TestCases>,
-    spans: Vec<Span>,
+    spans: Spans,
     /// Why a test wants the job to stop.
     raised: Option<String>,
     /// Events so far, and those that were dropped because there were too many.
@@ -40,15 +41,6 @@ pub struct When<'a> {
     pub boot: usize,
     /// The board's time, µs.
     pub board_us: u64,
-}
-
-/// What ran at some time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Running {
-    /// The suite.
-    pub suite: Option<String>,
-    /// The case.
-    pub case: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +64,7 @@ struct Open {
     stderr: u64,
     board_us: u64,
     boot: usize,
-    span: usize,
+    span: SpanId,
 }
 
 /// A case that began, as the output said.
@@ -81,17 +73,6 @@ struct Printed {
     case: String,
     from: u64,
     board_us: u64,
-}
-
-/// A stretch of a boot in which a test, or a case of it, ran.
-#[derive(Debug)]
-struct Span {
-    boot: usize,
-    from_us: u64,
-    to_us: Option<u64>,
-    test: u16,
-    suite: String,
-    case: Option<String>,
 }
 
 impl Cases {
@@ -109,6 +90,11 @@ impl Cases {
             return Vec::new();
         }
         self.last = n;
+        // Beyond the bound nothing is kept of them either.
+        if self.told >= EVENTS_MAX {
+            self.dropped += 1;
+            return Vec::new();
+        }
         let events = self.take(when, noted);
         self.bounded(events)
     }
@@ -151,6 +137,10 @@ impl Cases {
     /// A whole line of a test's standard output, in order from the first; `offset` of its first byte.
     pub fn line(&mut self, when: &When<'_>, offset: u64, line: &[u8]) -> Vec<Event> {
         let found = self.test(when.test).reader.line(line);
+        if self.told >= EVENTS_MAX {
+            self.dropped += found.len() as u64;
+            return Vec::new();
+        }
         let events = found.into_iter().flat_map(|found| self.found(when, offset, found)).collect();
         self.bounded(events)
     }
@@ -178,37 +168,14 @@ impl Cases {
         Some(&ended.2)
     }
 
-    /// A test began to run.
-    pub fn test_started(&mut self, when: &When<'_>) {
-        self.open_span(when, None);
+    /// What ran when.
+    pub fn spans(&self) -> &Spans {
+        &self.spans
     }
 
-    /// A test ended, and with it whatever it had begun.
-    pub fn test_ended(&mut self, when: &When<'_>) {
-        for span in &mut self.spans {
-            if span.test == when.test && span.boot == when.boot && span.to_us.is_none() {
-                span.to_us = Some(when.board_us);
-            }
-        }
-    }
-
-    /// What ran at a time of a boot.
-    pub fn running_at(&self, boot: usize, board_us: u64) -> Running {
-        let mut running = Running::default();
-        // Later ones are inside of earlier ones.
-        for span in self.spans.iter().filter(|span| {
-            let is_before_end = span.to_us.is_none_or(|to_us| board_us <= to_us);
-            span.boot == boot && span.from_us <= board_us && is_before_end
-        }) {
-            running = span.running();
-        }
-        running
-    }
-
-    /// What runs now, as far as is known.
-    pub fn running(&self) -> Running {
-        let open = self.spans.iter().rfind(|span| span.to_us.is_none());
-        open.map_or_else(Running::default, Span::running)
+    /// See [`Self::spans`].
+    pub fn spans_mut(&mut self) -> &mut Spans {
+        &mut self.spans
     }
 
     /// Why a test wants the job to stop, if one does.
@@ -256,13 +223,13 @@ impl Cases {
         let mut events = Vec::new();
         // Cases do not nest: one whose end never came was killed.
         if let Some(open) = self.test(when.test).open.take() {
-            self.end_span(open.span, when.board_us);
+            self.spans.end(open.span, when.board_us);
             let mut case = self.case(when, &open.case, CaseResult::Unknown);
             case.origin = CaseOrigin::Dispatcher;
             case.why = Some("its end was not seen".to_owned());
             events.push(Event::CaseEnded(case));
         }
-        let span = self.open_span(when, Some(name.clone()));
+        let span = self.spans.open(when, Some(name.clone()));
         let test = self.test(when.test);
         let set = test.set.clone();
         test.open = Some(Open {
@@ -293,7 +260,7 @@ impl Cases {
             (case.stdout, case.stderr) = (Some(stdout), Some(stderr));
             case.seconds = (open.boot == when.boot)
                 .then(|| when.board_us.saturating_sub(open.board_us) as f64 / 1e6);
-            self.end_span(open.span, when.board_us);
+            self.spans.end(open.span, when.board_us);
         }
         if signal.exit.elapsed_us > 0 {
             case.end = Some(end_of(&signal.exit));
@@ -357,30 +324,6 @@ impl Cases {
     fn test(&mut self, test: u16) -> &mut TestCases {
         self.tests.entry(test).or_default()
     }
-
-    fn open_span(&mut self, when: &When<'_>, case: Option<String>) -> usize {
-        self.spans.push(Span {
-            boot: when.boot,
-            from_us: when.board_us,
-            to_us: None,
-            test: when.test,
-            suite: when.suite.to_owned(),
-            case,
-        });
-        self.spans.len() - 1
-    }
-
-    fn end_span(&mut self, span: usize, board_us: u64) {
-        if let Some(span) = self.spans.get_mut(span) {
-            span.to_us = Some(board_us);
-        }
-    }
-}
-
-impl Span {
-    fn running(&self) -> Running {
-        Running { suite: Some(self.suite.clone()), case: self.case.clone() }
-    }
 }
 
 /// What a process used.
@@ -406,6 +349,7 @@ const EVENTS_MAX: u64 = 200_000;
 
 #[cfg(test)]
 mod tests {
+    use super::super::spans::Running;
     use super::*;
 
     fn when(test: u16, board_us: u64) -> When<'static> {
@@ -455,9 +399,8 @@ mod tests {
         assert_eq!(case.stdout, Some(ByteRange { from: 100, to: 150 }));
         assert_eq!(cases.case_at(0, Source::Stdout, 149), Some("ping"));
         assert_eq!(cases.case_at(0, Source::Stdout, 150), None);
-        assert_eq!(cases.running_at(0, 11).case.as_deref(), Some("ping"));
-        assert_eq!(cases.running_at(0, 2_000_011), Running::default());
-        assert_eq!(cases.running_at(1, 11), Running::default());
+        assert_eq!(cases.spans().running_at(0, 11).case.as_deref(), Some("ping"));
+        assert_eq!(cases.spans().running_at(0, 2_000_011), Running::default());
     }
 
     #[test]
@@ -505,6 +448,20 @@ mod tests {
             ]
         );
         assert!(ended(&cases.close(&when(0, 0), 20, &[])).is_empty());
+    }
+
+    #[test]
+    fn a_board_that_tells_of_cases_without_end_is_bounded() {
+        let mut cases = Cases::default();
+        let mut told = 0;
+        for n in 1..=EVENTS_MAX + 10 {
+            let started = noted(TestSignal::CASE_STARTED, "again", 0);
+            told += cases.signal(n, &when(0, n), &started, true).len() as u64;
+        }
+        assert!(told <= EVENTS_MAX && cases.dropped() > 0, "{told}");
+        assert!(cases.tests[&0].ended.is_empty() && cases.tests[&0].named.len() == 1);
+        let raised = noted(TestSignal::RAISE, "", 0);
+        assert_eq!(cases.signal(EVENTS_MAX + 11, &when(0, 1), &raised, true), []);
     }
 
     #[test]

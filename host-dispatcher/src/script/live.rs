@@ -193,9 +193,9 @@ impl Live {
             (Some(kernel_us), Some(boot)) => {
                 let quality = self.boots[boot].clock.as_ref().and_then(Clock::quality);
                 let offset_us = quality.and_then(|quality| quality.kernel_offset_us).unwrap_or(0);
-                self.cases.running_at(boot, kernel_us.saturating_add_signed(-offset_us))
+                self.cases.spans().running_at(boot, kernel_us.saturating_add_signed(-offset_us))
             }
-            _ => self.cases.running(),
+            _ => self.cases.spans().running(),
         };
         running.suite.map(|suite| (suite, running.case))
     }
@@ -258,7 +258,7 @@ impl Live {
     /// A test started; on record once.
     pub fn test_started(&mut self, bench: &Bench, when: &When<'_>) {
         if self.started.insert(when.test) {
-            self.cases.test_started(when);
+            self.cases.spans_mut().open(when, None);
             bench.tell(Event::TestStarted { suite: when.suite.to_owned() });
         }
     }
@@ -269,7 +269,7 @@ impl Live {
         if !self.ended.insert(when.test) {
             return;
         }
-        self.cases.test_ended(when);
+        self.cases.spans_mut().end_test(when);
         let end = end_of(exit);
         bench.tell(Event::TestEnded {
             suite: when.suite.to_owned(),

@@ -23,6 +23,7 @@ pub mod live;
 pub mod observer;
 pub mod output;
 pub mod rescue;
+pub mod spans;
 pub mod timing;
 pub mod unpack;
 

@@ -5,9 +5,12 @@
 
 pub mod append;
 pub mod find;
+pub mod held;
+pub mod log_text;
 pub mod names;
 pub mod reader;
 pub mod records;
+pub mod results;
 pub mod run_dir;
 pub mod timeline;
 

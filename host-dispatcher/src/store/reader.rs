@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::{StoreError, run_dir, write_json};
+use super::{StoreError, results, write_json};
 use crate::job::event::Stamped;
 use crate::report::summary::Summary;
 
@@ -121,7 +121,7 @@ fn each_event(
 /// The events cannot be read, or a file not written.
 pub fn rebuild(run: &Path) -> Result<Summary, StoreError> {
     let summary = summary(run)?;
-    run_dir::write_results(run, &summary)?;
+    results::write(run, &summary)?;
     let place = run.join("run.json");
     // A run.json that is there knows more: the link's counters were never events.
     if !place.exists() {

@@ -7,18 +7,16 @@
 //! As long as it lives it holds `flock` on `events.ndjson`, by which [`is_abandoned`](super::reader::is_abandoned) knows.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::append::{Append, Dropped};
-use super::{StoreError, WholeFile, names, timeline, write_json, write_whole};
-use crate::job::event::{ByteRange, DroppedRecords, Event, LogRecord, Source, Stamped};
-use crate::report::junit;
+use super::{StoreError, WholeFile, log_text, names, results, timeline, write_json, write_whole};
+use crate::job::event::{DroppedRecords, Event, LogRecord, Source, Stamped};
 use crate::report::summary::Summary;
 
 /// A run directory that is being written.
@@ -249,7 +247,6 @@ impl RunDir {
             let text = "timeline.ndjson is full: of what follows not all was kept";
             self.timeline_note(record.host_time, text)?;
         }
-        let prefix = prefix_of(record);
         let log = match record.source {
             Source::Kernel => &mut self.kernel,
             Source::Agent => &mut self.agent,
@@ -257,8 +254,7 @@ impl RunDir {
             Source::Dispatcher => &mut self.dispatcher,
             Source::Stdout | Source::Stderr | Source::Console | Source::BootLoader => return Ok(()),
         };
-        let text = prefixed(&prefix, &record.text);
-        log.write(text.as_bytes())
+        log.write(log_text::of(record).as_bytes())
     }
 
     fn timeline_note(&mut self, time: Timestamp, text: &str) -> Result<(), StoreError> {
@@ -358,7 +354,7 @@ impl RunDir {
         ] {
             keep_first(&mut first, self.rewrite_log(name, source));
         }
-        keep_first(&mut first, write_results(&self.path, &self.summary));
+        keep_first(&mut first, results::write(&self.path, &self.summary));
         let dropped: serde_json::Map<String, serde_json::Value> = self
             .logs()
             .into_iter()
@@ -379,7 +375,7 @@ impl RunDir {
             let line = line.map_err(StoreError::of("read", &timeline))?;
             let Ok(record) = serde_json::from_str::<LogRecord>(&line) else { continue };
             if record.source == source {
-                log.write(prefixed(&prefix_of(&record), &record.text).as_bytes())?;
+                log.write(log_text::of(&record).as_bytes())?;
             }
         }
         log.commit().map(drop)
@@ -391,47 +387,15 @@ impl RunDir {
     }
 }
 
-/// Writes what can be made of a summary alone: `tests/<suite>/results.json` and `results.junit.xml`.
-///
-/// # Errors
-/// A failed write.
-pub fn write_results(path: &Path, summary: &Summary) -> Result<(), StoreError> {
-    let mut first = Ok(());
-    for suite in &summary.suites {
-        let folder =
-            path.join(names::place_of_board_file(&format!("tests/{}/x", one(&suite.suite))));
-        let folder = folder.parent().unwrap_or(path);
-        let made = fs::create_dir_all(folder).map_err(StoreError::of("create", folder));
-        let written = made.and_then(|()| write_json(&folder.join("results.json"), &suite.whole()));
-        keep_first(&mut first, written);
-    }
-    let place = path.join("results.junit.xml");
-    let xml = junit::xml(summary, &mut |suite, source, range| output(path, suite, source, range))
-        .map_err(|error| StoreError::of("encode", &place)(io::Error::other(error)));
-    keep_first(&mut first, xml.and_then(|xml| write_whole(&place, xml.as_bytes())));
-    first
-}
-
-/// Bytes of a suite's output as it stands in a run directory; nothing where it is not there.
-pub fn output(path: &Path, suite: &str, source: Source, range: ByteRange) -> Option<Vec<u8>> {
-    let place =
-        names::place_of_board_file(&format!("tests/{}/{}.log", one(suite), source.as_str()));
-    let mut file = File::open(path.join(place)).ok()?;
-    file.seek(SeekFrom::Start(range.from)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(range.to.saturating_sub(range.from)).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
 /// Goes on after a failure, and remembers the first.
-fn keep_first(first: &mut Result<(), StoreError>, next: Result<(), StoreError>) {
+pub(super) fn keep_first(first: &mut Result<(), StoreError>, next: Result<(), StoreError>) {
     if first.is_ok() {
         *first = next;
     }
 }
 
 /// A suite's name as one component of a name.
-fn one(suite: &str) -> String {
+pub(super) fn one(suite: &str) -> String {
     names::distinct_component(suite, JOB_BYTES_MAX.max(64))
 }
 
@@ -440,35 +404,6 @@ fn json_line(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError>
         .map_err(|error| StoreError::of("encode", path)(io::Error::other(error)))?;
     line.push(b'\n');
     Ok(line)
-}
-
-/// What stands before each line of a record in the log of its source.
-fn prefix_of(record: &LogRecord) -> String {
-    match record.source {
-        Source::Kernel if record.lost.is_some() => String::new(),
-        Source::Kernel => kernel_prefix(record),
-        _ => format!("{:.6} ", record.host_time),
-    }
-}
-
-/// A record of several lines has its prefix before each, so that no text can pass for a record.
-fn prefixed(prefix: &str, text: &str) -> String {
-    text.split('\n').fold(String::new(), |mut all, line| {
-        let _ = writeln!(all, "{prefix}{line}");
-        all
-    })
-}
-
-/// `<6>[    1.234567] `, as `dmesg --raw` prints it, with the facility in the number; kernel/printk/printk.c,
-/// `info_print_prefix`.
-fn kernel_prefix(record: &LogRecord) -> String {
-    let facility = record.facility.unwrap_or(0);
-    let priority = |level: u8| format!("<{}>", u16::from(facility) << 3 | u16::from(level));
-    let level = record.level.map_or_else(String::new, priority);
-    match record.board_time_us {
-        Some(us) => format!("{level}[{:5}.{:06}] ", us / 1_000_000, us % 1_000_000),
-        None => level,
-    }
 }
 
 /// How much of the bound of `events.ndjson` must stay free behind an event, as a power of two: a quarter for whatever
