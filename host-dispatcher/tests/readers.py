@@ -15,6 +15,8 @@ import junitparser
 import yaml
 from tap.parser import Parser
 
+from lava_import import imported
+
 csv.field_size_limit(1 << 24)
 
 
@@ -88,6 +90,7 @@ print(
                 "csv": rows(folder / "results.csv"),
                 "yaml": load(folder / "results.yaml"),
                 "log": log(folder / "log.yaml"),
+                "lava": imported((folder / "log.yaml").read_text(encoding="utf-8")),
             }
             for folder in map(Path, sys.argv[1:])
         ]

@@ -1,5 +1,6 @@
-//! Random runs, exported in every form, and read again by readers that others wrote: junitparser, tap.py, Python's csv and
-//! PyYAML with libyaml. `ci/setup` installs them as Debian packages; without them this fails.
+//! Random runs, exported in every form, and read again by readers that others wrote: junitparser, tap.py, Python's csv,
+//! PyYAML with libyaml, and the import of a LAVA server (`lava_import.py`). `ci/setup` installs them as Debian packages;
+//! without them this fails.
 
 use std::fs;
 use std::process::Command;
@@ -190,7 +191,8 @@ fn others_read_what_was_meant() {
         })
         .collect();
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers.py"));
+    // Without a folder of compiled modules beside the sources.
+    command.arg("-B").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers.py"));
     for (index, (events, text)) in runs.iter().enumerate() {
         let folder = scratch.join(index.to_string());
         fs::create_dir_all(&folder).unwrap();
@@ -330,7 +332,56 @@ fn check(summary: &Summary, text: &str, read: &Value) {
     told.sort();
     meant.sort();
     assert_eq!(told, meant);
+    check_lava(&suites, &read["lava"]);
 }
+
+/// A LAVA server keeps every result of the log: sets that its URLs can name, and measurements that its column can hold.
+fn check_lava(suites: &[Row<'_>], read: &Value) {
+    assert_eq!(read["comment"], Value::Null);
+    let kept = read["cases"].as_array().unwrap();
+    assert_eq!(kept.len(), suites.len() + 1);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut kept: Vec<(String, f64)> = kept
+        .iter()
+        .filter(|case| case[0] != "lava")
+        .map(|case| {
+            let key = format!(
+                "{}|{}|{}|{}",
+                text(&case[0]),
+                text(&case[1]),
+                text(&case[2]),
+                text(&case[3])
+            );
+            (key, text(&case[4]).parse().unwrap_or(NO_NUMBER))
+        })
+        .collect();
+    let mut meant: Vec<(String, f64)> = suites
+        .iter()
+        .map(|row| {
+            let set = row.case.as_ref().and_then(|case| case.set.clone()).unwrap_or_default();
+            let is_word = |c: char| c.is_ascii_alphanumeric() || "_.-~/".contains(c);
+            let set = if set.chars().all(is_word) { set } else { String::new() };
+            // As Python strips.
+            let is_space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+            let name = row.name.trim_matches(is_space);
+            let number = row.case.as_ref().and_then(|case| case.measurement);
+            let number = number.filter(|number| number.abs() < 1e20).unwrap_or(NO_NUMBER);
+            (format!("{}|{set}|{name}|{}", row.suite, row.result), number)
+        })
+        .collect();
+    for cases in [&mut kept, &mut meant] {
+        cases.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    }
+    for (kept, meant) in kept.iter().zip(&meant) {
+        assert_eq!(kept.0, meant.0);
+        // Ten places behind the point.
+        let may_differ = 1e-10 + meant.1.abs() * 1e-15;
+        assert!((kept.1 - meant.1).abs() <= may_differ, "{kept:?} {meant:?}");
+    }
+}
+
+/// Stands for none in what is compared; no measurement of these runs.
+const NO_NUMBER: f64 = -12_345.678_9;
 
 /// What XML 1.0 can hold of a name: no characters that are none.
 fn xml_text(text: &str) -> String {
