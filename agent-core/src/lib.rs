@@ -18,5 +18,6 @@ pub mod agent;
 pub mod link;
 pub mod text;
 pub mod time;
+pub mod tree;
 pub mod wire;
 pub mod xorshift;

@@ -661,7 +661,7 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
         }
         Method::BLOCK_WRITE => {
             let request::BlockWrite { stream, image_bytes, .. } = body(envelope)?;
-            let written = Written { data_bytes: 0, zero_bytes: 0 };
+            let written = Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 };
             Transfer::BlockWrite { stream, image_bytes, parser: StepParser::new(), written }
         }
         Method::BLOCK_HASH => {

@@ -80,6 +80,10 @@ registry! {
     BLOCK_WRITE = 0x0031, "block-write", idempotent;
     /// Reads a partition back and hashes it: [`request::BlockHash`](super::request::BlockHash) → [`response::Hash`](super::response::Hash).
     BLOCK_HASH = 0x0032, "block-hash", idempotent;
+    /// Hashes of what a partition or file holds: [`request::BlockTree`](super::request::BlockTree) → [`response::BlockTree`](super::response::BlockTree).
+    BLOCK_TREE = 0x0033, "block-tree", idempotent;
+    /// Carries out a deploy plan: [`request::BlockPlan`](super::request::BlockPlan) → [`response::Written`](super::response::Written).
+    BLOCK_PLAN = 0x0034, "block-plan", idempotent;
     /// Mounts a partition: [`request::Mount`](super::request::Mount) → [`response::Mounted`](super::response::Mounted).
     MOUNT = 0x0040, "mount", idempotent;
     /// Syncs and unmounts a partition: [`request::Partition`](super::request::Partition) → `Done`.

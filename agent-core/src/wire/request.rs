@@ -181,6 +181,48 @@ pub struct BlockHash<'a> {
     pub length: u64,
 }
 
+/// Sends hashes of the [`tree`](crate::tree) over a partition or a file, one after the other, on `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockTree<'a> {
+    /// Label of the partition, or absolute path of a file.
+    #[serde(borrow)]
+    pub target: &'a str,
+    /// Where the hashes go.
+    pub stream: u8,
+    /// The tree is over the first so many bytes; 0 for all there are. Beyond its end: TOO_LARGE.
+    pub bytes: u64,
+    /// Level of the nodes, 0 for blocks, up to that of the root.
+    pub level: u8,
+    /// First node on that level.
+    pub first: u32,
+    /// Number of nodes, not 0; those beyond the last are left out.
+    pub count: u32,
+    /// Bytes of each hash, 4 to 16: the front of it.
+    pub width: u8,
+    /// Everything is read from the device again, not taken from the page cache or from what was hashed before.
+    pub is_fresh: bool,
+}
+
+/// Carries out the [`steps`](super::steps) on `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockPlan<'a> {
+    /// Label of the partition, never one that is mounted, never `master`; or absolute path of a file, which is
+    /// written beside and takes the old one's place at the end. Source 0 of the steps is what stands there: of a
+    /// partition what the steps write, of a file the old one.
+    #[serde(borrow)]
+    pub target: &'a str,
+    /// Sources 1, 2, …, labels or absolute paths, each ended by a NUL, at most
+    /// [`SOURCES_MAX`](super::steps::SOURCES_MAX) - 1; only read.
+    #[serde(borrow)]
+    pub sources: &'a [u8],
+    /// Where the steps come from.
+    pub stream: u8,
+    /// Size of the image in bytes; refused before anything is written when the partition is smaller.
+    pub image_bytes: u64,
+    /// Mode of a file.
+    pub mode: u32,
+}
+
 /// Mounts a partition under the agent's own directory of mount points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount<'a> {

@@ -234,6 +234,21 @@ pub struct Written {
     pub data_bytes: u64,
     /// Bytes zeroed.
     pub zero_bytes: u64,
+    /// Bytes copied on the board.
+    pub copied_bytes: u64,
+}
+
+/// The hashes have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockTree {
+    /// Size of the partition or file in bytes.
+    pub size: u64,
+    /// Nodes whose hashes were sent.
+    pub nodes: u32,
+    /// Most bytes of a bin, packed and unpacked alike, that the agent has memory for.
+    pub bin_max: u32,
+    /// Most bytes of a bin's dictionary.
+    pub dictionary_max: u32,
 }
 
 /// A digest of what the device holds.

@@ -608,10 +608,11 @@ fn block_write_request() {
 #[test]
 fn block_write_answer() {
     assert_bytes(
-        &response::Written { data_bytes: 0x1c3a90, zero_bytes: 0x1dcd6500 },
+        &response::Written { data_bytes: 0x1c3a90, zero_bytes: 0x1dcd6500, copied_bytes: 0 },
         &[
             &[0x90, 0xf5, 0x70], // data_bytes
             &[0x80, 0xca, 0xb5, 0xee, 0x01], // zero_bytes
+            &[0x00], // copied_bytes
         ],
     );
 }
