@@ -10,6 +10,7 @@
 //! | [`kernel`] | reports of trouble, cut out of what a kernel prints | nothing |
 //! | [`clock`] | how a board's clock stands to the host's | nothing |
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
+//! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images made into steps | files, threads |
 //! | [`store`] | run directories | files |
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod definition;
+pub mod deploy;
 pub mod image;
 pub mod io;
 pub mod job;

@@ -43,7 +43,7 @@ impl Effort {
         }
     }
 
-    fn options(self) -> LzmaOptions {
+    pub(crate) fn options(self) -> LzmaOptions {
         let mut options = LzmaOptions::with_preset(match self {
             Self::Low => 3,
             Self::Medium => 4,
