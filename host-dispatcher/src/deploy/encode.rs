@@ -217,6 +217,10 @@ fn lzma(bytes: &[u8], dictionary: Option<Vec<u8>>, effort: Effort) -> Option<Vec
     let window = bytes.len() + dictionary.as_ref().map_or(0, Vec::len);
     options.dict_size = window.max(BLOCK) as u32;
     options.preset_dict = dictionary;
+    if effort == Effort::High {
+        // 0.7 % fewer bytes for 60 % more time (an update of 20 MB of new blocks): still 50 times as fast as the line.
+        options.nice_len = LzmaOptions::NICE_LEN_MAX;
+    }
     let mut writer =
         LzmaWriter::new_no_header(Vec::with_capacity(bytes.len()), &options, false).ok()?;
     writer.write_all(bytes).ok()?;

@@ -320,10 +320,7 @@ impl<'p> Order<'p> {
     fn attempt(&mut self, block: u32, needs: &Needs<'_>) {
         let maker = self.makers[block as usize];
         if maker == COPY {
-            let mut next = self.can_copy(block).then_some((block, None));
-            while let Some((block, hint)) = next {
-                next = self.copy(block, hint);
-            }
+            self.copy_run(block);
         } else if maker < LITERAL {
             let targets = needs.targets(maker);
             if targets.iter().any(|target| self.is_held(*target, Some(maker), needs)) {
@@ -340,28 +337,45 @@ impl<'p> Order<'p> {
         self.alive[self.want[block as usize] as usize] > 0 && !self.is_held_for_others(block)
     }
 
-    /// Copies a block, and says which one goes on where it ended, if that is possible now.
-    fn copy(&mut self, block: u32, hint: Option<(u8, u32)>) -> Option<(u32, Option<(u8, u32)>)> {
-        let id = self.want[block as usize];
-        let (source, from) = self.place(id, hint)?;
-        self.makers[block as usize] = DONE;
-        self.pending -= 1;
-        self.out.copy(source, from, block);
-        self.out.blocks.copied += 1;
-        self.write(block, id, true);
-        self.release(id);
-        let neighbours = [
-            (block.checked_add(1), from.checked_add(1)),
-            (block.checked_sub(1), from.checked_sub(1)),
-        ];
-        neighbours.into_iter().find_map(|(next, from)| {
-            let (next, from) = (next?, from?);
-            let is_next = self.makers.get(next as usize) == Some(&COPY)
-                && self.sources[usize::from(source)].get(from as usize)
-                    == Some(&self.want[next as usize])
-                && self.can_copy(next);
-            is_next.then_some((next, Some((source, from))))
-        })
+    /// Copies a block and what goes on there. What moves up begins at its end, as `memmove` does: each block that is
+    /// copied lets the one before it go, and all of it is one step.
+    fn copy_run(&mut self, mut block: u32) {
+        if !self.can_copy(block) {
+            return;
+        }
+        let Some((source, mut from)) = self.place(self.want[block as usize], None) else { return };
+        let is_up = self.is_in_place && source == 0 && from < block;
+        if is_up {
+            while self.goes_on(block + 1, source, from + 1) {
+                (block, from) = (block + 1, from + 1);
+            }
+        }
+        loop {
+            let id = self.want[block as usize];
+            self.makers[block as usize] = DONE;
+            self.pending -= 1;
+            self.out.copy(source, from, block);
+            self.out.blocks.copied += 1;
+            self.write(block, id, true);
+            self.release(id);
+            let next = if is_up {
+                block.checked_sub(1).zip(from.checked_sub(1))
+            } else {
+                block.checked_add(1).zip(from.checked_add(1))
+            };
+            match next {
+                Some(next) if self.goes_on(next.0, source, next.1) => (block, from) = next,
+                _ => return,
+            }
+        }
+    }
+
+    /// Whether a block can be copied now, and from there.
+    fn goes_on(&self, block: u32, source: u8, from: u32) -> bool {
+        self.makers.get(block as usize) == Some(&COPY)
+            && self.sources[usize::from(source)].get(from as usize)
+                == Some(&self.want[block as usize])
+            && self.can_copy(block)
     }
 
     fn put_bin(&mut self, targets: &[u32], ranked: &[u32], needed: &[u32]) {

@@ -3,6 +3,7 @@
 use agent_core::tree::leaf;
 use agent_core::wire::steps::BLOCK;
 
+use super::content::{Content, FileContent};
 use super::encode::Effort;
 use super::model::Board;
 use super::plan::{Held, Limits, Plan, Task};
@@ -264,4 +265,58 @@ fn plans_make_images_first_half() {
 #[test]
 fn plans_make_images_second_half() {
     run_all(250..500);
+}
+
+/// Plans a pair of files, tells what it costs, and carries it out:
+/// `PUMICE_OLD=A PUMICE_NEW=B cargo test --release -p host-dispatcher --lib a_pair_of_files -- --ignored --nocapture`
+#[test]
+#[ignore = "for measuring: needs two images"]
+fn a_pair_of_files() {
+    let open = |name: &str| {
+        let path = std::env::var(name).unwrap_or_else(|_| panic!("{name} names an image"));
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        FileContent::new(std::fs::File::open(path).unwrap(), bytes)
+    };
+    let all = |content: &FileContent| {
+        let mut bytes = vec![0; (content.bytes() as usize).next_multiple_of(BLOCK)];
+        content.read(0, &mut bytes).unwrap();
+        bytes.truncate(content.bytes() as usize);
+        bytes
+    };
+    let (old, new) = (open("PUMICE_OLD"), open("PUMICE_NEW"));
+    let (old_tree, new_tree) = (Tree::of(&old).unwrap(), Tree::of(&new).unwrap());
+    eprintln!("trees made");
+    let is_empty = std::env::var_os("PUMICE_EMPTY").is_some();
+    let state = if is_empty { State::unknown(old.bytes()) } else { State::of(&old_tree) };
+    let limits = Limits::default();
+    let task = Task {
+        target: Held { tree: &new_tree, content: &new },
+        is_in_place: true,
+        sources: &[&state],
+        library: &[Held { tree: &old_tree, content: &old }],
+        limits,
+    };
+    let plan = Plan::new(&task).unwrap();
+    eprintln!("planned: {plan:?}");
+    let mut stream = Vec::new();
+    let encoded = plan.encode(Effort::High, 2, &mut |bytes| {
+        stream.extend(bytes);
+        Ok(())
+    });
+    eprintln!("encoded: {:?}", encoded.unwrap());
+    drop(plan);
+    if std::env::var_os("PUMICE_DRY").is_some() {
+        return;
+    }
+    let mut board = Board {
+        sources: vec![all(&old)],
+        beside: None,
+        image_bytes: new.bytes() as usize,
+        limits,
+        unsynced: Vec::new(),
+        most_unsynced: 0,
+    };
+    assert!(board.execute(&stream));
+    eprintln!("carried out, at most {} blocks between two syncs", board.most_unsynced);
+    assert!(board.sources[0][..new.bytes() as usize] == all(&new));
 }
