@@ -46,7 +46,7 @@ impl Default for Limits {
 /// What becomes of the image's blocks, and what it costs to do it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
-    /// Stand there already.
+    /// Stand there already; zeros among them may hold stashed blocks meanwhile.
     pub kept: u32,
     /// Are made of nothing.
     pub zero: u32,

@@ -6,7 +6,7 @@ use agent_core::wire::steps::BLOCK;
 use super::content::{Content, FileContent};
 use super::encode::Effort;
 use super::model::Board;
-use super::plan::{Held, Limits, Plan, Task};
+use super::plan::{Held, Limits, Plan, PlanStep, Task};
 use super::state::State;
 use super::tree::Tree;
 
@@ -265,6 +265,66 @@ fn plans_make_images_first_half() {
 #[test]
 fn plans_make_images_second_half() {
     run_all(250..500);
+}
+
+/// Old and new blocks by letters, `.` for zeros; what must come out: kept, zero, copied, literal, stashed, and steps
+/// without syncs.
+const ADVERSE: [(&str, &str, [u32; 5], usize); 14] = [
+    ("abcd", "abcd", [4, 0, 0, 0, 0], 0),
+    ("....", "....", [4, 0, 0, 0, 0], 0),
+    // Shifts by one, down and up: one step, as memmove.
+    ("abcdefgh", "bcdefghh", [1, 0, 7, 0, 0], 1),
+    ("abcdefgh", "aabcdefg", [1, 0, 7, 0, 0], 1),
+    ("abcdefgh", "aaabcdef", [1, 0, 7, 0, 0], 2),
+    // Circles without room: one block is sent.
+    ("ab", "ba", [0, 0, 1, 1, 0], 2),
+    ("abcdefgh", "bcdefgha", [0, 0, 7, 1, 0], 2),
+    ("abcdefgh", "habcdefg", [0, 0, 7, 1, 0], 3),
+    // With room none is.
+    ("ab.", "ba.", [1, 0, 2, 0, 1], 3),
+    ("abcdefgh.", "bcdefgha.", [1, 0, 8, 0, 1], 3),
+    ("abcdefghx", "habcdefg.", [0, 1, 8, 0, 1], 5),
+    // What becomes zeros is read before.
+    ("abcd....", "....abcd", [0, 4, 4, 0, 0], 2),
+    // The same new block is sent once.
+    ("abcd", "axxx", [1, 0, 2, 1, 0], 3),
+    // Everything moves away from below everything.
+    ("abcdefgh", "efghabcd", [0, 0, 4, 4, 0], 2),
+];
+
+#[test]
+fn adverse_overlaps_cost_no_more_than_they_must() {
+    let image = |text: &str| -> Vec<u8> {
+        let block =
+            |byte: u8| if byte == b'.' { vec![0; BLOCK] } else { Random(byte.into()).bytes(BLOCK) };
+        text.bytes().flat_map(block).collect()
+    };
+    for (old, new, expected, steps) in ADVERSE {
+        let (before, after) = (image(old), image(new));
+        let (old_tree, new_tree) = (Tree::of(&before).unwrap(), Tree::of(&after).unwrap());
+        let limits = Limits::default();
+        let task = Task {
+            target: Held { tree: &new_tree, content: &after },
+            is_in_place: true,
+            sources: &[&State::of(&old_tree)],
+            library: &[Held { tree: &old_tree, content: &before }],
+            limits,
+        };
+        let plan = Plan::new(&task).unwrap();
+        let blocks = plan.blocks();
+        let found = [blocks.kept, blocks.zero, blocks.copied, blocks.literal, blocks.stashed];
+        let found_steps = plan.steps.iter().filter(|step| **step != PlanStep::Sync).count();
+        let mut board = Board {
+            sources: vec![before.clone()],
+            beside: None,
+            image_bytes: after.len(),
+            limits,
+            unsynced: Vec::new(),
+            most_unsynced: 0,
+        };
+        assert!(board.execute(&stream(&plan, 1)) && board.sources[0] == after, "{old} {new}");
+        assert_eq!((found, found_steps), (expected, steps), "{old} {new} {:?}", plan.steps);
+    }
 }
 
 /// Plans a pair of files, tells what it costs, and carries it out:
