@@ -23,12 +23,22 @@ pub(super) enum Cause {
     Shorter,
     Changed,
     Digest { expected: String, found: String },
+    Damaged(&'static str, String),
+    TooLarge(u64),
+    Unusable { why: String, mend: String },
     Stopped,
 }
 
 impl ImageError {
     pub(super) fn new(path: &Path, cause: Cause) -> Self {
         Self { path: path.to_owned(), cause }
+    }
+}
+
+impl Cause {
+    /// It is whole, and still cannot be used; what would help.
+    pub(super) fn unusable(why: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Unusable { why: why.into(), mend: mend.into() }
     }
 }
 
@@ -57,6 +67,17 @@ impl fmt::Display for ImageError {
                 "the image {path} has the SHA-256 {found} (of its unpacked bytes) and not {expected}: \
                  correct sha256, or get the image again"
             ),
+            Cause::Damaged(what, why) => {
+                write!(f, "the image {path}: damaged or cut short {what}: {why}: get it again")
+            }
+            Cause::TooLarge(bytes) => write!(
+                f,
+                "the image {path} would have {bytes} bytes or more; images have {} GiB at most",
+                super::source::IMAGE_BYTES_MAX >> 30
+            ),
+            Cause::Unusable { why, mend } => {
+                write!(f, "the image {path} cannot be used: {why}: {mend}")
+            }
             Cause::Stopped => write!(f, "reading the image {path} stopped by a fault in pumice"),
         }
     }

@@ -1,36 +1,30 @@
-//! An image file as one stream of bytes: raw, or packed with gzip, xz or zstd, told apart by its first bytes.
+//! An image file as one stream of pieces: raw, packed in any of [`Packing`], an Android sparse image, and any of these
+//! within another; with a block map only what it names.
 //!
-//! Blocks on the disk: for a worker thread. Holes of a raw file are skipped without reading them. A packed file is
-//! hostile input: what unpacking it takes is bounded by [`UNPACK_MEMORY_MAX`].
+//! Blocks on the disk: for a worker thread. Holes of a raw file are skipped without reading them. What comes from a file
+//! is hostile: unpacking is bounded in memory, in layers and in the bytes that come out.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-use lzma_rust2::XzReader;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
+use sha2::{Digest, Sha256};
 
+use super::bmap::{BlockMap, MappedRange};
 use super::error::{Cause, ImageError};
-use super::zstd::ZstdReader;
+use super::packing::Stream;
+pub use super::packing::{Packing, UNPACK_MEMORY_MAX};
+use super::sparse::{self, SparseImage};
+use super::zip::Member;
 
-/// How a file is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    /// Not at all.
-    Raw,
-    /// One gzip member or several.
-    Gzip,
-    /// One xz stream or several.
-    Xz,
-    /// One zstd frame or several.
-    Zstd,
-}
+/// No image is larger, however small the file: 128 GiB.
+pub const IMAGE_BYTES_MAX: u64 = 128 << 30;
 
 /// The next piece of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +40,28 @@ pub enum Piece {
 /// An open image.
 pub struct Source {
     path: PathBuf,
-    packing: Packing,
+    layers: Vec<Packing>,
     file_bytes: u64,
     read: Arc<AtomicU64>,
     reader: Reader,
+    map: Option<Mapped>,
+    given: u64,
+    tarball: bool,
 }
 
 enum Reader {
     Raw(RawFile),
-    Packed(Box<dyn Read + Send>),
+    Stream(Packing, Stream),
+    Sparse(Box<SparseImage>),
+}
+
+/// A block map on its way through the image.
+struct Mapped {
+    image_bytes: u64,
+    ranges: std::vec::IntoIter<MappedRange>,
+    range: Option<MappedRange>,
+    at: u64,
+    hash: Sha256,
 }
 
 /// A file with holes.
@@ -72,26 +79,20 @@ struct Counted {
     read: Arc<AtomicU64>,
 }
 
-impl Packing {
-    /// By the first bytes of a file. A raw image that begins like a packed file cannot be told from one; no file
-    /// system or partition table does.
-    pub fn of(first: &[u8]) -> Self {
-        match first {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            // A frame, or one to be skipped: RFC 8878 §3.1.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            _ => Self::Raw,
-        }
-    }
-}
-
 impl Source {
     /// Opens an image: a file or a block device.
     ///
     /// # Errors
-    /// It cannot be opened or read, or it is empty or something else.
+    /// It cannot be opened or read, it is empty or something else, or the beginning of what it packs is damaged.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
+        Self::open_mapped(path, None)
+    }
+
+    /// The same, with a block map of the unpacked image.
+    ///
+    /// # Errors
+    /// As for [`Source::open`].
+    pub fn open_mapped(path: &Path, map: Option<BlockMap>) -> Result<Self, ImageError> {
         let failed = |error| ImageError::new(path, Cause::Open(error));
         let mut file = File::open(path).map_err(failed)?;
         let kind = file.metadata().map_err(failed)?.file_type();
@@ -102,35 +103,36 @@ impl Source {
         if file_bytes == 0 {
             return Err(ImageError::new(path, Cause::Empty));
         }
-        let mut first = [0; 6];
-        let known = file.read_at(&mut first, 0).map_err(failed)?;
         file.rewind().map_err(failed)?;
-        let packing = Packing::of(&first[..known]);
         let read = Arc::new(AtomicU64::new(0));
-        let counted =
-            |file| BufReader::with_capacity(READ_BYTES, Counted { file, read: read.clone() });
-        let reader = match packing {
-            Packing::Raw => Reader::Raw(RawFile { file, bytes: file_bytes, at: 0, data_end: 0 }),
-            Packing::Gzip => Reader::Packed(Box::new(MultiGzDecoder::new(counted(file)))),
-            Packing::Xz => {
-                let limit_kb = (UNPACK_MEMORY_MAX / 1024) as u32;
-                Reader::Packed(Box::new(XzReader::new_mem_limit(counted(file), true, limit_kb)))
-            }
-            Packing::Zstd => {
-                Reader::Packed(Box::new(ZstdReader::new(counted(file), UNPACK_MEMORY_MAX)))
-            }
-        };
-        Ok(Self { path: path.to_owned(), packing, file_bytes, read, reader })
+        let (layers, reader, tarball) =
+            open_layers(file, file_bytes, &read).map_err(|cause| ImageError::new(path, cause))?;
+        let map = map.map(Mapped::new);
+        Ok(Self { path: path.to_owned(), layers, file_bytes, read, reader, map, given: 0, tarball })
     }
 
-    /// How the file is packed.
+    /// How the file is packed; of several layers the outermost.
     pub fn packing(&self) -> Packing {
-        self.packing
+        self.layers.first().copied().unwrap_or(Packing::Raw)
     }
 
-    /// The image's size in bytes, where that is known without unpacking it all.
+    /// Whether what is unpacked is a tar archive: the files of a root file system, and no image.
+    pub fn is_tarball(&self) -> bool {
+        self.tarball
+    }
+
+    /// The unpacked bytes, for what is no image.
+    pub fn into_stream(self) -> Box<dyn Read + Send> {
+        match self.reader {
+            Reader::Raw(raw) => Box::new(Counted { file: raw.file, read: self.read }),
+            Reader::Stream(_, stream) => stream,
+            Reader::Sparse(_) => Box::new(io::empty()),
+        }
+    }
+
+    /// The image's size in bytes, where that is known without reading it all.
     pub fn known_bytes(&self) -> Option<u64> {
-        (self.packing == Packing::Raw).then_some(self.file_bytes)
+        (matches!(self.reader, Reader::Raw(_)) && self.map.is_none()).then_some(self.file_bytes)
     }
 
     /// The file's size, and how much of it was read so far, for progress.
@@ -141,21 +143,23 @@ impl Source {
     /// The next piece. Pieces are as large as they come; `buffer` must not be empty.
     ///
     /// # Errors
-    /// The file cannot be read, is damaged, or has become shorter.
+    /// The file cannot be read, is damaged, or has become shorter; its block map does not fit it; more than
+    /// [`IMAGE_BYTES_MAX`] come out.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ImageError> {
-        let piece = match &mut self.reader {
-            Reader::Raw(file) => {
-                let piece = file.read(buffer);
-                self.read.store(file.at, Ordering::Relaxed);
-                piece
-            }
-            Reader::Packed(reader) => match reader.read(buffer) {
-                Ok(0) => Ok(Piece::End),
-                Ok(bytes) => Ok(Piece::Data(bytes)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Piece::Data(0)),
-                Err(error) => Err(Cause::Unpack(self.packing, error)),
-            },
+        let piece = match &mut self.map {
+            None => self.reader.read(buffer, u64::MAX),
+            Some(map) => map.read(&mut self.reader, buffer),
         };
+        if let Reader::Raw(file) = &self.reader {
+            self.read.store(file.at, Ordering::Relaxed);
+        }
+        let piece = piece.and_then(|piece| {
+            self.given = self.given.saturating_add(piece.bytes());
+            if self.given > IMAGE_BYTES_MAX {
+                return Err(Cause::TooLarge(self.given));
+            }
+            Ok(piece)
+        });
         piece.map_err(|cause| ImageError::new(&self.path, cause))
     }
 }
@@ -164,26 +168,223 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
             .field("path", &self.path)
-            .field("packing", &self.packing)
+            .field("layers", &self.layers)
             .finish_non_exhaustive()
     }
 }
 
+impl Piece {
+    /// How many bytes of the image it is.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Data(bytes) => bytes as u64,
+            Self::Hole(bytes) => bytes,
+            Self::End => 0,
+        }
+    }
+}
+
+/// Takes off one packing after the other until something else begins.
+fn open_layers(
+    file: File,
+    file_bytes: u64,
+    read: &Arc<AtomicU64>,
+) -> Result<(Vec<Packing>, Reader, bool), Cause> {
+    let mut first = [0; FIRST_BYTES];
+    let known = read_first(&file, &mut first).map_err(Cause::Open)?;
+    let mut head = first[..known].to_vec();
+    let mut layers = Vec::new();
+    let mut stream: Option<Stream> = None;
+    loop {
+        let packing = Packing::of(&head);
+        if packing == Packing::Raw {
+            break;
+        }
+        if layers.len() == LAYERS_MAX {
+            let why = format!("it is packed more than {LAYERS_MAX} times");
+            return Err(Cause::unusable(why, "unpack it, and name the image"));
+        }
+        layers.push(packing);
+        let counted = || -> io::Result<Counted> {
+            Ok(Counted { file: file.try_clone()?, read: read.clone() })
+        };
+        let mut unpacked = match (packing, stream) {
+            (Packing::Zip, None) => {
+                let member = Member::find(&file)?;
+                member.reader(counted().map_err(Cause::Open)?).map_err(Cause::Read)?
+            }
+            (Packing::Zip, Some(_)) => {
+                let why = format!("it is a zip archive within {}", layers[layers.len() - 2]);
+                return Err(Cause::unusable(why, "unpack it, and name the zip archive"));
+            }
+            (_, stream) => {
+                let packed = match stream {
+                    Some(stream) => stream,
+                    None => Box::new(counted().map_err(Cause::Open)?),
+                };
+                packing.unpack(packed).unwrap_or_else(|| Box::new(io::empty()))
+            }
+        };
+        head.clear();
+        unpacked
+            .by_ref()
+            .take(FIRST_BYTES as u64)
+            .read_to_end(&mut head)
+            .map_err(|error| Cause::Unpack(packing, error))?;
+        if head.is_empty() {
+            return Err(Cause::Empty);
+        }
+        stream = Some(Box::new(Cursor::new(head.clone()).chain(unpacked)));
+    }
+    let tarball = head.get(257..262) == Some(b"ustar");
+    let is_sparse = head.starts_with(&sparse::MAGIC);
+    let reader = match (is_sparse, stream) {
+        (false, None) if file_bytes > IMAGE_BYTES_MAX => return Err(Cause::TooLarge(file_bytes)),
+        (false, None) => Reader::Raw(RawFile { file, bytes: file_bytes, at: 0, data_end: 0 }),
+        (false, Some(stream)) => {
+            Reader::Stream(layers.last().copied().unwrap_or(Packing::Raw), stream)
+        }
+        (true, stream) => {
+            let stream = match stream {
+                Some(stream) => stream,
+                None => {
+                    let counted = Counted { file, read: read.clone() };
+                    Box::new(io::BufReader::with_capacity(super::packing::READ_BYTES, counted))
+                }
+            };
+            Reader::Sparse(Box::new(SparseImage::new(stream)?))
+        }
+    };
+    Ok((layers, reader, tarball))
+}
+
+fn read_first(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut known = 0;
+    while known < buffer.len() {
+        match file.read_at(&mut buffer[known..], known as u64) {
+            Ok(0) => break,
+            Ok(bytes) => known += bytes,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
+}
+
+impl Reader {
+    /// The next piece, of `most` bytes at most.
+    fn read(&mut self, buffer: &mut [u8], most: u64) -> Result<Piece, Cause> {
+        match self {
+            Self::Raw(file) => file.read(buffer, most),
+            Self::Sparse(image) => image.read(buffer, most),
+            Self::Stream(packing, stream) => {
+                let wanted = most.min(buffer.len() as u64) as usize;
+                match stream.read(&mut buffer[..wanted]) {
+                    Ok(0) => Ok(Piece::End),
+                    Ok(bytes) => Ok(Piece::Data(bytes)),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Piece::Data(0)),
+                    Err(error) => Err(Cause::Unpack(*packing, error)),
+                }
+            }
+        }
+    }
+}
+
+impl Mapped {
+    fn new(map: BlockMap) -> Self {
+        let mut ranges = map.ranges.into_iter();
+        let range = ranges.next();
+        Self { image_bytes: map.image_bytes, ranges, range, at: 0, hash: Sha256::new() }
+    }
+
+    fn read(&mut self, reader: &mut Reader, buffer: &mut [u8]) -> Result<Piece, Cause> {
+        let start = self.range.as_ref().map_or(self.image_bytes, |range| range.bytes.start);
+        if self.at < start {
+            // What the map leaves out is passed over, in steps so that nobody waits long.
+            let hole = (start - self.at).min(SKIP_BYTES);
+            self.pass_over(reader, buffer, hole)?;
+            return Ok(Piece::Hole(hole));
+        }
+        let Some(range) = &self.range else {
+            return match reader.read(&mut buffer[..1], 1)? {
+                Piece::End => Ok(Piece::End),
+                _ => Err(self.wrong_size("more")),
+            };
+        };
+        let piece = reader.read(buffer, range.bytes.end - self.at)?;
+        match piece {
+            Piece::Data(bytes) => self.hash.update(&buffer[..bytes]),
+            Piece::Hole(bytes) => {
+                let mut left = bytes;
+                while left > 0 {
+                    let now = left.min(ZEROS.len() as u64);
+                    self.hash.update(&ZEROS[..now as usize]);
+                    left -= now;
+                }
+            }
+            Piece::End => return Err(self.wrong_size("fewer")),
+        }
+        self.at += piece.bytes();
+        if self.at == range.bytes.end {
+            let found: [u8; 32] = self.hash.finalize_reset().into();
+            if range.sha256.is_some_and(|expected| expected != found) {
+                let (first, end) = (range.bytes.start, range.bytes.end);
+                let why = format!("its bytes {first} to {end} differ from what its block map says");
+                return Err(Cause::unusable(
+                    why,
+                    "get the image again, or the map that belongs to it",
+                ));
+            }
+            self.range = self.ranges.next();
+        }
+        Ok(piece)
+    }
+
+    fn pass_over(
+        &mut self,
+        reader: &mut Reader,
+        buffer: &mut [u8],
+        bytes: u64,
+    ) -> Result<(), Cause> {
+        let end = self.at + bytes;
+        if let Reader::Raw(file) = reader {
+            if file.bytes < end {
+                return Err(self.wrong_size("fewer"));
+            }
+            file.skip(bytes);
+            self.at = end;
+        }
+        while self.at < end {
+            match reader.read(buffer, end - self.at)? {
+                Piece::End => return Err(self.wrong_size("fewer")),
+                piece => self.at += piece.bytes(),
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_size(&self, how: &str) -> Cause {
+        let why =
+            format!("it has {how} than the {} bytes that its block map says", self.image_bytes);
+        Cause::unusable(why, "get the image again, or the map that belongs to it")
+    }
+}
+
 impl RawFile {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, Cause> {
+    fn read(&mut self, buffer: &mut [u8], most: u64) -> Result<Piece, Cause> {
         if self.at == self.bytes {
             return Ok(Piece::End);
         }
         if self.at == self.data_end {
             let data = self.next_data()?;
             if data > self.at {
-                let hole = data - self.at;
-                self.at = data;
-                self.data_end = data;
+                let hole = (data - self.at).min(most);
+                self.at += hole;
+                self.data_end = self.at;
                 return Ok(Piece::Hole(hole));
             }
         }
-        let wanted = (self.data_end - self.at).min(buffer.len() as u64) as usize;
+        let wanted = (self.data_end - self.at).min(most).min(buffer.len() as u64) as usize;
         let bytes = loop {
             match self.file.read_at(&mut buffer[..wanted], self.at) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -195,6 +396,14 @@ impl RawFile {
         }
         self.at += bytes as u64;
         Ok(Piece::Data(bytes))
+    }
+
+    /// Leaves `bytes` out, as far as there are so many.
+    fn skip(&mut self, bytes: u64) {
+        self.at = (self.at + bytes).min(self.bytes);
+        if self.at > self.data_end {
+            self.data_end = self.at;
+        }
     }
 
     /// Where the next data begins; the end of it goes into `data_end`.
@@ -224,21 +433,18 @@ impl Read for Counted {
     }
 }
 
-/// The window of `xz -9` is 64 MiB and of `zstd --long` 128 MiB.
-pub const UNPACK_MEMORY_MAX: u64 = 136 * 1024 * 1024;
-/// A disk gives more at a time than a decompressor asks for.
-const READ_BYTES: usize = 256 * 1024;
-
-impl fmt::Display for Packing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        })
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
+
+/// sparse in xz in zip is three.
+const LAYERS_MAX: usize = 4;
+/// Enough to tell a packing, a sparse image and a tar archive.
+const FIRST_BYTES: usize = 512;
+const SKIP_BYTES: u64 = 4 << 20;
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[cfg(test)]
 mod tests {
@@ -342,7 +548,7 @@ mod tests {
         let folder = TestFolder::new();
         let path = folder.path().join("image.xz");
         std::fs::write(&path, file).unwrap();
-        let error = Source::open(&path).unwrap().read(&mut [0; 16]).unwrap_err().to_string();
+        let error = Source::open(&path).unwrap_err().to_string();
         assert!(error.contains("memory"), "{error}");
     }
 
@@ -350,5 +556,166 @@ mod tests {
         let mut crc = flate2::Crc::new();
         crc.update(bytes);
         crc.sum()
+    }
+
+    fn unpacked(path: &Path, map: Option<BlockMap>) -> Result<Vec<u8>, String> {
+        let read = || -> Result<Vec<u8>, ImageError> {
+            let mut source = Source::open_mapped(path, map)?;
+            let (mut image, mut buffer) = (Vec::new(), vec![0; 3000]);
+            loop {
+                match source.read(&mut buffer)? {
+                    Piece::Data(bytes) => image.extend(&buffer[..bytes]),
+                    Piece::Hole(bytes) => image.resize(image.len() + bytes as usize, 0),
+                    Piece::End => return Ok(image),
+                }
+            }
+        };
+        read().map_err(|error| error.to_string())
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        bzip2.write_all(bytes).unwrap();
+        bzip2.finish().unwrap()
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut info = lz4_flex::frame::FrameInfo::new();
+        info.content_checksum = true;
+        let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+        lz4.write_all(bytes).unwrap();
+        lz4.finish().unwrap()
+    }
+
+    fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut output = Vec::new();
+        let mut archive = rawzip::ZipArchiveWriter::new(&mut output);
+        for (name, bytes) in files {
+            let (mut entry, config) = archive
+                .new_file(name)
+                .compression_method(rawzip::CompressionMethod::DEFLATE)
+                .start()
+                .unwrap();
+            let fast = flate2::Compression::fast();
+            let encoder = flate2::write::DeflateEncoder::new(&mut entry, fast);
+            let mut writer = config.wrap(encoder);
+            writer.write_all(bytes).unwrap();
+            let (encoder, descriptor) = writer.finish().unwrap();
+            encoder.finish().unwrap();
+            entry.finish(descriptor).unwrap();
+        }
+        archive.finish().unwrap();
+        output
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut image = b"some text ".repeat(5000);
+        image.resize(80 * 1024, 0);
+        image.extend((0..4096).map(|at| (at * 31 % 253) as u8));
+        image
+    }
+
+    #[test]
+    fn bzip2_lz4_zip_and_what_lies_within_another() {
+        use super::super::sparse::tests::{Part, sparse};
+        let folder = TestFolder::new();
+        let image = sample();
+        let (half, other) = image.split_at(50_000);
+        let android =
+            sparse(&[Part::Raw(image[..49152].to_vec()), Part::Raw(image[49152..].to_vec())]);
+        let readme: (&str, &[u8]) = ("readme.txt", b"read me");
+        for (name, bytes) in [
+            ("bz2", bzip2(&image)),
+            ("two.bz2", [bzip2(half), bzip2(other)].concat()),
+            ("lz4", lz4(&image)),
+            ("two.lz4", [lz4(half), lz4(other)].concat()),
+            ("zip", zip(&[("anything", &image)])),
+            ("two.zip", zip(&[readme, ("x/disk.img", &image)])),
+            ("simg", android.clone()),
+            ("simg.gz", gzip(&android)),
+            ("simg.bz2.zip", zip(&[readme, ("system.img.bz2", &bzip2(&android))])),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert!(unpacked(&path, None).unwrap() == image, "{name}");
+        }
+    }
+
+    #[test]
+    fn cut_and_changed_files_are_errors() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("image");
+        let image = sample();
+        for (whole, place) in
+            [(bzip2(&image), 12), (lz4(&image), lz4(&image).len() - 2), (zip(&[("a", &image)]), 60)]
+        {
+            let mut changed = whole.clone();
+            changed[place] ^= 0x40;
+            for damaged in [&whole[..whole.len() - 3], &whole[..whole.len() / 2], &changed] {
+                std::fs::write(&path, damaged).unwrap();
+                let error = unpacked(&path, None).unwrap_err();
+                assert!(error.contains("damaged or cut short"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_several_images_is_refused() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("image");
+        let deep = gzip(&gzip(&gzip(&gzip(&gzip(b"x")))));
+        for (bytes, expected) in [
+            (zip(&[("boot.img", b"1"), ("system.img", b"2")]), "(boot.img, system.img)"),
+            (zip(&[("a", b"1"), ("b", b"2")]), "(a, b)"),
+            (zip(&[]), "holds no file"),
+            (gzip(&zip(&[("a", b"1")])), "a zip archive within gzip"),
+            (deep, "packed more than 4 times"),
+            (gzip(b""), "is empty"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = unpacked(&path, None).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_block_map_says_what_matters() {
+        use super::super::bmap::tests::bmap;
+        let folder = TestFolder::new();
+        let (raw, packed) = (folder.path().join("raw"), folder.path().join("packed"));
+        let mut image = sample();
+        let map = |image: &[u8], ranges| BlockMap::parse(&bmap(image, ranges)).unwrap();
+        let good = map(&image, &[(0, 2), (20, 20)]);
+        // Garbage where the map says nothing.
+        image[5 * 4096..7 * 4096].fill(0xaa);
+        let mut expected = image.clone();
+        expected[3 * 4096..20 * 4096].fill(0);
+        let write = |image: &[u8]| {
+            std::fs::write(&raw, image).unwrap();
+            std::fs::write(&packed, gzip(image)).unwrap();
+        };
+        write(&image);
+        for path in [&raw, &packed] {
+            assert!(unpacked(path, Some(good.clone())).unwrap() == expected);
+        }
+        let short = &image[..image.len() - 1];
+        let long = [&image[..], &[0]].concat();
+        let mut wrong = image.clone();
+        wrong[4096] ^= 1;
+        for (image, expected) in
+            [(short, "fewer than"), (&long, "more than"), (&wrong, "bytes 0 to 12288 differ")]
+        {
+            write(image);
+            for path in [&raw, &packed] {
+                let error = unpacked(path, Some(good.clone())).unwrap_err();
+                assert!(error.contains(expected), "{error}");
+            }
+        }
     }
 }
