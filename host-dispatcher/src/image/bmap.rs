@@ -139,7 +139,7 @@ fn text_of<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text().map(str::trim)
 }
 
-fn digest(digits: &str) -> Option<[u8; 32]> {
+pub(super) fn digest(digits: &str) -> Option<[u8; 32]> {
     let digits = digits.as_bytes();
     if digits.len() != 64 {
         return None;

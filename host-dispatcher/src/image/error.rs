@@ -1,10 +1,11 @@
 //! Why an image cannot be used.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::source::Packing;
+use crate::store::StoreError;
 
 /// Why an image cannot be used; one sentence.
 #[derive(Debug)]
@@ -22,10 +23,26 @@ pub(super) enum Cause {
     Unpack(Packing, io::Error),
     Shorter,
     Changed,
-    Digest { expected: String, found: String },
+    Digest {
+        expected: String,
+        found: String,
+    },
     Damaged(&'static str, String),
     TooLarge(u64),
-    Unusable { why: String, mend: String },
+    Full(io::Error),
+    OverLimit {
+        taken: u64,
+        limit: u64,
+    },
+    Store(StoreError),
+    Write(io::Error),
+    Cancelled,
+    /// A whole sentence.
+    Said(String),
+    Unusable {
+        why: String,
+        mend: String,
+    },
     Stopped,
 }
 
@@ -39,6 +56,16 @@ impl Cause {
     /// It is whole, and still cannot be used; what would help.
     pub(super) fn unusable(why: impl Into<String>, mend: impl Into<String>) -> Self {
         Self::Unusable { why: why.into(), mend: mend.into() }
+    }
+
+    /// A failed write into the store.
+    pub(super) fn from_write(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::Full(error)
+            }
+            _ => Self::Write(error),
+        }
     }
 }
 
@@ -78,9 +105,30 @@ impl fmt::Display for ImageError {
             Cause::Unusable { why, mend } => {
                 write!(f, "the image {path} cannot be used: {why}: {mend}")
             }
+            Cause::Full(error) => write!(
+                f,
+                "failed to write {path}: the disk is full ({error}): make room (\"pumice images prune\"), or put \
+                 the store elsewhere with --store"
+            ),
+            Cause::OverLimit { taken, limit } => write!(
+                f,
+                "the images in use in {path} would take {taken} bytes of disk, and all may take {limit}: wait for other \
+                 runs to end, or give another store with --store"
+            ),
+            Cause::Store(error) => write!(f, "{error}"),
+            Cause::Write(error) => write!(f, "failed to write {path}: {error}"),
+            Cause::Cancelled => write!(f, "taking the image {path} was cancelled"),
+            Cause::Said(sentence) => f.write_str(sentence),
             Cause::Stopped => write!(f, "reading the image {path} stopped by a fault in pumice"),
         }
     }
 }
 
 impl std::error::Error for ImageError {}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -111,6 +111,16 @@ impl Source {
         Ok(Self { path: path.to_owned(), layers, file_bytes, read, reader, map, given: 0, tarball })
     }
 
+    /// A part of a raw image, which must lie within it.
+    pub(super) fn part(mut self, bytes: std::ops::Range<u64>) -> Self {
+        if let Reader::Raw(file) = &mut self.reader {
+            file.at = bytes.start.min(file.bytes);
+            file.data_end = file.at;
+            file.bytes = bytes.end.min(file.bytes);
+        }
+        self
+    }
+
     /// How the file is packed; of several layers the outermost.
     pub fn packing(&self) -> Packing {
         self.layers.first().copied().unwrap_or(Packing::Raw)

@@ -54,7 +54,7 @@ impl SparseImage {
         }
         let (header_bytes, chunk_header_bytes) = (half(8), half(10));
         let (block_bytes, blocks, chunks, crc) = (word(12), word(16), word(20), word(24));
-        if header_bytes < 28 || chunk_header_bytes < 12 || chunk_header_bytes > 4096 {
+        if header_bytes < 28 || !(12..=4096).contains(&chunk_header_bytes) {
             return Err(damaged("its header has an impossible size"));
         }
         if block_bytes == 0 || !block_bytes.is_multiple_of(4) || block_bytes > BLOCK_BYTES_MAX {

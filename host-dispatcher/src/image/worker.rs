@@ -5,7 +5,6 @@
 //! refused before a byte is written too. Memory is bounded: 16 chunks wait, and the decompressor has its
 //! own bound. Dropping the [`ImageReader`] ends the thread.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use sha2::{Digest, Sha256};
 
-use super::error::{Cause, ImageError};
+use super::error::{Cause, ImageError, hexadecimal};
 use super::source::{Piece, Source};
 use super::steps::{Effort, Packer};
 
@@ -299,13 +298,6 @@ impl Hash {
     fn identity(self) -> Identity {
         Identity { bytes: self.bytes, sha256: self.sha256.finalize().into() }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Chunks that wait for the line; with [`CHUNK_BYTES`] and one bin more in each about 1.5 MiB.
