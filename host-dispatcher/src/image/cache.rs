@@ -141,7 +141,7 @@ impl Images {
     pub fn prune(&self) -> Result<Removed, ImageError> {
         let guard = self.guard()?;
         self.sweep(&guard)?;
-        let mut removed = Removed::default();
+        let mut removed = Removed { images: 0, disk_bytes: self.drop_downloads(&guard)? };
         for dir in self.folders(&guard)? {
             if let Some(bytes) = self.remove_unused(&dir, &guard)? {
                 removed.images += 1;
@@ -221,6 +221,7 @@ impl Images {
         if total <= self.limit {
             return Ok(());
         }
+        total = total.saturating_sub(self.drop_downloads(&guard)?);
         let mut folders = self.folders(&guard)?;
         folders.sort_by_key(|dir| used(dir));
         for dir in folders {
@@ -276,6 +277,16 @@ impl Images {
             }
         }
         Ok(())
+    }
+
+    /// Downloads that were cut and that nobody goes on with now; what they took of the disk.
+    fn drop_downloads(&self, guard: &File) -> Result<u64, ImageError> {
+        let Ok(entries) = fs::read_dir(self.folder.join(DOWNLOADS)) else { return Ok(0) };
+        let mut bytes = 0;
+        for entry in entries.flatten() {
+            bytes += self.remove_unused(&entry.path(), guard)?.unwrap_or(0);
+        }
+        Ok(bytes)
     }
 
     /// What it took of the disk; `None` if it is in use and stays.
@@ -513,7 +524,7 @@ impl SparseWriter {
         for index in 0..=blocks {
             let from = index * BLOCK_BYTES;
             let block = self.buffer.get(from..(from + BLOCK_BYTES).min(self.buffer.len()));
-            let is_data = block.is_some_and(|block| block.iter().any(|byte| *byte != 0));
+            let is_data = block.is_some_and(|block| *block != ZEROS[..block.len()]);
             match (start, is_data) {
                 (None, true) => start = Some(from),
                 (Some(first), false) => {
@@ -579,6 +590,8 @@ fn digest(digits: &str) -> Option<[u8; 32]> {
 
 /// The raw image.
 pub const IMAGE: &str = "image.raw";
+/// Files on their way from a server, each in a folder with a lock.
+pub(super) const DOWNLOADS: &str = "downloads";
 const SOURCE: &str = "source.json";
 /// Folders that are being written begin so.
 const NEW: &str = ".new-";

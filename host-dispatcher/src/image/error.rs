@@ -50,6 +50,14 @@ impl ImageError {
     pub(super) fn new(path: &Path, cause: Cause) -> Self {
         Self { path: path.to_owned(), cause }
     }
+
+    /// The same of what people call otherwise: a URL and not where its file was downloaded to.
+    pub(super) fn at(mut self, name: &str) -> Self {
+        if !matches!(self.cause, Cause::Full(_) | Cause::OverLimit { .. } | Cause::Write(_)) {
+            self.path = name.into();
+        }
+        self
+    }
 }
 
 impl Cause {

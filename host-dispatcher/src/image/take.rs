@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use sha2::{Digest, Sha256};
 
 use super::bmap::BlockMap;
-use super::cache::{CachedImage, Images, NewImage, Origin};
+use super::cache::{CachedImage, DOWNLOADS, Images, NewImage, Origin};
 use super::disk;
 use super::error::{Cause, ImageError, hexadecimal};
 use super::ext4::{self, Ext4};
+use super::fetch::{self, Fetched, Validators};
 use super::source::{Piece, Source};
 use super::tree::{self, Kind, Node, Tree};
 
@@ -43,6 +44,8 @@ pub struct ImageSource {
 pub enum ImageFrom {
     /// A file or block device with an image, packed or not; a tar archive; or a folder.
     Path(PathBuf),
+    /// The same on a server: `http://…` or `https://…`.
+    Url(String),
     /// Files for the top of a new file system, with their names there.
     Files(Vec<(String, PathBuf)>),
 }
@@ -61,6 +64,8 @@ pub struct Progress {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// A file comes from its server.
+    Download,
     /// A file's digest is computed.
     Check,
     /// An image is read and unpacked.
@@ -76,6 +81,16 @@ impl ImageSource {
     /// The image at a path, for a partition.
     pub fn of_path(path: &Path, role: &str) -> Self {
         Self::new(ImageFrom::Path(path.to_owned()), role)
+    }
+
+    /// The image that a text names: a URL or a path.
+    pub fn of_text(text: &str, role: &str) -> Self {
+        let from = if fetch::is_url(text) {
+            ImageFrom::Url(text.to_owned())
+        } else {
+            ImageFrom::Path(text.into())
+        };
+        Self::new(from, role)
     }
 
     /// The same for any place.
@@ -95,7 +110,7 @@ impl ImageSource {
         Ext4 {
             label: self.role.clone(),
             bytes: self.file_system_bytes,
-            is_root: matches!(self.from, ImageFrom::Path(_)),
+            is_root: !matches!(self.from, ImageFrom::Files(_)),
             epoch: self.epoch,
         }
     }
@@ -116,6 +131,7 @@ impl Images {
         let (image, name) = match &source.from {
             ImageFrom::Files(files) => (taking.files(files)?, PathBuf::from(&source.role)),
             ImageFrom::Path(path) => (taking.path(path)?, path.clone()),
+            ImageFrom::Url(url) => (taking.url(url)?, PathBuf::from(fetch::shown(url))),
         };
         taking.part(image, &name)
     }
@@ -128,6 +144,75 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
+    fn url(&mut self, url: &str) -> Result<CachedImage, ImageError> {
+        let from = fetch::shown(url);
+        // It may hold a password.
+        let key = format!("url {}", hexadecimal(&Sha256::digest(url)));
+        let ext4 = format!("{key} {:?}", self.source.ext4());
+        let known = self.images.find(|origin| origin.key == key || origin.key == ext4)?;
+        let validators = known.as_ref().and_then(|image| {
+            let origin = image.origins().iter().find(|origin| origin.key.starts_with(&key))?;
+            let (etag, last_modified) = (origin.etag.clone(), origin.last_modified.clone());
+            Some(Validators { etag, last_modified })
+        });
+        if let Some(image) = known {
+            // What a digest names needs no server.
+            if self.source.sha256.is_some() && self.fits(&image, &key) {
+                return Ok(image);
+            }
+            // Another one is asked for: the file is needed to tell what it holds now.
+            if self.source.sha256.is_none()
+                && let Fetched::Unchanged = self.ask(url, validators.as_ref())?.0
+            {
+                return Ok(image);
+            }
+        }
+        let (fetched, name) = self.ask(url, None)?;
+        let Fetched::File(download) = fetched else {
+            let cause = Cause::Said(format!("failed to download {from}: the server sends nothing"));
+            return Err(ImageError::new(&name, cause));
+        };
+        let result = self.downloaded(&download.path, &from, &key, download.validators.clone());
+        // What was wrong with it is wrong the next time too.
+        download.done();
+        result
+    }
+
+    fn ask(
+        &mut self,
+        url: &str,
+        known: Option<&Validators>,
+    ) -> Result<(Fetched, PathBuf), ImageError> {
+        let name = PathBuf::from(fetch::shown(url));
+        let images = self.images;
+        let mut progress =
+            |done, total| (self.progress)(Progress { phase: Phase::Download, done, total });
+        let folder = images.folder().join(DOWNLOADS);
+        let fetched = fetch::fetch(url, &folder, known, &mut progress, &|| images.make_room())?;
+        Ok((fetched, name))
+    }
+
+    fn downloaded(
+        &mut self,
+        path: &Path,
+        from: &str,
+        key: &str,
+        validators: Validators,
+    ) -> Result<CachedImage, ImageError> {
+        let map = self.source.bmap.as_deref().map(BlockMap::load).transpose()?;
+        let source = Source::open_mapped(path, map).map_err(|error| error.at(from))?;
+        let file_sha256 = self.file_digest(path)?;
+        let Validators { etag, last_modified } = validators;
+        let origin = Origin {
+            from: from.to_owned(),
+            key: key.to_owned(),
+            file_sha256: file_sha256.map(|digest| hexadecimal(&digest)),
+            etag,
+            last_modified,
+        };
+        self.unpack(source, Path::new(from), origin, file_sha256).map_err(|error| error.at(from))
+    }
+
     fn path(&mut self, path: &Path) -> Result<CachedImage, ImageError> {
         let failed = |error| ImageError::new(path, Cause::Open(error));
         let metadata = fs::metadata(path).map_err(failed)?;
@@ -140,7 +225,8 @@ impl Taking<'_> {
             }
             let tree = tree::of_folder(&place)?;
             let key = self.key_of_tree(&tree)?;
-            return self.file_system(&tree, &place.display().to_string(), key, None);
+            let from = place.display().to_string();
+            return self.file_system(&tree, Origin { from, key, ..Origin::default() });
         }
         let map = self.source.bmap.clone().or_else(|| BlockMap::beside(&place));
         let mut key = format!("file {} {}", place.display(), stamp(&metadata));
@@ -162,18 +248,28 @@ impl Taking<'_> {
         let map = map.map(|map| BlockMap::load(&map)).transpose()?;
         let source = Source::open_mapped(path, map)?;
         let file_sha256 = self.file_digest(path)?;
-        if source.is_tarball() {
-            let key = format!("{key} {:?}", self.source.ext4());
-            return self.tarball(source, path, key, file_sha256);
-        }
-        let mut image = self.images.begin()?;
-        self.copy(source, &mut image)?;
         let origin = Origin {
             from: place.display().to_string(),
             key,
             file_sha256: file_sha256.map(|digest| hexadecimal(&digest)),
             ..Origin::default()
         };
+        self.unpack(source, path, origin, file_sha256)
+    }
+
+    fn unpack(
+        &mut self,
+        source: Source,
+        path: &Path,
+        mut origin: Origin,
+        file_sha256: Option<[u8; 32]>,
+    ) -> Result<CachedImage, ImageError> {
+        if source.is_tarball() {
+            origin.key = format!("{} {:?}", origin.key, self.source.ext4());
+            return self.tarball(source, path, origin, file_sha256);
+        }
+        let mut image = self.images.begin()?;
+        self.copy(source, &mut image)?;
         image.finish(origin, |sha256| self.check(path, file_sha256, sha256))
     }
 
@@ -253,7 +349,7 @@ impl Taking<'_> {
         &mut self,
         source: Source,
         path: &Path,
-        key: String,
+        origin: Origin,
         file_sha256: Option<[u8; 32]>,
     ) -> Result<CachedImage, ImageError> {
         // The digest that can be known before anything is made of it.
@@ -279,7 +375,7 @@ impl Taking<'_> {
             Ok(())
         });
         let tree = tree.map_err(|cause| ImageError::new(path, cause))?;
-        self.file_system(&tree, &path.display().to_string(), key, file_sha256)
+        self.file_system(&tree, origin)
     }
 
     fn files(&mut self, files: &[(String, PathBuf)]) -> Result<CachedImage, ImageError> {
@@ -298,7 +394,7 @@ impl Taking<'_> {
         }
         let key = self.key_of_tree(&tree)?;
         let from = files.iter().map(|(_, path)| path.display().to_string()).collect::<Vec<_>>();
-        self.file_system(&tree, &from.join(" "), key, None)
+        self.file_system(&tree, Origin { from: from.join(" "), key, ..Origin::default() })
     }
 
     /// What stays the same as long as no file of the tree changes.
@@ -315,27 +411,24 @@ impl Taking<'_> {
         Ok(format!("files {} {:?}", hexadecimal(&hash.finalize()), self.source.ext4()))
     }
 
-    fn file_system(
-        &mut self,
-        tree: &Tree,
-        from: &str,
-        key: String,
-        file_sha256: Option<[u8; 32]>,
-    ) -> Result<CachedImage, ImageError> {
-        if let Some(image) = self.images.find(|origin| origin.key == key)? {
+    fn file_system(&mut self, tree: &Tree, origin: Origin) -> Result<CachedImage, ImageError> {
+        // Of a URL the key says nothing about what it holds.
+        let is_same = |known: &Origin| known.key == origin.key && known.etag == origin.etag;
+        if !origin.key.starts_with("url ")
+            && let Some(image) = self.images.find(is_same)?
+            && self.fits(&image, &origin.key)
+        {
             return Ok(image);
         }
-        let name = Path::new(from);
-        self.tell(Phase::Make, 0, None, name)?;
+        let name = PathBuf::from(&origin.from);
+        self.tell(Phase::Make, 0, None, &name)?;
         let work = self.images.workspace()?;
         let place = work.dir.join("image");
         ext4::make(tree, &self.source.ext4(), &place, &work.dir)
-            .map_err(|cause| ImageError::new(name, cause))?;
+            .map_err(|cause| ImageError::new(&name, cause))?;
         self.images.make_room()?;
         let mut image = self.images.begin()?;
         self.copy(Source::open(&place)?, &mut image)?;
-        let file_sha256 = file_sha256.map(|digest| hexadecimal(&digest));
-        let origin = Origin { from: from.to_owned(), key, file_sha256, ..Origin::default() };
         image.finish(origin, |_| Ok(()))
     }
 
@@ -524,6 +617,30 @@ mod tests {
         let kernel = vec![("vmlinuz".to_owned(), top.join("motd"))];
         let (boot, _) = lab.take(&ImageSource::new(ImageFrom::Files(kernel), "testboot")).unwrap();
         assert_eq!(&boot[1144..1152], b"testboot");
+    }
+
+    #[test]
+    fn a_url_is_downloaded_once() {
+        use super::super::fetch::tests::{answer, server};
+        let lab = Lab::new();
+        let packed = gzip(&[7; 10_000]);
+        let whole = format!("Content-Length: {}\r\nETag: \"a\"\r\n", packed.len());
+        let (url, requests) = server(vec![
+            answer("200 OK", &whole, &packed),
+            answer("304 Not Modified", "", b""),
+            answer("200 OK", &whole, &packed),
+        ]);
+        let mut source = ImageSource::of_text(&url, "testrootfs");
+        assert_eq!(lab.take(&source).unwrap(), (vec![7; 10_000], true));
+        assert_eq!(lab.take(&source).unwrap(), (vec![7; 10_000], false));
+        source.sha256 = sha256(&[7; 10_000]);
+        assert_eq!(lab.take(&source).unwrap(), (vec![7; 10_000], false), "no server is asked");
+        source.sha256 = sha256(b"another");
+        let error = lab.take(&source).unwrap_err();
+        assert!(error.contains("SHA-256") && error.contains(&url), "{error}");
+        assert_eq!(requests.iter().count(), 3);
+        let left = fs::read_dir(lab.images.folder().join(DOWNLOADS)).unwrap().count();
+        assert_eq!((left, lab.images.list().unwrap().len()), (0, 1));
     }
 
     #[test]
