@@ -46,6 +46,9 @@ pub struct Global {
     /// The lab file; without it the lab is one emulated board, "qemu-01"
     #[arg(long, global = true, value_name = "LAB")]
     pub lab: Option<PathBuf>,
+    /// The folder that keeps unpacked images; without it $PUMICE_STORE, or ~/.local/share/pumice
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
     /// Write JSON for programs instead of text for people
     #[arg(long, global = true)]
     pub json: bool,
@@ -181,6 +184,15 @@ Exit status: 0 all are in order, 2 otherwise.")]
         /// Without it: list
         #[command(subcommand)]
         action: Option<BoardTypesAction>,
+    },
+    /// List the images of the store, or remove them
+    #[command(after_help = "Examples:
+  pumice images
+  pumice images prune                        all that no pumice uses at this moment")]
+    Images {
+        /// Without it: list
+        #[command(subcommand)]
+        action: Option<ImagesAction>,
     },
     /// Print a script that completes pumice's words in a shell
     #[command(after_help = "Example:
@@ -325,6 +337,13 @@ pub enum BoardTypesAction {
     },
 }
 
+/// `pumice images …`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ImagesAction {
+    /// Remove every image that is not in use
+    Prune,
+}
+
 fn power_operation() -> impl TypedValueParser<Value = PowerOperation> {
     let words = PossibleValuesParser::new(PowerOperation::ALL.map(PowerOperation::as_str));
     words.map(|word| {
@@ -372,6 +391,7 @@ Hands on a board, without an agent:
 
 This program:
   board-types  List the board types that ship in it, or show one
+  images       List the unpacked images of the store, or remove them
   completions  Print a script that completes its words in a shell
 
 Options:

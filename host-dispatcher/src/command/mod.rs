@@ -8,6 +8,7 @@ pub mod console;
 pub mod deploy;
 pub mod exec;
 pub mod files;
+pub mod images;
 pub mod info;
 pub mod line_test;
 pub mod log;
@@ -15,7 +16,7 @@ pub mod power;
 pub mod results;
 pub mod run;
 
-mod boot_image;
+mod deploy_images;
 mod hands_on;
 
 use std::io::{self, Write};
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::BoardTypes { action } => {
             board_types::board_types(action.as_ref(), global.json, &mut out, &mut errors)
         }
+        Command::Images { action } => images::images(global, *action, &mut out, &mut errors),
         Command::Completions { shell } => completions::completions(*shell, &mut out).map(|()| 0),
     };
     // A reader that has seen enough closes the pipe: no error of ours.

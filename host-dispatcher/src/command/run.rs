@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::boot_image::boot_image;
+use super::deploy_images::deploy_images;
 use super::hands_on::{claim, configuration, fail, seed};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
@@ -26,11 +26,11 @@ pub fn run(global: &Global, args: &RunArgs) -> u8 {
 }
 
 fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
-    let job = Job::load(&args.job).map_err(|error| configuration(error.to_string()))?;
+    let mut job = Job::load(&args.job).map_err(|error| configuration(error.to_string()))?;
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
     let mut claimed = claim(global, &wish)?;
     let board_type = claimed.board.board_type.clone();
-    let boot_image = boot_image(&job, &board_type)?;
+    let images = deploy_images(global, &mut job, &board_type)?;
     let started = clock::now();
     let wall = clock::wall();
     let dir = RunDir::create(&args.out, &job.name, wall, seed(wall)).map_err(stored)?;
@@ -55,7 +55,7 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
         run: &run,
         board: &board,
         board_type: &board_type,
-        boot_image: boot_image.as_ref().map(|image| image.image.clone()),
+        boot_image: images.boot.clone(),
     };
     let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {
         job::run(bench, &job_run).await;

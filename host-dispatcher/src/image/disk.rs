@@ -63,6 +63,11 @@ pub(super) fn choose<'a>(
     }
 }
 
+/// Whether one partition or several are for a role, by their words.
+pub(super) fn has(partitions: &[DiskPartition], role: &str) -> bool {
+    !by_words(partitions, role).is_empty()
+}
+
 fn by_words<'a>(partitions: &'a [DiskPartition], role: &str) -> Vec<&'a DiskPartition> {
     let usual: &[&str] = match role {
         "testboot" => &["boot", "bootfs"],

@@ -51,6 +51,14 @@ impl ImageError {
         Self { path: path.to_owned(), cause }
     }
 
+    /// Whether the store or its disk is at fault, and not the image.
+    pub fn is_of_store(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Full(_) | Cause::OverLimit { .. } | Cause::Store(_) | Cause::Write(_)
+        )
+    }
+
     /// The same of what people call otherwise: a URL and not where its file was downloaded to.
     pub(super) fn at(mut self, name: &str) -> Self {
         if !matches!(self.cause, Cause::Full(_) | Cause::OverLimit { .. } | Cause::Write(_)) {

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod error;
 pub mod ext4;
 pub mod fetch;
+pub mod intake;
 pub mod packing;
 pub mod source;
 mod sparse;

@@ -33,6 +33,8 @@ pub struct ImageSource {
     pub role: String,
     /// Which partition of a disk image that is, where names do not tell.
     pub partition: Option<u32>,
+    /// Whether it must be a disk image: one without partitions is refused.
+    pub is_disk: bool,
     /// The size of a file system that is made of files.
     pub file_system_bytes: Option<u64>,
     /// No time in such a file system is later, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
@@ -101,6 +103,7 @@ impl ImageSource {
             bmap: None,
             role: role.to_owned(),
             partition: None,
+            is_disk: false,
             file_system_bytes: None,
             epoch: None,
         }
@@ -127,13 +130,27 @@ impl Images {
         source: &ImageSource,
         progress: OnProgress<'_>,
     ) -> Result<CachedImage, ImageError> {
+        self.take_if_there(source, false, progress)?
+            .ok_or_else(|| ImageError::new(Path::new(&source.role), Cause::Stopped))
+    }
+
+    /// The same; with `is_optional` nothing, if it is a disk image on which no partition has the role's name.
+    ///
+    /// # Errors
+    /// As for [`Images::take`].
+    pub fn take_if_there(
+        &self,
+        source: &ImageSource,
+        is_optional: bool,
+        progress: OnProgress<'_>,
+    ) -> Result<Option<CachedImage>, ImageError> {
         let mut taking = Taking { images: self, source, progress };
         let (image, name) = match &source.from {
             ImageFrom::Files(files) => (taking.files(files)?, PathBuf::from(&source.role)),
             ImageFrom::Path(path) => (taking.path(path)?, path.clone()),
             ImageFrom::Url(url) => (taking.url(url)?, PathBuf::from(fetch::shown(url))),
         };
-        taking.part(image, &name)
+        taking.part(image, &name, is_optional)
     }
 }
 
@@ -433,28 +450,35 @@ impl Taking<'_> {
     }
 
     /// Of a disk the partition, as an image of its own; anything else as it is.
-    fn part(&mut self, image: CachedImage, name: &Path) -> Result<CachedImage, ImageError> {
+    fn part(
+        &mut self,
+        image: CachedImage,
+        name: &Path,
+        is_optional: bool,
+    ) -> Result<Option<CachedImage>, ImageError> {
         let failed = |cause| ImageError::new(name, cause);
         let Some(partitions) = disk::partitions(&image.file, image.bytes).map_err(failed)? else {
-            if self.source.partition.is_some() {
-                let cause =
-                    Cause::unusable("it has no partitions", "remove partitions from deploy");
-                return Err(failed(cause));
+            if self.source.partition.is_some() || self.source.is_disk {
+                let mend = "give it as rootfs: or boot:, without partitions:";
+                return Err(failed(Cause::unusable("it has no partitions", mend)));
             }
-            return Ok(image);
+            return Ok(Some(image));
         };
-        let part =
-            disk::choose(&partitions, &self.source.role, self.source.partition).map_err(failed)?;
+        let role = &self.source.role;
+        if is_optional && self.source.partition.is_none() && !disk::has(&partitions, role) {
+            return Ok(None);
+        }
+        let part = disk::choose(&partitions, role, self.source.partition).map_err(failed)?;
         let key = format!("partition {} {:?}", hexadecimal(&image.sha256), part.bytes);
         if let Some(part) = self.images.find(|origin| origin.key == key)? {
-            return Ok(part);
+            return Ok(Some(part));
         }
         let whole = Source::open(&image.dir.join(super::cache::IMAGE))?;
         let mut new = self.images.begin()?;
         let read = whole.part(part.bytes.clone());
         self.copy(read, &mut new)?;
         let from = format!("partition {} of {}", part.number, name.display());
-        new.finish(Origin { from, key, ..Origin::default() }, |_| Ok(()))
+        new.finish(Origin { from, key, ..Origin::default() }, |_| Ok(())).map(Some)
     }
 
     fn tell(
@@ -590,6 +614,9 @@ mod tests {
         assert_eq!(lab.take(&root).unwrap().0, vec![0; 45 * 512]);
         root.partition = Some(9);
         assert!(lab.take(&root).unwrap_err().contains("no partition with the number 9"));
+        let mut seen = |_| ControlFlow::Continue(());
+        let named = ImageSource { role: "other".into(), ..boot };
+        assert!(lab.images.take_if_there(&named, true, &mut seen).unwrap().is_none());
         lab.write("plain", b"plain");
         let plain = ImageSource { partition: Some(1), ..lab.source("plain", "testrootfs") };
         assert!(lab.take(&plain).unwrap_err().contains("has no partitions"));

@@ -68,16 +68,34 @@ pub struct Deploy {
     pub ramdisk: Option<Image>,
     /// Its device tree.
     pub dtb: Option<Image>,
+    /// An image of a whole disk, in the place of `rootfs` and `boot`.
+    pub disk: Option<Image>,
+    /// Which of its partitions is for `testboot` and which for `testrootfs`, where names do not tell.
+    pub partitions: DiskPartitions,
+    /// The block map of `rootfs` or of `disk`, where it does not lie beside it.
+    pub bmap: Option<PathBuf>,
+    /// The size in bytes of the file system that a folder or an archive becomes.
+    pub rootfs_size: Option<u64>,
 }
 
-/// A file of this host that goes to the board.
+/// Partitions of a disk image, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskPartitions {
+    /// For `testboot`.
+    pub testboot: Option<u32>,
+    /// For `testrootfs`.
+    pub testrootfs: Option<u32>,
+}
+
+/// A file of this host or of a server that goes to the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Where it is, as the dispatcher opens it.
+    /// Where it is, as the dispatcher opens it; for `rootfs`, `boot` and `disk` also a URL.
     pub path: PathBuf,
-    /// How long it was when the job was read.
+    /// How long it was when the job was read; 0 for a URL and for a folder.
     pub size_bytes: u64,
-    /// What its content must be, where the job says so.
+    /// What it must be, where the job says so: of the file or of the unpacked image.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -144,7 +162,11 @@ impl Job {
 /// The length of an image; a folder or a device is none.
 fn size_of_file(path: &Path) -> io::Result<u64> {
     let metadata = std::fs::metadata(path)?;
-    if metadata.is_file() { Ok(metadata.len()) } else { Err(io::Error::other("not a file")) }
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(metadata.len()),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("not a file")),
+    }
 }
 
 struct Images<'a, F> {
@@ -167,15 +189,49 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
                 .wrong(file, "a ramdisk or device tree goes with a kernel")
                 .mend("add \"kernel: PATH\""));
         }
+        if let (Some(_), Some(other)) = (&form.disk, form.rootfs.as_ref().or(form.boot.as_ref())) {
+            return Err(self
+                .wrong(other, "disk has the images of both partitions already")
+                .mend("keep disk, or rootfs and boot"));
+        }
+        if let (None, Some(key)) = (&form.disk, &form.partitions) {
+            return Err(FileError::at(self.file, place(key), "partitions without disk")
+                .mend("add \"disk: PATH\""));
+        }
+        if let (None, Some(digest)) = (&form.disk, &form.disk_sha256) {
+            return Err(self.wrong(digest, "disk_sha256 without disk").mend("add \"disk: PATH\""));
+        }
+        if let (None, None, Some(map)) = (&form.rootfs, &form.disk, &form.bmap) {
+            return Err(self
+                .wrong(map, "bmap without rootfs or disk")
+                .mend("add \"rootfs: PATH\""));
+        }
+        if let (None, Some(size)) = (&form.rootfs, &form.rootfs_size) {
+            return Err(self
+                .wrong(size, "rootfs_size without rootfs")
+                .mend("add \"rootfs: PATH\""));
+        }
+        if let Some(modules) = &form.modules {
+            let message = "modules belong into the root file system, and an image is not changed";
+            return Err(self
+                .wrong(modules, message)
+                .mend("give rootfs: a folder or archive that holds /lib/modules"));
+        }
         if let (None, Some(digest)) = (&form.rootfs, &form.rootfs_sha256) {
             return Err(self
                 .wrong(digest, "rootfs_sha256 without rootfs")
                 .mend("add \"rootfs: PATH\""));
         }
         let sha256 = form.rootfs_sha256.as_ref().map(|digest| self.sha256(digest)).transpose()?;
+        let disk_sha256 =
+            form.disk_sha256.as_ref().map(|digest| self.sha256(digest)).transpose()?;
         let deploy = Deploy {
-            rootfs: self.image(form.rootfs.as_ref(), sha256)?,
-            boot: self.image(form.boot.as_ref(), None)?,
+            rootfs: self.source(form.rootfs.as_ref(), sha256)?,
+            boot: self.source(form.boot.as_ref(), None)?,
+            disk: self.source(form.disk.as_ref(), disk_sha256)?,
+            partitions: form.partitions.as_ref().map(|key| key.value).unwrap_or_default(),
+            bmap: self.image(form.bmap.as_ref(), None)?.map(|map| map.path),
+            rootfs_size: form.rootfs_size.as_ref().map(|size| self.size(size)).transpose()?,
             kernel: self.image(form.kernel.as_ref(), None)?,
             ramdisk: self.image(form.ramdisk.as_ref(), None)?,
             dtb: self.image(form.dtb.as_ref(), None)?,
@@ -187,6 +243,37 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
         Ok(deploy)
     }
 
+    /// What becomes an image: also on a server, and a folder.
+    fn source(
+        &self,
+        text: Option<&Spanned<String>>,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Option<Image>, FileError> {
+        let Some(at) = text else { return Ok(None) };
+        let is_url = at.value.starts_with("http://") || at.value.starts_with("https://");
+        if is_url && !at.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Ok(Some(Image { path: PathBuf::from(&at.value), size_bytes: 0, sha256 }));
+        }
+        let path = self.folder.join(&at.value);
+        match (self.size_of)(&path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory && !at.value.is_empty() => {
+                Ok(Some(Image { path, size_bytes: 0, sha256 }))
+            }
+            _ => self.image(text, sha256),
+        }
+    }
+
+    /// `512M`: bytes, or with K, M, G the powers of 1024.
+    fn size(&self, text: &Spanned<String>) -> Result<u64, FileError> {
+        let units = [('K', 10), ('M', 20), ('G', 30)];
+        let with_unit = |(unit, power)| Some((text.value.strip_suffix(unit)?, power));
+        let (digits, power) = units.into_iter().find_map(with_unit).unwrap_or((&text.value, 0));
+        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << power));
+        bytes
+            .filter(|bytes| SIZES.contains(bytes))
+            .ok_or_else(|| self.wrong(text, "a size is 1M to 128G").mend("write it as 512M, 4G"))
+    }
+
     fn image(
         &self,
         path: Option<&Spanned<String>>,
@@ -194,9 +281,10 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
     ) -> Result<Option<Image>, FileError> {
         let Some(text) = path else { return Ok(None) };
         if text.value.contains("://") {
-            let message =
-                format!("\"{}\" is a URL, and URLs are not fetched yet", shorten(&text.value));
-            return Err(self.wrong(text, &message).mend("download it and name the file"));
+            let message = format!("\"{}\" is a URL that is not fetched", shorten(&text.value));
+            return Err(self.wrong(text, &message).mend(
+                "http and https are, for rootfs, boot and disk; download it and name the file",
+            ));
         }
         if text.value.is_empty() || text.value.contains('\0') {
             return Err(self.wrong(text, "a path is expected"));
@@ -301,6 +389,12 @@ struct DeployForm {
     kernel: Option<Spanned<String>>,
     ramdisk: Option<Spanned<String>>,
     dtb: Option<Spanned<String>>,
+    disk: Option<Spanned<String>>,
+    disk_sha256: Option<Spanned<String>>,
+    partitions: Option<Spanned<DiskPartitions>>,
+    bmap: Option<Spanned<String>>,
+    rootfs_size: Option<Spanned<String>>,
+    modules: Option<Spanned<String>>,
 }
 
 impl BoardForm {
@@ -314,6 +408,8 @@ impl BoardForm {
     }
 }
 
+/// As large as an image can be.
+const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 30;
 const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
 /// One line in every report.
 const NAME_CHARACTERS_MAX: usize = 200;
@@ -342,6 +438,7 @@ mod tests {
     fn parse(text: &str) -> Result<Job, String> {
         let size_of = |path: &Path| match path.to_str() {
             Some("jobs/empty.img") => Ok(0),
+            Some("jobs/folder") => Err(io::ErrorKind::IsADirectory.into()),
             Some(path) if path.ends_with(".img") => Ok(4096),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
@@ -366,6 +463,22 @@ mod tests {
             (30, 600, 300)
         );
         assert_eq!(job.board.tags, ["audio"]);
+    }
+
+    #[test]
+    fn what_becomes_an_image() {
+        let deploy = |text: &str| {
+            let job = parse(&format!("name: x\ndeploy: {text}\ntests: [{{name: a, run: b}}]\n"));
+            job.unwrap().deploy.unwrap()
+        };
+        let folder = deploy("{rootfs: folder, rootfs_size: 512M, boot: 'http://x/boot.xz'}");
+        assert_eq!(folder.rootfs.unwrap().path, Path::new("jobs/folder"));
+        assert_eq!(folder.rootfs_size, Some(512 << 20));
+        assert_eq!(folder.boot.unwrap().path, Path::new("http://x/boot.xz"));
+        let disk = deploy("{disk: a.img, partitions: {testrootfs: 2}, bmap: b.img, kernel: k.img}");
+        assert_eq!(disk.disk.unwrap().path, Path::new("jobs/a.img"));
+        assert_eq!(disk.partitions, DiskPartitions { testboot: None, testrootfs: Some(2) });
+        assert_eq!(disk.bmap.unwrap(), Path::new("jobs/b.img"));
     }
 
     #[test]
@@ -426,8 +539,26 @@ mod tests {
                 "job.yaml:3: the image jobs/empty.img is empty",
             ),
             (
-                &format!("name: x\ndeploy:\n  rootfs: https://x/a.img\n{tests}"),
-                "job.yaml:3: \"https://x/a.img\" is a URL, and URLs are not fetched yet: download it and name the file",
+                &format!("name: x\ndeploy:\n  rootfs: ftp://x/a.img\n{tests}"),
+                "job.yaml:3: \"ftp://x/a.img\" is a URL that is not fetched: http and https are, for rootfs, boot and disk; download it and name the file",
+            ),
+            (
+                &format!("name: x\ndeploy: {{disk: a.img, boot: b.img}}\n{tests}"),
+                "job.yaml:2: disk has the images of both partitions already: keep disk, or rootfs and boot",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy: {{rootfs: a.img, partitions: {{testrootfs: 2}}}}\n{tests}"
+                ),
+                "job.yaml:2: partitions without disk: add \"disk: PATH\"",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: a.img, modules: b.img}}\n{tests}"),
+                "job.yaml:2: modules belong into the root file system, and an image is not changed: give rootfs: a folder or archive that holds /lib/modules",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: folder, rootfs_size: 5T}}\n{tests}"),
+                "job.yaml:2: a size is 1M to 128G: write it as 512M, 4G",
             ),
             (
                 &format!("name: x\ndeploy: {{}}\n{tests}"),

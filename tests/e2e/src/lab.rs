@@ -97,8 +97,8 @@ impl Lab {
     /// # Panics
     /// It is not built.
     pub fn start_as_typed(&self, words: &[&str], input: Option<Vec<u8>>) -> Running {
-        let state = self.path("state");
-        let variables = [("PUMICE_STATE", state.as_path())];
+        let (state, store) = (self.path("state"), self.path("store"));
+        let variables = [("PUMICE_STATE", state.as_path()), ("PUMICE_STORE", store.as_path())];
         Running::start(&built("pumice"), words, self.folder.path(), &variables, input)
     }
 

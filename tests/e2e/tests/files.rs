@@ -36,8 +36,8 @@ const JOBS: [(&str, &str); 17] = [
         "job.yaml:4: a SHA-256 has 64 hexadecimal digits: write what sha256sum prints, in quotes",
     ),
     (
-        "name: x\ndeploy:\n  rootfs: https://example.org/a.ext4\ntests: [{name: a, run: b}]\n",
-        "job.yaml:3: \"https://example.org/a.ext4\" is a URL, and URLs are not fetched yet: download it and name the file",
+        "name: x\ndeploy:\n  rootfs: ftp://example.org/a.ext4\ntests: [{name: a, run: b}]\n",
+        "job.yaml:3: \"ftp://example.org/a.ext4\" is a URL that is not fetched: http and https are, for rootfs, boot and disk; download it and name the file",
     ),
     ("name: x\ndeploy: {}\ntests: [{name: a, run: b}]\n", "job.yaml:2: deploy names no image: "),
     (

@@ -290,15 +290,10 @@ fn a_kernel_and_a_ramdisk_become_an_image_of_testboot() {
         e2e::emulator::run("debugfs", &[image.as_os_str()], &command);
         assert!(fs::read(&there).unwrap() == *content, "/{name} is in the image");
     }
-    let temporary = std::env::temp_dir();
-    let entries = fs::read_dir(&temporary).unwrap().flatten();
-    let left: Vec<_> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("pumice-boot-"))
-        .filter(|entry| {
-            !Path::new("/proc")
-                .join(entry.file_name().to_string_lossy().trim_start_matches("pumice-boot-"))
-                .exists()
-        })
+    let left: Vec<_> = fs::read_dir(lab.path("store/images"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with('.'))
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
