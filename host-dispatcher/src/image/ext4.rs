@@ -1,4 +1,4 @@
-//! An ext4 image of a [`Tree`], the same bytes every time, made without root.
+//! An ext4 image of a tree of files, the same bytes every time, made without root.
 //!
 //! `mke2fs` makes an empty file system with UUID, hash seed and times that depend on nothing; `debugfs` puts in one file
 //! after the other, in the order of their names, with owners and times of our own. (`mke2fs -d` takes the order of the

@@ -2,7 +2,6 @@
 //! whose boot loader and kernel are pretended (`pty-board`).
 
 use std::fs;
-use std::path::Path;
 
 use e2e::program::built;
 use e2e::{Lab, Output, Record};
