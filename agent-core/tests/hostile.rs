@@ -25,6 +25,7 @@ proptest! {
             request::Info, request::Clock, request::Follow, request::Exec<'_>, request::Signal,
             request::Get<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
             request::Partition<'_>, request::BlockWrite<'_>, request::BlockHash<'_>,
+            request::BlockTree<'_>, request::BlockPlan<'_>, response::BlockTree,
             request::Mount<'_>, request::Inject<'_>, request::Reboot, request::TestStatus,
             response::Done, response::Info<'_>, response::Clock, response::Exit,
             response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,

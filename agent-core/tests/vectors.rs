@@ -12,6 +12,7 @@ use agent_core::time::{Duration, Instant};
 use agent_core::wire::block::Step;
 use agent_core::wire::method::REGISTRY;
 use agent_core::wire::record::{Record, split_counted};
+use agent_core::wire::steps::{self, GROUP_HEADER_LEN, StepReader, StepWriter};
 use agent_core::wire::{Envelope, Failure, Method, codec, envelope, request, response};
 use serde::{Deserialize, Serialize};
 
@@ -88,13 +89,26 @@ fn every_block_is_what_the_code_reads_and_writes() {
                 assert_eq!(step.to_bytes(), bytes, "{shown}");
             }
             "plan" => check_plan(bytes, &shown),
+            "group" => {
+                let (header, steps) = bytes.split_at(GROUP_HEADER_LEN);
+                let length = (steps.len() as u16).to_le_bytes();
+                assert_eq!(header, [&[0][..], &length, &length].concat(), "{shown}");
+                check_steps(steps, &shown);
+            }
+            "steps" => check_steps(bytes, &shown),
             "exchange" => {}
             other => panic!("{shown}: no such kind of block: {other}"),
         }
     }
-    for (kind, least) in
-        [("frame", 8), ("text-safe", 3), ("binary", 3), ("step", 4), ("exchange", 9)]
-    {
+    for (kind, least) in [
+        ("frame", 8),
+        ("text-safe", 3),
+        ("binary", 3),
+        ("step", 4),
+        ("steps", 1),
+        ("group", 1),
+        ("exchange", 9),
+    ] {
         assert!(kinds.get(kind).is_some_and(|count| *count >= least), "{kind}: {kinds:?}");
     }
     for row in REGISTRY {
@@ -176,6 +190,10 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::PARTITION, _) => same::<response::Partition<'_>>(body, shown),
         (Method::BLOCK_WRITE, "request") => same::<ask::BlockWrite<'_>>(body, shown),
         (Method::BLOCK_WRITE, _) => same::<response::Written>(body, shown),
+        (Method::BLOCK_TREE, "request") => same::<ask::BlockTree<'_>>(body, shown),
+        (Method::BLOCK_TREE, _) => same::<response::BlockTree>(body, shown),
+        (Method::BLOCK_PLAN, "request") => same::<ask::BlockPlan<'_>>(body, shown),
+        (Method::BLOCK_PLAN, _) => same::<response::Written>(body, shown),
         (Method::BLOCK_HASH, "request") => same::<ask::BlockHash<'_>>(body, shown),
         (Method::BLOCK_HASH | Method::FILE_HASH, _) => same::<response::Hash<'_>>(body, shown),
         (Method::MOUNT, "request") => same::<ask::Mount<'_>>(body, shown),
@@ -207,6 +225,38 @@ fn same<'a, T: Serialize + Deserialize<'a>>(body: &'a [u8], shown: &str) {
     let (value, rest) = codec::decode_prefix::<T>(body).unwrap_or_else(|_| panic!("{shown}"));
     assert_eq!(rest, [], "{shown}");
     assert_eq!(codec::encode(&value, &mut [0; 4096]).unwrap(), body, "{shown}");
+}
+
+/// What the reader finds is written the same.
+fn check_steps(bytes: &[u8], shown: &str) {
+    let (mut reader, mut rest, mut steps) = (StepReader::new(), bytes, Vec::new());
+    while let Some((step, behind)) = reader.next(rest).expect(shown) {
+        steps.push(step);
+        rest = behind;
+    }
+    assert!(reader.is_between_steps(), "{shown}");
+    let (mut writer, mut again) = (StepWriter::new(), Vec::new());
+    let (mut bin, mut dictionary, mut targets) = (None, Vec::new(), Vec::new());
+    for step in steps {
+        let put = &mut |byte| again.push(byte);
+        match step {
+            steps::Step::End => writer.end(put),
+            steps::Step::Zero(to) => writer.zero(to, put),
+            steps::Step::Copy { source, from, to } => writer.copy(source, from, to, put),
+            steps::Step::Sync => writer.sync(put),
+            steps::Step::Bin { packing, packed, crc } => bin = Some((packing, packed, crc)),
+            steps::Step::Dictionary { source, extent } => dictionary.push((source, extent)),
+            steps::Step::Target { extent, is_last } => {
+                targets.push(extent);
+                if is_last {
+                    let (packing, packed, crc) = bin.take().expect(shown);
+                    writer.bin(packing, packed, crc, &dictionary, &targets, put);
+                    (dictionary, targets) = (Vec::new(), Vec::new());
+                }
+            }
+        }
+    }
+    assert_eq!(again, bytes, "{shown}");
 }
 
 fn check_plan(bytes: &[u8], shown: &str) {

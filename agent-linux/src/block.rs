@@ -99,26 +99,7 @@ impl Writer {
         if length == 0 {
             return Ok(());
         }
-        let done = if self.is_device {
-            disk::zero_device(&self.file, offset, length)
-        } else {
-            disk::zero_file(&self.file, offset, length)
-        };
-        if done.is_ok() {
-            return Ok(());
-        }
-        // Ranges that are not whole sectors, file systems without holes.
-        self.unpacked.fill(0);
-        let mut at = offset;
-        let end = offset + length;
-        while at < end {
-            let part = (end - at).min(BIN_MAX as u64);
-            let zeros = &self.unpacked[..part as usize];
-            self.file.write_all_at(zeros, at).map_err(about("partition"))?;
-            self.wrote(part)?;
-            at += part;
-        }
-        Ok(())
+        disk::zero(&self.file, self.is_device, offset, length).map_err(about("partition"))
     }
 
     /// Makes all of it durable, and forgets what the page cache has of it, so that it is read back from the device.

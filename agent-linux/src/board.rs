@@ -5,6 +5,7 @@
 
 use crate::block::Writer;
 use crate::children::{self, Child, Output, STDERR, STDOUT};
+use crate::deploy::{self, Deployment, Hashing};
 use crate::files::{self, Put};
 use crate::helper::links;
 use crate::info::Gathered;
@@ -15,6 +16,7 @@ use crate::options::Options;
 use crate::partitions::Partitions;
 use crate::problem::{Outcome, Problem, about};
 use crate::run_files::{Capture, RunFiles};
+use crate::scanner::Scanner;
 use crate::sys::child::{ANY, wait_any, words};
 use crate::sys::clock;
 use crate::sys::disk;
@@ -25,6 +27,7 @@ use crate::sys::tty::LineErrors;
 use crate::sys::watchdog::Watchdog;
 use crate::test_socket::TestSocket;
 use crate::user_console::Redirection;
+use agent_core::agent::deploy::{Limits, OUT_MAX};
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
 use agent_core::time::{Duration, Instant};
@@ -43,6 +46,9 @@ pub(crate) struct Board {
     /// What is read goes through here, and never through memory of its own.
     buffer: Box<[u8]>,
     partitions: Partitions,
+    scanner: Scanner,
+    /// What a plan's bins may be.
+    pub(crate) limits: Limits,
     run_files: RunFiles,
     environment: Vec<u8>,
     /// What the environment of tests has in addition.
@@ -69,6 +75,9 @@ enum Slot {
     List(Box<Listing>),
     PartitionRead(File),
     PartitionWrite(Box<Writer>),
+    Plan(Box<Deployment>),
+    /// With what is known of its partition from before.
+    Tree(Box<Hashing>, Option<(usize, u32)>),
     Exec(Box<Child>),
     Test(Box<Child>),
 }
@@ -83,6 +92,8 @@ pub(crate) enum Report {
     Opened(Op, u64, u32),
     /// [`Event::Bytes`], so many in the buffer.
     Bytes(Op, usize),
+    /// [`Event::Worked`]: input that was taken, and whether there is more to do.
+    Worked(Op, usize, bool),
     /// [`Event::Committed`].
     Committed(Op),
     /// [`Event::Failed`]; the slot is free already.
@@ -152,6 +163,8 @@ impl Board {
             slots: [const { Slot::Free }; OPS_MAX],
             buffer: vec![0; BUFFER_LEN].into_boxed_slice(),
             partitions: Partitions::new(std::mem::take(&mut options.partitions)),
+            scanner: Scanner::new(clock::now(), options.role == Role::Master),
+            limits: deploy::limits(),
             run_files,
             environment: children::environment(),
             test_environment: Vec::new(),
@@ -235,10 +248,12 @@ impl Board {
                 let done = self.writer(op).and_then(|writer| writer.append(bytes));
                 self.or_fail(op, done, |()| Report::Nothing)
             }
+            Effect::Work { op, max } => self.work(op, max),
             Effect::Commit { op } => {
                 let done = match self.slot(op) {
                     Some(Slot::Put(put)) => put.commit(),
                     Some(Slot::PartitionWrite(writer)) => writer.commit(),
+                    Some(Slot::Plan(plan)) => plan.commit(),
                     _ => Err(nothing_open()),
                 };
                 self.or_fail(op, done, |()| Report::Committed(op))
@@ -255,6 +270,10 @@ impl Board {
                 Err(problem) => Report::Failed(op, problem),
             },
             Effect::Input { op, bytes } => {
+                if let Some(Slot::Plan(plan)) = self.slot(op) {
+                    let done = plan.push(bytes);
+                    return self.or_fail(op, done, |()| Report::Nothing);
+                }
                 // Without a child there is nobody left to take it.
                 let taken = self.child(op).map_or(bytes.len(), |child| child.input(bytes));
                 if taken > 0 { Report::InputTaken(op, taken) } else { Report::Nothing }
@@ -320,6 +339,7 @@ impl Board {
             }
             Report::Opened(op, size, mode) => Event::Opened { op: *op, size: *size, mode: *mode },
             Report::Bytes(op, length) => Event::Bytes { op: *op, bytes: &self.buffer[..*length] },
+            Report::Worked(op, taken, has_more) => self.worked(*op, *taken, *has_more),
             Report::Committed(op) => Event::Committed { op: *op },
             Report::Failed(op, problem) => Event::Failed { op: *op, failure: problem.failure() },
             Report::Spawned(op) => Event::Spawned { op: *op },
@@ -490,8 +510,13 @@ impl Board {
                 let size = found.size()?;
                 Ok(Answer::Partition(found.path, size, found.is_mounted))
             }
-            Call::Mount(request) => mounts::mount(root, partitions, &request).map(Answer::Mounted),
+            Call::Mount(request) => {
+                // Read-only too: a journal may be replayed.
+                self.scanner.forget(Some(request.label));
+                mounts::mount(root, partitions, &request).map(Answer::Mounted)
+            }
             Call::Unmount(request) => {
+                self.scanner.forget(Some(request.label));
                 mounts::unmount(root, partitions, request.label).map(|()| Answer::Unmounted)
             }
             Call::Sync => {
@@ -499,13 +524,14 @@ impl Board {
                 Ok(Answer::Synced)
             }
             Call::Inject(request) => {
+                self.scanner.forget(Some(request.label));
                 mounts::inject(root, partitions, &request, &mut self.buffer).map(Answer::Injected)
             }
         }
     }
 
     /// Opens a target and tells its size and permissions.
-    fn open(&self, op: Op, target: Target<'_>) -> Outcome<(Slot, u64, u32)> {
+    fn open(&mut self, op: Op, target: Target<'_>) -> Outcome<(Slot, u64, u32)> {
         match target {
             Target::Get { path } => {
                 let (file, found) = files::open(path)?;
@@ -524,7 +550,22 @@ impl Board {
                 disk::drop_cache(&file, is_device);
                 Ok((Slot::PartitionRead(file), size, 0))
             }
+            Target::Tree(wanted) => {
+                let (hashing, size) = Hashing::open(&self.partitions, &wanted)?;
+                let found = self.partitions.find(wanted.target);
+                if found.is_ok_and(|found| found.is_mounted_to_write) {
+                    self.scanner.forget(Some(wanted.target));
+                }
+                let known = self.scanner.epoch(wanted.target);
+                Ok((Slot::Tree(Box::new(hashing), known), size, 0))
+            }
+            Target::Plan(wanted) => {
+                let plan = Deployment::open(&self.partitions, &wanted, self.limits, op.0)?;
+                self.scanner.forget(Some(wanted.target));
+                Ok((Slot::Plan(Box::new(plan)), 0, 0))
+            }
             Target::PartitionWrite { label } => {
+                self.scanner.forget(Some(label));
                 let (file, size) = self.partitions.find(label)?.open_to_write(label)?;
                 Ok((Slot::PartitionWrite(Box::new(Writer::new(file, size))), size, 0))
             }
@@ -543,9 +584,53 @@ impl Board {
         }
     }
 
+    fn work(&mut self, op: Op, max: usize) -> Report {
+        let Self { slots, buffer, scanner, .. } = self;
+        let done = match slots.get_mut(usize::from(op.0)) {
+            Some(Slot::Plan(plan)) => plan.work(),
+            // A turn's hashes always fit.
+            Some(Slot::Tree(hashing, known)) if max >= OUT_MAX => scanner
+                .known(*known, |known| hashing.work(buffer, known))
+                .map(|has_more| (0, has_more)),
+            _ => Err(nothing_open()),
+        };
+        self.or_fail(op, done, |(taken, has_more)| Report::Worked(op, taken, has_more))
+    }
+
+    fn worked(&self, op: Op, taken: usize, has_more: bool) -> Event<'_> {
+        let mut event =
+            (&[][..], response::Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 });
+        match self.slots.get(usize::from(op.0)) {
+            Some(Slot::Plan(plan)) => event.1 = plan.written(),
+            Some(Slot::Tree(hashing, _)) => event.0 = hashing.out(),
+            _ => {}
+        }
+        let (bytes, written) = event;
+        Event::Worked { op, taken, bytes, has_more, written }
+    }
+
+    /// When [`Self::scan`] is due. Not while anything is being written, hashed or run: that goes first, and may change
+    /// what is scanned.
+    pub(crate) fn scan_at(&self) -> Option<Instant> {
+        let is_at_rest = self
+            .slots
+            .iter()
+            .all(|slot| matches!(slot, Slot::Free | Slot::Get(_) | Slot::Put(_) | Slot::List(_)));
+        self.scanner.poll_timeout().filter(|_| is_at_rest)
+    }
+
+    /// Goes on with the background scan, if it is due.
+    pub(crate) fn scan(&mut self, now: Instant) {
+        if self.scan_at().is_some_and(|at| at <= now) {
+            self.scanner.work(now, &self.partitions, &mut self.buffer);
+        }
+    }
+
     fn spawn(&mut self, now: Instant, command: Command<'_>) -> Outcome<Slot> {
         match command {
             Command::Exec(exec) => {
+                // It may write to anything, while it runs.
+                self.scanner.forget(None);
                 let piped = [exec.stdin != 0, exec.stdout != 0, exec.stderr != 0];
                 let child = Child::start(
                     exec.argv,
@@ -653,11 +738,16 @@ impl Board {
         let Some(place) = self.slot(op) else { return };
         // Dropping closes; of a put that was not committed it also removes what there is.
         match std::mem::replace(place, Slot::Free) {
-            Slot::Exec(child) => child.give_up(),
+            Slot::Exec(child) => {
+                child.give_up();
+                self.scanner.forget(None);
+            }
             Slot::Test(child) => {
                 child.give_up();
                 self.end_leftovers();
             }
+            // While it was there nothing was scanned; what it wrote is new to everybody.
+            Slot::PartitionWrite(_) | Slot::Plan(_) => self.scanner.forget(None),
             _ => {}
         }
     }

@@ -94,6 +94,11 @@ impl Put {
         Ok(Self { file, temporary, mode, is_in_place: false, path: path.to_owned() })
     }
 
+    /// What is written to, beside its place.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Appends.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
         self.file.write_all(bytes).map_err(about(&self.path))

@@ -109,6 +109,11 @@ fn read_line(path: &str) -> String {
     text
 }
 
+/// Memory that programs could still take, KiB (`MemAvailable` of `man 5 proc_meminfo`).
+pub(crate) fn available_kib() -> u64 {
+    kib("/proc/meminfo", "MemAvailable:")
+}
+
 /// The number behind `key` in one of /proc's tables.
 fn kib(path: &str, key: &str) -> u64 {
     let table = file::read_text(path);

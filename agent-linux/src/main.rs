@@ -19,6 +19,7 @@
 mod block;
 mod board;
 mod children;
+mod deploy;
 mod files;
 mod helper;
 mod info;
@@ -31,6 +32,7 @@ mod partitions;
 mod problem;
 mod run;
 mod run_files;
+mod scanner;
 mod sys;
 mod test_socket;
 mod text;

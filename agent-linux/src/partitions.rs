@@ -38,6 +38,8 @@ pub(crate) struct Partition {
     pub(crate) kind: Kind,
     /// Mounted anywhere.
     pub(crate) is_mounted: bool,
+    /// ... by a file system that writes to it.
+    pub(crate) is_mounted_to_write: bool,
 }
 
 impl Partitions {
@@ -69,12 +71,12 @@ impl Partitions {
         } else {
             return Err(Problem::refused(&path));
         };
-        let is_mounted = match kind {
-            Kind::Device => is_mounted(&mount_table(), disk::major_minor(metadata.rdev())),
-            Kind::File => false,
-            Kind::Directory => true,
+        let (is_mounted, is_mounted_to_write) = match kind {
+            Kind::Device => mounts(&mount_table(), disk::major_minor(metadata.rdev())),
+            Kind::File => (false, false),
+            Kind::Directory => (true, true),
         };
-        Ok(Partition { path, kind, is_mounted })
+        Ok(Partition { path, kind, is_mounted, is_mounted_to_write })
     }
 
     /// All labels, each ended by a NUL, at most `max` bytes.
@@ -141,9 +143,17 @@ pub(crate) fn is_mount_point(table: &str, path: &str) -> bool {
     table.lines().any(|line| line.split(' ').nth(4) == Some(path))
 }
 
-fn is_mounted(table: &str, (major, minor): (u32, u32)) -> bool {
+/// Whether a device is mounted, and whether it may be written to by that: the options of the file system itself stand
+/// last in a line, whatever those of one mount point are.
+fn mounts(table: &str, (major, minor): (u32, u32)) -> (bool, bool) {
     let numbers = [&number(major), ":", &number(minor)].concat();
-    table.lines().any(|line| line.split(' ').nth(2) == Some(numbers.as_str()))
+    let of_it = |line: &&str| line.split(' ').nth(2) == Some(numbers.as_str());
+    let is_writable = |line: &str| {
+        let options = line.rsplit(' ').next().unwrap_or_default();
+        options.split(',').next() != Some("ro")
+    };
+    let mut lines = table.lines().filter(of_it).peekable();
+    (lines.peek().is_some(), lines.any(is_writable))
 }
 
 /// Calls `f` with label and device name of every labeled partition.
@@ -185,9 +195,10 @@ mod tests {
     #[test]
     fn mounts_are_known_by_number_and_place() {
         let table = "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
-                     30 22 254:13 / /run/pumice/mnt/testrootfs rw - ext4 /dev/vda13 rw\n";
-        assert!(is_mounted(table, (254, 1)) && is_mounted(table, (254, 13)));
-        assert!(!is_mounted(table, (254, 3)) && !is_mounted(table, (25, 41)));
+                     30 22 254:13 / /run/pumice/mnt/testrootfs rw - ext4 /dev/vda13 ro,errors=continue\n";
+        assert_eq!(mounts(table, (254, 1)), (true, true));
+        assert_eq!(mounts(table, (254, 13)), (true, false));
+        assert_eq!([(254, 3), (25, 41)].map(|numbers| mounts(table, numbers).0), [false; 2]);
         assert!(is_mount_point(table, "/run/pumice/mnt/testrootfs"));
         assert!(!is_mount_point(table, "/run/pumice/mnt/test"));
     }

@@ -44,9 +44,12 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     // A line that was opened as /dev/console would be redirected with it.
     let is_console_free = is_board && !is_console;
     let has_run = options.run.is_some();
+    let mut agent = Box::new(Agent::new(now, config));
+    let board = Board::new(&mut options, is_board, is_console_free);
+    agent.set_limits(board.limits);
     let mut shell = Shell {
-        agent: Box::new(Agent::new(now, config)),
-        board: Board::new(&mut options, is_board, is_console_free),
+        agent,
+        board,
         line,
         input: vec![0; INPUT_LEN].into_boxed_slice(),
         plan: has_run.then_some(Plan { next_try: now, last_try: now + PLAN_WAIT }),
@@ -87,6 +90,9 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         now = clock::now();
         goes_on &= shell.try_plan(now);
         shell.board.feed(now);
+        if !shell.has_more {
+            shell.board.scan(now);
+        }
         if shell.agent.poll_timeout().is_some_and(|due| due <= now) {
             shell.agent.handle_timeout(now);
         }
@@ -159,7 +165,8 @@ impl Shell {
         loop {
             let now = clock::now();
             let Some(effect) = self.agent.poll_effect(now) else { break };
-            let is_long = matches!(effect, Effect::Read { .. } | Effect::Zero { .. });
+            let is_long =
+                matches!(effect, Effect::Read { .. } | Effect::Zero { .. } | Effect::Work { .. });
             let report = match effect {
                 Effect::SetBaud { baud } => Report::Baud(self.set_baud(now, baud)),
                 effect => self.board.perform(now, moment, effect),
@@ -297,6 +304,7 @@ impl Shell {
             self.line.retry_at(),
             self.plan.map(|plan| plan.next_try),
             self.board.feed_at(),
+            self.board.scan_at(),
             is_gathering.then_some(self.gather_until),
         ];
         let first = if self.has_more { Some(now) } else { deadlines.into_iter().flatten().min() };

@@ -6,7 +6,7 @@
 //! that number until `Close`.
 
 use crate::wire::block::Codec;
-use crate::wire::response::Exit;
+use crate::wire::response::{Exit, Written};
 use crate::wire::{Failure, request};
 
 /// Number of an operation in progress, below [`OPS_MAX`](super::OPS_MAX).
@@ -76,6 +76,14 @@ pub enum Effect<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// Work a little on what `op` opened: on a plan with the input that there is, or on hashes, of which at most `max`
+    /// bytes are wanted. Answered with [`Event::Worked`].
+    Work {
+        /// The operation.
+        op: Op,
+        /// Most bytes wanted.
+        max: usize,
+    },
     /// Make it durable (fsync) and visible (a put's rename). Answered with [`Event::Committed`].
     Commit {
         /// The operation.
@@ -96,7 +104,8 @@ pub enum Effect<'a> {
         command: Command<'a>,
     },
     /// Bytes for the standard input of a child. The interpreter keeps what the pipe does not take, at most
-    /// [`STDIN_WINDOW`](super::STDIN_WINDOW) bytes, and reports [`Event::InputTaken`].
+    /// [`STDIN_WINDOW`](super::STDIN_WINDOW) bytes, and reports [`Event::InputTaken`]. Of a plan it keeps all until it is
+    /// to work, at most [`INPUT_MAX`](super::deploy::INPUT_MAX) bytes.
     Input {
         /// The operation.
         op: Op,
@@ -223,6 +232,11 @@ pub enum Target<'a> {
         /// Its label.
         label: &'a str,
     },
+    /// A partition or file of which hashes are wanted; tells its size.
+    Tree(request::BlockTree<'a>),
+    /// The target and the sources of a plan; refused when one of them is not there, or the target is mounted, `master`
+    /// or smaller than the image.
+    Plan(request::BlockPlan<'a>),
 }
 
 /// A command to start.
@@ -282,6 +296,19 @@ pub enum Event<'a> {
         op: Op,
         /// The bytes.
         bytes: &'a [u8],
+    },
+    /// Something was done of what `op` has to do.
+    Worked {
+        /// The operation.
+        op: Op,
+        /// Bytes of the input that it needs no more.
+        taken: usize,
+        /// Hashes for the dispatcher.
+        bytes: &'a [u8],
+        /// Whether there is more to do, without more input.
+        has_more: bool,
+        /// What a plan has written so far.
+        written: Written,
     },
     /// It is durable.
     Committed {

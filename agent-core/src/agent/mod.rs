@@ -9,6 +9,7 @@
 //! test), the test plan and the live log. It knows no operating system: whoever drives it opens, reads, spawns and
 //! reboots as the effects say. What the dispatcher started dies with its session; the test plan goes on.
 
+pub mod deploy;
 pub mod effect;
 pub mod kmsg;
 pub mod pack;
@@ -170,6 +171,11 @@ impl Agent {
             session: None,
             overflows_told: 0,
         }
+    }
+
+    /// What bins it has memory for, if not the [standard](deploy::Limits::STANDARD): what the dispatcher is told.
+    pub fn set_limits(&mut self, limits: deploy::Limits) {
+        self.ops.limits = limits;
     }
 
     /// Gives the test agent its plan, or says why there is none; the dispatcher is told when it asks. The first test

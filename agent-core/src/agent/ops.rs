@@ -1,5 +1,6 @@
 //! The table of operations: which request opened what, which stream belongs to whom.
 
+use super::deploy::Limits;
 use super::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use super::exec::Exec;
 use super::line_test::LineTest;
@@ -23,6 +24,8 @@ pub(super) struct Operations {
     slots: [Slot; OPS_MAX],
     /// Of the one transfer that is packed.
     packer: Packer,
+    /// Of the bins that a plan may have.
+    pub(super) limits: Limits,
     reboot: Option<(Instant, u8)>,
 }
 
@@ -103,7 +106,12 @@ impl<const N: usize> Piece<N> {
 
 impl Operations {
     pub(super) fn new() -> Self {
-        Self { slots: core::array::from_fn(|_| Slot::Free), packer: Packer::new(), reboot: None }
+        Self {
+            slots: core::array::from_fn(|_| Slot::Free),
+            packer: Packer::new(),
+            limits: Limits::STANDARD,
+            reboot: None,
+        }
     }
 
     /// A slot for the running test.
@@ -162,6 +170,13 @@ impl Operations {
                         return Err(transfer::failure(FailureKind::BUSY, "the packer"));
                     }
                     self.packer.clear();
+                }
+                let is_plan = |transfer: &Transfer| matches!(transfer, Transfer::Plan { .. });
+                let is_busy = self.slots.iter().any(
+                    |slot| matches!(slot, Slot::Transfer { transfer, .. } if is_plan(transfer)),
+                );
+                if is_busy && is_plan(&transfer) {
+                    return Err(transfer::failure(FailureKind::BUSY, "a plan"));
                 }
                 let index = self.vacant(kept_free)?;
                 if let Some(stream) = transfer.stream() {
@@ -243,6 +258,7 @@ impl Operations {
         let op = match event {
             Event::Opened { op, .. }
             | Event::Bytes { op, .. }
+            | Event::Worked { op, .. }
             | Event::Committed { op }
             | Event::Failed { op, .. }
             | Event::Spawned { op }
@@ -294,6 +310,21 @@ impl Operations {
                         self.free(op);
                     }
                     Err(failure) => self.fail(op, &failure, link, queue),
+                }
+            }
+            (
+                Slot::Transfer { request, transfer, stage: stage @ Stage::Reading },
+                Event::Worked { taken, bytes, has_more, written, .. },
+            ) => {
+                *stage = Stage::Moving;
+                let limits = self.limits;
+                let done = transfer.handle_worked(taken, bytes, has_more, written, link, limits);
+                if let Some(done) = done {
+                    done.send(transfer.method(), *request, link);
+                    queue.push(Queued::Close { op });
+                    self.free(op);
+                } else if transfer.is_writing() && transfer.is_whole() {
+                    self.commit(op, link, queue);
                 }
             }
             (
@@ -425,6 +456,11 @@ impl Operations {
                     return Work::Effect { op, start, end, kind: PieceKind::Bin };
                 }
             },
+            Slot::Transfer { transfer: Transfer::Plan { has_work, .. }, .. } => {
+                *has_work = true;
+                let (start, end) = piece.take(count);
+                return Work::Effect { op, start, end, kind: PieceKind::Input };
+            }
             Slot::LineTest { test, .. } => {
                 test.handle_bytes(stream, rest, link);
                 piece.drop_it();
@@ -447,12 +483,17 @@ impl Operations {
         let Some((op, slot)) = self.of_stream(stream) else { return };
         match slot {
             Slot::Exec { exec, .. } if exec.is_input(stream) => queue.push(Queued::EndInput { op }),
-            Slot::Transfer { transfer, stage, .. } if transfer.is_writing() => match stage {
-                // A short file may have come before the place for it is open.
-                Stage::Opening => *stage = Stage::Ended,
-                Stage::Moving => self.commit(op, link, queue),
-                Stage::Ended | Stage::Reading | Stage::Committing => {}
-            },
+            Slot::Transfer { transfer, stage, .. } if transfer.is_writing() => {
+                if let Transfer::Plan { has_all, .. } = transfer {
+                    *has_all = true;
+                }
+                match stage {
+                    // A short file may have come before the place for it is open.
+                    Stage::Opening => *stage = Stage::Ended,
+                    Stage::Moving if transfer.is_whole() => self.commit(op, link, queue),
+                    Stage::Moving | Stage::Ended | Stage::Reading | Stage::Committing => {}
+                }
+            }
             Slot::LineTest { test, .. } => test.handle_finished(stream, link),
             _ => {}
         }
@@ -627,6 +668,8 @@ pub(super) fn request_effect<'a>(envelope: &Envelope<'a>, op: Option<Op>) -> Opt
         Method::BLOCK_WRITE => {
             Target::PartitionWrite { label: body::<request::BlockWrite<'_>>(envelope).ok()?.label }
         }
+        Method::BLOCK_TREE => Target::Tree(body(envelope).ok()?),
+        Method::BLOCK_PLAN => Target::Plan(body(envelope).ok()?),
         Method::BLOCK_HASH => {
             Target::PartitionRead { label: body::<request::BlockHash<'_>>(envelope).ok()?.label }
         }
@@ -663,6 +706,18 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
             let request::BlockWrite { stream, image_bytes, .. } = body(envelope)?;
             let written = Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 };
             Transfer::BlockWrite { stream, image_bytes, parser: StepParser::new(), written }
+        }
+        Method::BLOCK_PLAN => {
+            let request::BlockPlan { stream, sources, .. } = body(envelope)?;
+            if !are_words(sources) {
+                return Err(bad_message());
+            }
+            let written = Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 };
+            Transfer::Plan { stream, written, has_work: false, has_all: false }
+        }
+        Method::BLOCK_TREE => {
+            let request::BlockTree { stream, width, .. } = body(envelope)?;
+            Transfer::Tree { stream, width, size: 0, nodes: 0 }
         }
         Method::BLOCK_HASH => {
             let request::BlockHash { offset, length, .. } = body(envelope)?;

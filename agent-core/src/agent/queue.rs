@@ -41,6 +41,10 @@ pub(super) enum Queued {
         offset: u64,
         length: u32,
     },
+    Work {
+        op: Op,
+        max: usize,
+    },
     Commit {
         op: Op,
     },
@@ -129,6 +133,7 @@ impl Queue {
             Queued::Bin { op, codec, packed, offset, length } => {
                 Effect::Bin { op, codec, packed, offset, length }
             }
+            Queued::Work { op, max } => Effect::Work { op, max },
             Queued::Commit { op } => Effect::Commit { op },
             Queued::Close { op } => Effect::Close { op },
             Queued::EndInput { op } => Effect::EndInput { op },

@@ -5,12 +5,13 @@
 //! has gone.
 
 use super::AgentLink;
+use super::deploy::Limits;
 use super::effect::Op;
 use super::pack::{PIECE_MAX, Packer};
 use super::queue::{Queue, Queued};
 use crate::wire::block::{STEP_LEN, Step};
 use crate::wire::record::split_counted;
-use crate::wire::response::{Got, Hash, Listed, Written};
+use crate::wire::response::{BlockTree, Got, Hash, Listed, Written};
 use crate::wire::{Failure, FailureKind, Method, response};
 use heapless::Vec;
 use sha2::{Digest, Sha256};
@@ -39,6 +40,17 @@ pub(super) enum Transfer {
     Put { stream: u8, size: u64, received: u64, sha256: Option<[u8; 32]>, hash: Sha256 },
     /// An image from the dispatcher.
     BlockWrite { stream: u8, image_bytes: u64, parser: StepParser, written: Written },
+    /// A plan from the dispatcher.
+    Plan {
+        stream: u8,
+        written: Written,
+        /// Whether there is something to work on.
+        has_work: bool,
+        /// Whether all of its bytes have come.
+        has_all: bool,
+    },
+    /// Hashes to the dispatcher.
+    Tree { stream: u8, width: u8, size: u64, nodes: u32 },
     /// A digest of a partition or of a file.
     Hash { method: Method, offset: u64, left: u64, hash: Sha256 },
 }
@@ -67,6 +79,8 @@ pub(super) enum Done<'h> {
     Listed(Listed),
     /// Answer with this.
     Hash(Hash<'h>),
+    /// Answer with this.
+    Tree(BlockTree),
 }
 
 impl Transfer {
@@ -76,7 +90,9 @@ impl Transfer {
             Self::Get { stream, .. }
             | Self::List { stream, .. }
             | Self::Put { stream, .. }
-            | Self::BlockWrite { stream, .. } => Some(*stream),
+            | Self::BlockWrite { stream, .. }
+            | Self::Plan { stream, .. }
+            | Self::Tree { stream, .. } => Some(*stream),
             Self::Hash { .. } => None,
         }
     }
@@ -89,13 +105,15 @@ impl Transfer {
             Self::List { .. } => Method::LIST,
             Self::Put { .. } => Method::PUT,
             Self::BlockWrite { .. } => Method::BLOCK_WRITE,
+            Self::Plan { .. } => Method::BLOCK_PLAN,
+            Self::Tree { .. } => Method::BLOCK_TREE,
             Self::Hash { method, .. } => *method,
         }
     }
 
     /// Whether it takes bytes from the dispatcher.
     pub(super) fn is_writing(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::BlockWrite { .. })
+        matches!(self, Self::Put { .. } | Self::BlockWrite { .. } | Self::Plan { .. })
     }
 
     /// It is open.
@@ -107,6 +125,7 @@ impl Transfer {
     ) -> Result<(), Failure<'static>> {
         match self {
             Self::Get { mode, .. } => *mode = file_mode,
+            Self::Tree { size: all, .. } => *all = size,
             Self::BlockWrite { stream, image_bytes, .. } => {
                 if *image_bytes > size {
                     return Err(failure(
@@ -116,7 +135,9 @@ impl Transfer {
                 }
                 link.grant(*stream, WRITE_WINDOW);
             }
-            Self::Put { stream, .. } => link.grant(*stream, WRITE_WINDOW),
+            Self::Put { stream, .. } | Self::Plan { stream, .. } => {
+                link.grant(*stream, WRITE_WINDOW);
+            }
             Self::Hash { offset, left, .. } => {
                 if offset.checked_add(*left).is_none_or(|end| end > size) {
                     return Err(failure(FailureKind::TOO_LARGE, "beyond its end"));
@@ -128,7 +149,7 @@ impl Transfer {
     }
 
     /// The next read to ask for, if there is room for it.
-    pub(super) fn read(&self, op: Op, link: &AgentLink) -> Option<Queued> {
+    pub(super) fn read(&mut self, op: Op, link: &AgentLink) -> Option<Queued> {
         let room = |stream: &u8| Some(link.room(*stream)).filter(|room| *room >= READ_MIN);
         match self {
             Self::Get { is_packed: true, offset, .. } => {
@@ -144,8 +165,50 @@ impl Transfer {
                 let max = usize::try_from(*left).unwrap_or(HASH_READ).min(HASH_READ);
                 Some(Queued::Read { op, offset: *offset, max })
             }
+            Self::Plan { has_work, .. } => {
+                core::mem::take(has_work).then_some(Queued::Work { op, max: 0 })
+            }
+            Self::Tree { stream, .. } => room(stream).map(|max| Queued::Work { op, max }),
             Self::Put { .. } | Self::BlockWrite { .. } => None,
         }
+    }
+
+    /// What came of work: bytes of the input that were taken, hashes, whether there is more to do. Returns the answer
+    /// when it is complete.
+    pub(super) fn handle_worked(
+        &mut self,
+        taken: usize,
+        bytes: &[u8],
+        has_more: bool,
+        so_far: Written,
+        link: &mut AgentLink,
+        limits: Limits,
+    ) -> Option<Done<'static>> {
+        match self {
+            Self::Plan { stream, written, has_work, .. } => {
+                link.grant(*stream, taken);
+                *written = so_far;
+                *has_work |= has_more;
+                None
+            }
+            Self::Tree { stream, width, size, nodes } => {
+                link.write(*stream, bytes);
+                *nodes += (bytes.len() / usize::from(*width).max(1)) as u32;
+                if has_more {
+                    return None;
+                }
+                link.finish(*stream);
+                let Limits { bin_max, dictionary_max } = limits;
+                let (size, nodes) = (*size, *nodes);
+                Some(Done::Tree(BlockTree { size, nodes, bin_max, dictionary_max }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether all that there is to write has come, and been dealt with.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self, Self::Plan { has_work: true, .. } | Self::Plan { has_all: false, .. })
     }
 
     /// Bytes that were read; none at the end. Returns the answer when it is complete.
@@ -199,7 +262,9 @@ impl Transfer {
                 *digest = hash.finalize_reset().into();
                 Ok(Some(Done::Hash(Hash { sha256: digest })))
             }
-            Self::Put { .. } | Self::BlockWrite { .. } => Ok(None),
+            Self::Put { .. } | Self::BlockWrite { .. } | Self::Plan { .. } | Self::Tree { .. } => {
+                Ok(None)
+            }
         }
     }
 
@@ -225,7 +290,7 @@ impl Transfer {
     /// What it answers when everything is durable.
     pub(super) fn written(&self) -> Option<Written> {
         match self {
-            Self::BlockWrite { written, .. } => Some(*written),
+            Self::BlockWrite { written, .. } | Self::Plan { written, .. } => Some(*written),
             _ => None,
         }
     }
@@ -332,6 +397,7 @@ impl Done<'_> {
             Self::Got(body) => super::send(link, method, request, &body),
             Self::Listed(body) => super::send(link, method, request, &body),
             Self::Hash(body) => super::send(link, method, request, &body),
+            Self::Tree(body) => super::send(link, method, request, &body),
         }
     }
 }
@@ -339,7 +405,7 @@ impl Done<'_> {
 /// The answer to a transfer that wrote.
 pub(super) fn send_written(transfer: &Transfer, request: u32, link: &mut AgentLink) {
     match transfer.written() {
-        Some(written) => super::send(link, Method::BLOCK_WRITE, request, &written),
+        Some(written) => super::send(link, transfer.method(), request, &written),
         None => super::send(link, transfer.method(), request, &response::Done {}),
     }
 }

@@ -6,9 +6,11 @@ use super::assert::{assert_bytes, assert_frame};
 use agent_core::agent::plan::{Header, PlanReader, Test, encode_counted};
 use agent_core::link::frame::{Frame, Kind};
 use agent_core::link::{Beacon, Coding, Hello, HelloAck, Stats};
+use agent_core::tree;
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::{Method, REGISTRY};
 use agent_core::wire::record::Record;
+use agent_core::wire::steps::{Extent, Packing, StepWriter};
 use agent_core::wire::test_signal::{Noted, TestSignal};
 use agent_core::wire::{Envelope, Failure, FailureKind, envelope, request, response};
 
@@ -43,6 +45,8 @@ fn methods() {
         (0x0030, "partition"),
         (0x0031, "block-write"),
         (0x0032, "block-hash"),
+        (0x0033, "block-tree"),
+        (0x0034, "block-plan"),
         (0x0040, "mount"),
         (0x0041, "unmount"),
         (0x0042, "inject"),
@@ -615,6 +619,129 @@ fn block_write_answer() {
             &[0x00], // copied_bytes
         ],
     );
+}
+
+#[rustfmt::skip]
+#[test]
+fn block_tree_request() {
+    assert_bytes(
+        &request::BlockTree {
+            target: "testrootfs", stream: 4, bytes: 0x20000000, level: 2, first: 0, count: 512, width: 8, is_fresh: true,
+        },
+        &[
+            &[0x0a, 0x74, 0x65, 0x73, 0x74, 0x72, 0x6f, 0x6f, 0x74, 0x66, 0x73], // target
+            &[0x04], // stream
+            &[0x80, 0x80, 0x80, 0x80, 0x02], // bytes
+            &[0x02], // level
+            &[0x00], // first
+            &[0x80, 0x04], // count
+            &[0x08], // width
+            &[0x01], // is_fresh
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn block_tree_answer() {
+    assert_bytes(
+        &response::BlockTree { size: 0x20000000, nodes: 512, bin_max: 65536, dictionary_max: 131072 },
+        &[
+            &[0x80, 0x80, 0x80, 0x80, 0x02], // size
+            &[0x80, 0x04], // nodes
+            &[0x80, 0x80, 0x04], // bin_max
+            &[0x80, 0x80, 0x08], // dictionary_max
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn block_plan_request() {
+    assert_bytes(
+        &request::BlockPlan {
+            target: "testrootfs", sources: b"testboot\0/var/image\0", stream: 13, image_bytes: 0x20000000, mode: 0o644,
+        },
+        &[
+            &[0x0a, 0x74, 0x65, 0x73, 0x74, 0x72, 0x6f, 0x6f, 0x74, 0x66, 0x73], // target
+            &[0x14, 0x74, 0x65, 0x73, 0x74, 0x62, 0x6f, 0x6f, 0x74, 0x00, 0x2f, 0x76, 0x61, 0x72, 0x2f, 0x69, 0x6d, 0x61, 0x67, 0x65, 0x00], // sources
+            &[0x0d], // stream
+            &[0x80, 0x80, 0x80, 0x80, 0x02], // image_bytes
+            &[0xa4, 0x03], // mode
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn block_plan_answer() {
+    assert_bytes(
+        &response::Written { data_bytes: 0x1c3a90, zero_bytes: 0x1dcd6500, copied_bytes: 0x16c12000 },
+        &[
+            &[0x90, 0xf5, 0x70], // data_bytes
+            &[0x80, 0xca, 0xb5, 0xee, 0x01], // zero_bytes
+            &[0x80, 0xc0, 0x84, 0xb6, 0x01], // copied_bytes
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn plan_steps() {
+    let bytes: Vec<u8> = [
+        &[0x01][..], // kind: zero
+        &[0x0e], // to: 7
+        &[0x01], // count
+        &[0x02], // kind: copy
+        &[0x00], // source
+        &[0xd0, 0x0f], // from: 1000
+        &[0x00], // to: 8, where the zeros ended
+        &[0xac, 0x02], // count
+        &[0x03], // kind: raw bin
+        &[0x80, 0x20], // packed
+        &[0xef, 0xbe, 0xad, 0xde], // crc
+        &[0x01], // targets
+        &[0xdf, 0x04], // to: 4
+        &[0x01], // count
+        &[0x04], // kind: LZMA bin
+        &[0x46], // packed
+        &[0x01, 0x02, 0x03, 0x04], // crc
+        &[0x02], // extents
+        &[0x01], // targets
+        &[0x00], // source
+        &[0x95, 0x14], // from: 9
+        &[0x02], // count
+        &[0x01], // source
+        &[0x15], // from: 0
+        &[0x1e], // count
+        &[0xbe, 0x01], // to: 100
+        &[0x0f], // count
+        &[0x05], // kind: sync
+        &[0x00], // kind: end
+    ].concat();
+    let extent = |first, count| Extent { first, count };
+    let (mut writer, mut written) = (StepWriter::new(), Vec::new());
+    let put = &mut |byte| written.push(byte);
+    writer.zero(extent(7, 1), put);
+    writer.copy(0, 1000, extent(8, 300), put);
+    writer.bin(Packing::Raw, 4096, 0xdead_beef, &[], &[extent(4, 1)], put);
+    let dictionary = [(0, extent(9, 2)), (1, extent(0, 30))];
+    writer.bin(Packing::Lzma, 70, 0x0403_0201, &dictionary, &[extent(100, 15)], put);
+    writer.sync(put);
+    writer.end(put);
+    assert_eq!(written, bytes);
+}
+
+/// The root over 17 blocks of which each is full of its number.
+#[test]
+fn tree_root() {
+    let leaves: Vec<_> = (0..17).map(|number| tree::leaf(&[number; 4096])).collect();
+    let above: Vec<_> = leaves.chunks(16).map(tree::node).collect();
+    let root = [
+        0x9c, 0xec, 0x17, 0x9c, 0x67, 0x52, 0x9e, 0xb2, 0xa2, 0xba, 0xd5, 0x25, 0x62, 0x1a, 0x83,
+        0x10,
+    ];
+    assert_eq!((tree::root_level(17), tree::node(&above)), (2, root));
 }
 
 #[rustfmt::skip]

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::ptr;
 
 /// Free bytes of the file system that holds `path`, those reserved for root not counted.
@@ -18,9 +19,27 @@ pub(crate) fn free_bytes(path: &str) -> io::Result<u64> {
     Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
 }
 
+/// Makes `length` bytes at `offset` read as zeros, in the best way there is.
+pub(crate) fn zero(file: &File, is_device: bool, offset: u64, length: u64) -> io::Result<()> {
+    let done =
+        if is_device { zero_device(file, offset, length) } else { zero_file(file, offset, length) };
+    if done.is_ok() {
+        return Ok(());
+    }
+    // Ranges that are not whole sectors, file systems without holes.
+    let zeros = [0; 8 * 1024];
+    let (mut at, end) = (offset, offset + length);
+    while at < end {
+        let part = (end - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..part as usize], at)?;
+        at += part;
+    }
+    Ok(())
+}
+
 /// Makes `length` bytes at `offset` of a block device read as zeros, in the way the device does it best (BLKZEROOUT).
 /// Both must be multiples of its sector size.
-pub(crate) fn zero_device(device: &File, offset: u64, length: u64) -> io::Result<()> {
+fn zero_device(device: &File, offset: u64, length: u64) -> io::Result<()> {
     let range = [offset, length];
     // SAFETY: the kernel reads two u64.
     #[allow(unsafe_code)]
@@ -31,7 +50,7 @@ pub(crate) fn zero_device(device: &File, offset: u64, length: u64) -> io::Result
 }
 
 /// Makes `length` bytes at `offset` of a file read as zeros without writing them, where its file system can.
-pub(crate) fn zero_file(file: &File, offset: u64, length: u64) -> io::Result<()> {
+fn zero_file(file: &File, offset: u64, length: u64) -> io::Result<()> {
     let too_large = |_| io::Error::from_raw_os_error(libc::EFBIG);
     let at = libc::off_t::try_from(offset).map_err(too_large)?;
     let length = libc::off_t::try_from(length).map_err(too_large)?;

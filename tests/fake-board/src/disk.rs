@@ -1,7 +1,10 @@
-//! Partitions and the files on them. What was not synced when the board died is gone.
+//! Partitions and the files on them. What was not synced when the board died is gone: of files all of it, of partitions
+//! some sectors, as chance has it.
 
+use crate::deploy::EIO;
 use agent_core::wire::block::{Codec, LZMA_LC_LP_PB};
 use agent_core::wire::response::{Entry, Stat};
+use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{Failure, FailureKind, codec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -12,6 +15,15 @@ pub(crate) struct Disk {
     partitions: BTreeMap<String, Vec<u8>>,
     files: BTreeMap<(String, String), File>,
     mounted: BTreeSet<String>,
+    /// What stood in sectors that were written since the last sync, by label and number.
+    unsynced: BTreeMap<(String, u64), Vec<u8>>,
+    /// Blocks that cannot be read, and that cannot be written.
+    pub(crate) bad_reads: BTreeSet<(String, u64)>,
+    pub(crate) bad_writes: BTreeSet<(String, u64)>,
+    /// Bytes that may still be written to partitions until the power goes.
+    pub(crate) until_cut: Option<u64>,
+    /// Decides which sectors a crash leaves.
+    pub(crate) chance: u64,
     /// Bytes that may still be appended; `None`: as many as you like.
     pub(crate) free: Option<usize>,
 }
@@ -52,8 +64,66 @@ impl Disk {
     }
 
     pub(crate) fn zero(&mut self, label: &str, offset: u64, length: u64) -> Outcome<()> {
-        self.range(label, offset, length)?.fill(0);
+        self.range(label, offset, length)?;
+        self.change(label, offset, &vec![0; length as usize]);
         Ok(())
+    }
+
+    /// Reads at most as much as there is; an error's number for a block that cannot be read.
+    pub(crate) fn read(&self, label: &str, offset: u64, out: &mut [u8]) -> Result<usize, i32> {
+        let bytes = self.partitions.get(label).ok_or(EIO)?;
+        let start = usize::try_from(offset).map_or(bytes.len(), |start| start.min(bytes.len()));
+        let count = out.len().min(bytes.len() - start);
+        if is_bad(&self.bad_reads, label, offset, count) {
+            return Err(EIO);
+        }
+        out[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+
+    /// Writes, unless a block there cannot be written.
+    pub(crate) fn write(&mut self, label: &str, offset: u64, bytes: &[u8]) -> Result<(), i32> {
+        if is_bad(&self.bad_writes, label, offset, bytes.len()) {
+            return Err(EIO);
+        }
+        self.range(label, offset, bytes.len() as u64).map_err(|_| ENOSPC)?;
+        self.change(label, offset, bytes);
+        Ok(())
+    }
+
+    /// Writes durably, whatever is wrong with the blocks.
+    pub(crate) fn fill(&mut self, label: &str, offset: u64, bytes: &[u8]) {
+        let place = self.range(label, offset, bytes.len() as u64);
+        place.expect("within the partition").copy_from_slice(bytes);
+    }
+
+    /// Whether the power has gone while something was written.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.until_cut == Some(0)
+    }
+
+    /// What was written to a partition is durable.
+    pub(crate) fn sync_partition(&mut self, label: &str) {
+        // Without power nothing reaches the disk any more.
+        if !self.is_cut() {
+            self.unsynced.retain(|(of, _), _| of != label);
+        }
+    }
+
+    /// Changes what stands there, which is within the partition, as far as there is power.
+    fn change(&mut self, label: &str, offset: u64, bytes: &[u8]) {
+        let count =
+            self.until_cut.map_or(bytes.len(), |left| left.min(bytes.len() as u64) as usize);
+        self.until_cut = self.until_cut.map(|left| left - count as u64);
+        let Some(partition) = self.partitions.get_mut(label).filter(|_| count > 0) else { return };
+        let (first, last) = (offset / SECTOR, (offset + count as u64 - 1) / SECTOR);
+        for sector in first..=last {
+            let start = (sector * SECTOR) as usize;
+            let end = partition.len().min(start + SECTOR as usize);
+            let before = || partition[start..end].to_vec();
+            self.unsynced.entry((label.to_owned(), sector)).or_insert_with(before);
+        }
+        partition[offset as usize..][..count].copy_from_slice(&bytes[..count]);
     }
 
     pub(crate) fn write_bin(
@@ -64,7 +134,8 @@ impl Disk {
         offset: u64,
         length: u32,
     ) -> Outcome<()> {
-        let out = self.range(label, offset, u64::from(length))?;
+        self.range(label, offset, u64::from(length))?;
+        let mut out = vec![0; length as usize];
         match codec {
             Codec::Raw => out.copy_from_slice(packed),
             Codec::Lzma => {
@@ -78,10 +149,11 @@ impl Disk {
                     length,
                     None,
                 )
-                .and_then(|mut reader| reader.read_exact(out))
+                .and_then(|mut reader| reader.read_exact(&mut out))
                 .map_err(|_| failure(FailureKind::DIGEST, "a bin cannot be unpacked"))?;
             }
         }
+        self.change(label, offset, &out);
         Ok(())
     }
 
@@ -206,6 +278,9 @@ impl Disk {
                 file.synced = file.bytes.len();
             }
         }
+        if !self.is_cut() {
+            self.unsynced.retain(|(label, _), _| !of(label));
+        }
     }
 
     /// The board died.
@@ -213,6 +288,13 @@ impl Disk {
         for file in self.files.values_mut() {
             file.bytes.truncate(file.synced);
         }
+        for ((label, sector), before) in std::mem::take(&mut self.unsynced) {
+            let is_lost = crate::splitmix(&mut self.chance) & 1 == 0;
+            if let Some(partition) = self.partitions.get_mut(&label).filter(|_| is_lost) {
+                partition[(sector * SECTOR) as usize..][..before.len()].copy_from_slice(&before);
+            }
+        }
+        self.until_cut = None;
         self.mounted.clear();
     }
 
@@ -233,11 +315,23 @@ impl Disk {
     }
 }
 
+fn is_bad(bad: &BTreeSet<(String, u64)>, label: &str, offset: u64, length: usize) -> bool {
+    let block = BLOCK as u64;
+    let mut blocks = offset / block..(offset + length as u64).div_ceil(block);
+    !bad.is_empty() && blocks.any(|block| bad.contains(&(label.to_owned(), block)))
+}
+
 pub(crate) const fn failure(kind: FailureKind, text: &'static str) -> Failure<'static> {
     Failure { kind, os_error: 0, text }
 }
 
 const NO_PARTITION: Failure<'static> = failure(FailureKind::NOT_FOUND, "no such partition");
+
+/// What a disk writes whole or not at all.
+const SECTOR: u64 = 512;
+
+/// What a kernel says to what is behind a disk's end.
+const ENOSPC: i32 = 28;
 
 /// Where partitions are mounted.
 const MOUNTS: &str = "/run/pumice/";

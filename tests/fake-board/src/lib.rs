@@ -9,6 +9,7 @@
 
 mod boot;
 mod child;
+mod deploy;
 mod disk;
 mod machine;
 mod script;
@@ -400,6 +401,27 @@ impl FakeBoard {
         self.disk.free = free;
     }
 
+    /// Puts bytes on a partition, durably.
+    pub fn fill_partition(&mut self, label: &str, offset: u64, bytes: &[u8]) {
+        self.disk.fill(label, offset, bytes);
+    }
+
+    /// Knob: a block of 4096 bytes of a partition cannot be read.
+    pub fn fail_reads(&mut self, label: &str, block: u64) {
+        self.disk.bad_reads.insert((label.to_owned(), block));
+    }
+
+    /// Knob: a block of 4096 bytes of a partition cannot be written.
+    pub fn fail_writes(&mut self, label: &str, block: u64) {
+        self.disk.bad_writes.insert((label.to_owned(), block));
+    }
+
+    /// Knob: the power goes when so many bytes more were written to partitions. Of what was not synced then some
+    /// sectors are there and some are not, by `chance`.
+    pub fn cut_power_after(&mut self, bytes: u64, chance: u64) {
+        (self.disk.until_cut, self.disk.chance) = (Some(bytes.max(1)), chance);
+    }
+
     /// The agent is killed, and started anew by its keeper, who ends all that it ran.
     pub fn kill_agent(&mut self, now: Instant) {
         self.meet(now, Fate::KillAgent);
@@ -571,6 +593,10 @@ impl FakeBoard {
             }
             Fate::PowerOff => {
                 self.print_end("reboot: Power down");
+                self.state = State::Off;
+            }
+            Fate::PowerCut => {
+                self.text.clear();
                 self.state = State::Off;
             }
             Fate::Restart => {

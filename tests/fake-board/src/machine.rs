@@ -1,8 +1,10 @@
 //! A running image: the real agent, and the interpreter that does its effects in memory.
 
 use crate::child::{Child, Deed};
+use crate::deploy::{Deployment, Hashing};
 use crate::disk::{Disk, Outcome, failure};
 use crate::script::{ENOENT, Script};
+use agent_core::agent::deploy::Trouble;
 use agent_core::agent::{
     Agent, Call, Command, Config, Effect, Event, Journal, OPS_MAX, Op, Pipe, Role, RunFile, Target,
     USER_CONSOLE_MAX,
@@ -10,7 +12,7 @@ use agent_core::agent::{
 use agent_core::link::Coding;
 use agent_core::time::Instant;
 use agent_core::wire::block::Codec;
-use agent_core::wire::response;
+use agent_core::wire::response::{self, Written};
 use agent_core::wire::{Failure, FailureKind, Method, request};
 use std::collections::VecDeque;
 
@@ -60,6 +62,8 @@ enum Slot {
     List { entries: VecDeque<u8> },
     Read { label: String },
     Write { label: String, bin: Option<Bin> },
+    Plan(Box<Deployment>),
+    Tree(Box<Hashing>),
     Child(Box<Child>),
 }
 
@@ -77,6 +81,8 @@ struct Bin {
 pub(crate) enum Fate {
     Restart,
     PowerOff,
+    /// While something was written.
+    PowerCut,
     Reset,
     Panic(String),
     /// Of the agent alone.
@@ -105,8 +111,17 @@ enum Report {
     Nothing,
     Opened(Op, u64, u32),
     Bytes(Op, Vec<u8>),
+    Worked {
+        op: Op,
+        taken: usize,
+        bytes: Vec<u8>,
+        has_more: bool,
+        written: Written,
+    },
     Committed(Op),
     Failed(Op, Failure<'static>),
+    /// The same of a plan.
+    Trouble(Op, Trouble),
     Spawned(Op),
     Answer(u32, Outcome<Answer>),
     Baud(Result<(), i32>),
@@ -309,6 +324,9 @@ impl Machine {
                 watchdog_s: &mut self.watchdog_s,
             };
             let report = rest.perform(effect, world);
+            if world.disk.is_cut() {
+                return Some(Fate::PowerCut);
+            }
             if let Some(fate) = self.deliver(now, report, world) {
                 return Some(fate);
             }
@@ -320,6 +338,13 @@ impl Machine {
         let event = match &report {
             Report::Nothing => return None,
             Report::Fate(fate) => return Some(fate.clone()),
+            Report::Trouble(op, trouble) => {
+                let (text, op) = (trouble.text(), *op);
+                let Trouble { kind, os_error, .. } = *trouble;
+                let failure = Failure { kind, os_error, text: &text };
+                agent.handle_event(now, Event::Failed { op, failure });
+                return None;
+            }
             Report::Answer(request, Ok(answer)) => {
                 self.answer(now, *request, answer, world);
                 return None;
@@ -330,6 +355,10 @@ impl Machine {
             }
             Report::Opened(op, size, mode) => Event::Opened { op: *op, size: *size, mode: *mode },
             Report::Bytes(op, bytes) => Event::Bytes { op: *op, bytes },
+            Report::Worked { op, taken, bytes, has_more, written } => {
+                let (op, taken, has_more, written) = (*op, *taken, *has_more, *written);
+                Event::Worked { op, taken, bytes, has_more, written }
+            }
             Report::Committed(op) => Event::Committed { op: *op },
             Report::Failed(op, failure) => Event::Failed { op: *op, failure: *failure },
             Report::Spawned(op) => Event::Spawned { op: *op },
@@ -536,6 +565,7 @@ impl Rest<'_> {
                 Report::Nothing
             }
             Effect::BinBytes { op, bytes } => self.bin_bytes(op, bytes, world),
+            Effect::Work { op, max } => self.work(op, max, world),
             Effect::Commit { op } => self.commit(op, world),
             Effect::Close { op } => {
                 *self.slot(op) = Slot::Free;
@@ -543,6 +573,10 @@ impl Rest<'_> {
             }
             Effect::Spawn { op, command } => self.spawn(op, command, world),
             Effect::Input { op, bytes } => {
+                if let Slot::Plan(plan) = self.slot(op) {
+                    let done = plan.push(bytes);
+                    return self.or_trouble(op, done.map(|()| Report::Nothing));
+                }
                 if let Slot::Child(child) = self.slot(op) {
                     child.input(bytes);
                 }
@@ -688,6 +722,13 @@ impl Rest<'_> {
                 let size = disk.partition(label)?.len() as u64;
                 (Slot::Read { label: label.to_owned() }, size, 0)
             }
+            Target::Plan(wanted) => {
+                (Slot::Plan(Box::new(Deployment::open(disk, self.root, &wanted)?)), 0, 0)
+            }
+            Target::Tree(wanted) => {
+                let (hashing, size) = Hashing::open(disk, self.root, &wanted)?;
+                (Slot::Tree(Box::new(hashing)), size, 0)
+            }
             Target::PartitionWrite { label } => {
                 let size = disk.for_writing(label)?;
                 (Slot::Write { label: label.to_owned(), bin: None }, size, 0)
@@ -738,6 +779,29 @@ impl Rest<'_> {
         }
     }
 
+    fn work(&mut self, op: Op, max: usize, world: &mut World<'_>) -> Report {
+        let done = match self.slot(op) {
+            Slot::Plan(plan) => plan.work(world.disk).map(|(taken, has_more)| {
+                let written = plan.written();
+                Report::Worked { op, taken, bytes: Vec::new(), has_more, written }
+            }),
+            Slot::Tree(hashing) => hashing.work(world.disk).map(|(bytes, has_more)| {
+                assert!(bytes.len() <= max, "there is room for what work makes");
+                let written = Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 };
+                Report::Worked { op, taken: 0, bytes, has_more, written }
+            }),
+            _ => return Report::Nothing,
+        };
+        self.or_trouble(op, done)
+    }
+
+    fn or_trouble(&mut self, op: Op, done: Result<Report, Trouble>) -> Report {
+        done.unwrap_or_else(|trouble| {
+            *self.slot(op) = Slot::Free;
+            Report::Trouble(op, trouble)
+        })
+    }
+
     fn commit(&mut self, op: Op, world: &mut World<'_>) -> Report {
         match std::mem::replace(self.slot(op), Slot::Free) {
             Slot::Put { at, bytes, mode, size } => {
@@ -747,9 +811,14 @@ impl Rest<'_> {
             }
             Slot::Write { label, bin } => {
                 assert!(bin.is_none(), "committed inside of a bin");
+                world.disk.sync_partition(&label);
                 world.disk.forget_files(&label);
                 Report::Committed(op)
             }
+            Slot::Plan(plan) => match plan.commit(world.disk) {
+                Ok(()) => Report::Committed(op),
+                Err(failure) => Report::Failed(op, failure),
+            },
             _ => Report::Nothing,
         }
     }

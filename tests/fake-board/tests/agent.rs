@@ -4,6 +4,8 @@
 mod baud;
 #[path = "agent/bench.rs"]
 mod bench;
+#[path = "agent/deploy.rs"]
+mod deploy;
 #[path = "agent/line_test.rs"]
 mod line_test;
 #[path = "agent/resume.rs"]

@@ -9,6 +9,7 @@ mod agent;
 mod board_files;
 mod definitions;
 mod demultiplexer;
+mod deploy;
 mod direct;
 mod forge;
 mod frames;
@@ -42,10 +43,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "agent", run: agent::run },
     Target { name: "pack", run: pack::run },
     Target { name: "deploy", run: deploy::run },
-    Target { name: "definitions", run: definitions::run },
-    Target { name: "kernel_reports", run: kernel_reports::run },
-    Target { name: "outputs", run: outputs::run },
-    Target { name: "board_files", run: board_files::run },
 ];
 
 /// The target of that name.

@@ -51,6 +51,7 @@ fn all_bodies(bytes: &[u8], cut: usize) {
         request::Info, request::Clock, request::Follow, request::Exec<'_>, request::Signal,
         request::Get<'_>, request::FileHash<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
         request::Partition<'_>, request::BlockWrite<'_>, request::BlockHash<'_>,
+            request::BlockTree<'_>, request::BlockPlan<'_>, response::BlockTree,
         request::Mount<'_>, request::Inject<'_>, request::Reboot, request::Sync,
         request::TestStatus, response::Done, response::Info<'_>, response::Clock, response::Exit,
         response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,

@@ -19,10 +19,6 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "messages" => messages(&blocks),
         "agent" => agent(&blocks),
         "deploy" => deploy(&blocks),
-        "definitions" => definitions(),
-        "kernel_reports" => kernel_reports(),
-        "outputs" => outputs(),
-        "board_files" => board_files(),
         // Operations, not bytes: mutation finds them sooner than anybody writes them down.
         _ => vec![(0..200).collect()],
     }
@@ -48,6 +44,25 @@ fn blocks(page: &str) -> Vec<Block> {
         blocks.push(Block { name, bytes });
     }
     blocks
+}
+
+/// The groups of a plan behind each header, whole and one by one.
+fn deploy(blocks: &[Block]) -> Vec<Vec<u8>> {
+    let header = |steps: &[u8]| {
+        let length = (steps.len() as u16).to_le_bytes();
+        [&[0], &length[..], &length, steps].concat()
+    };
+    let groups: Vec<Vec<u8>> = blocks
+        .iter()
+        .filter_map(|block| match block.name.split(' ').next() {
+            Some("group") => Some(block.bytes.clone()),
+            Some("steps") => Some(header(&block.bytes)),
+            _ => None,
+        })
+        .collect();
+    let headers = [[0, 9, 0, 40, 0], [1, 40, 80, 3, 7], [0, 255, 255, 200, 1]];
+    let streams = groups.iter().cloned().chain([groups.concat()]);
+    streams.flat_map(|stream| headers.map(|header| [&header[..], &stream].concat())).collect()
 }
 
 /// Both ends' whole exchange, and every frame, in each mode.

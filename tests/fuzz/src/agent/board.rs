@@ -2,11 +2,12 @@
 //! gets more bytes than it has, no child more input than it may keep, and no effect was lost.
 
 use crate::direct::Speaker;
+use agent_core::agent::deploy::{INPUT_MAX, OUT_MAX};
 use agent_core::agent::{
     Agent, Call, Effect, Event, Journal, OPS_MAX, Op, Pipe, RunFile, STDIN_WINDOW, Target,
 };
 use agent_core::time::Instant;
-use agent_core::wire::response::{self, Exit};
+use agent_core::wire::response::{self, Exit, Written};
 use agent_core::wire::{Failure, FailureKind, Method};
 
 pub(super) struct Board {
@@ -29,6 +30,7 @@ enum Slot {
     /// Bytes wanted at most.
     Reading(Opened, usize),
     Committing(Opened),
+    Working(Opened, usize),
     Starting(Child),
     Running(Child),
 }
@@ -37,6 +39,9 @@ enum Slot {
 struct Opened {
     is_writing: bool,
     is_listing: bool,
+    /// Of a plan: it gets input, and works on it.
+    is_plan: bool,
+    input: usize,
     bin_left: usize,
 }
 
@@ -123,6 +128,15 @@ impl Board {
                     vec![what; max.min(usize::from(what) * 256)]
                 };
                 self.event(now, Event::Bytes { op, bytes: &bytes });
+            }
+            Slot::Working(mut opened, max) => {
+                let taken = opened.input.min(usize::from(what) * 40);
+                opened.input -= taken;
+                *slot = Slot::Open(opened);
+                let bytes = vec![what; if opened.is_plan { 0 } else { max.min(usize::from(what)) }];
+                let has_more = if opened.is_plan { opened.input > 0 } else { what & 8 != 0 };
+                let written = Written { data_bytes: what.into(), zero_bytes: 0, copied_bytes: 1 };
+                self.event(now, Event::Worked { op, taken, bytes: &bytes, has_more, written });
             }
             Slot::Committing(opened) => {
                 *slot = Slot::Open(opened);
@@ -219,8 +233,13 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
         Effect::Open { op, target } => {
             assert_eq!(slots[of(op)], Slot::Free, "{name}");
             slots[of(op)] = Slot::Opening(Opened {
-                is_writing: matches!(target, Target::Put { .. } | Target::PartitionWrite { .. }),
+                is_writing: matches!(
+                    target,
+                    Target::Put { .. } | Target::PartitionWrite { .. } | Target::Plan(_)
+                ),
                 is_listing: matches!(target, Target::List { .. }),
+                is_plan: matches!(target, Target::Plan(_)),
+                input: 0,
                 bin_left: 0,
             });
         }
@@ -228,6 +247,12 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
             let Slot::Open(opened) = slots[of(op)] else { panic!("{name}: {:?}", slots[of(op)]) };
             assert!(!opened.is_writing, "{name}");
             slots[of(op)] = Slot::Reading(opened, *max);
+        }
+        Effect::Work { op, max } => {
+            let Slot::Open(opened) = slots[of(op)] else { panic!("{name}: {:?}", slots[of(op)]) };
+            assert_eq!(opened.is_writing, opened.is_plan, "{name}");
+            assert!(opened.is_plan || *max >= OUT_MAX, "{name}: no room");
+            slots[of(op)] = Slot::Working(opened, *max);
         }
         Effect::Write { op, bytes } => {
             let opened = writing(&mut slots[of(op)], &name);
@@ -249,7 +274,7 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
         }
         Effect::Commit { op } => {
             let opened = *writing(&mut slots[of(op)], &name);
-            assert_eq!(opened.bin_left, 0, "{name}");
+            assert_eq!((opened.bin_left, opened.input), (0, 0), "{name}");
             slots[of(op)] = Slot::Committing(opened);
         }
         Effect::Close { op } => slots[of(op)] = Slot::Free,
@@ -258,6 +283,12 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
             slots[of(op)] = Slot::Starting(Child::default());
         }
         Effect::Input { op, bytes } => {
+            if let Slot::Open(opened) | Slot::Working(opened, _) = &mut slots[of(op)] {
+                assert!(opened.is_plan, "{name}");
+                opened.input += bytes.len();
+                assert!(opened.input <= INPUT_MAX, "{name}: more than was granted");
+                return;
+            }
             let (Slot::Starting(child) | Slot::Running(child)) = &mut slots[of(op)] else {
                 panic!("{name}: {:?}", slots[of(op)])
             };
