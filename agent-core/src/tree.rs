@@ -2,7 +2,7 @@
 //!
 //! Level 0 is the blocks of [`BLOCK`](crate::wire::steps::BLOCK) bytes, the last of which may be short; a node of the
 //! next level stands for [`FAN_OUT`] of the level below, the last for what is left. Levels go on until one node is left:
-//! the root. A [`Hash`] is the first 16 bytes of SHA-256 (FIPS 180-4): of a block's bytes, or of the hashes of a node's
+//! the root. A [`Hash`](type@Hash) is the first 16 bytes of SHA-256 (FIPS 180-4): of a block's bytes, or of the hashes of a node's
 //! children one after the other. 128 bits are far more than blocks that ever meet need; what a deploy wrote is compared by
 //! the root all the same.
 

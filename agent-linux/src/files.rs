@@ -129,7 +129,17 @@ impl Drop for Put {
 
 /// What stands behind the last slash of a path.
 pub(crate) fn file_name(path: &[u8]) -> &[u8] {
-    &path[path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1)..]
+    behind_last(path, b'/')
+}
+
+/// What stands behind the last space of a line.
+pub(crate) fn last_word(line: &[u8]) -> &[u8] {
+    behind_last(line, b' ')
+}
+
+#[inline(never)]
+fn behind_last(text: &[u8], mark: u8) -> &[u8] {
+    &text[text.iter().rposition(|byte| *byte == mark).map_or(0, |at| at + 1)..]
 }
 
 /// The directory that a path leads to, with the slash at its end, and the name in it.

@@ -149,8 +149,8 @@ fn mounts(table: &str, (major, minor): (u32, u32)) -> (bool, bool) {
     let numbers = [&number(major), ":", &number(minor)].concat();
     let of_it = |line: &&str| line.split(' ').nth(2) == Some(numbers.as_str());
     let is_writable = |line: &str| {
-        let options = line.rsplit(' ').next().unwrap_or_default();
-        options.split(',').next() != Some("ro")
+        let options = files::last_word(line.as_bytes());
+        options != b"ro" && !options.starts_with(b"ro,")
     };
     let mut lines = table.lines().filter(of_it).peekable();
     (lines.peek().is_some(), lines.any(is_writable))

@@ -269,11 +269,11 @@ fn copy<W: Write>(from: &mut File, to: &mut Incoming<W>) -> Result<(), Fault> {
 
 /// Which files came home, by their names on the board.
 #[derive(Debug, Default)]
-pub(super) struct Home {
+pub struct Home {
     /// All of it, as the board has it.
-    pub(super) whole: HashSet<String>,
+    pub whole: HashSet<String>,
     /// Not, and that is on record.
-    pub(super) missing: HashSet<String>,
+    pub missing: HashSet<String>,
 }
 
 /// What bringing files home came to, in bytes.

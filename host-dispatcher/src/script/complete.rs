@@ -73,7 +73,7 @@ struct ConsoleLine {
 
 impl Bench {
     /// Puts on record what the files of the run directory have and the live log had not.
-    pub(super) fn complete(&self, tests: &[Test], live: &RefCell<Live>, home: &Home) {
+    pub fn complete(&self, tests: &[Test], live: &RefCell<Live>, home: &Home) {
         let boots = self.read_journal(tests, live);
         self.read_kernel_log(&boots, live);
         self.read_user_console(&boots, live);

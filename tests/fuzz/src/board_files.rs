@@ -22,6 +22,7 @@ use host_dispatcher::kernel::Policy;
 use host_dispatcher::report::summary::Summary;
 use host_dispatcher::report::{junit, lava, tap13};
 use host_dispatcher::script::Bench;
+use host_dispatcher::script::collect::Home;
 use host_dispatcher::script::live::Live;
 use host_dispatcher::script::observer::Observer;
 use host_dispatcher::store::run_dir::RunDir;
@@ -117,10 +118,15 @@ fn complete(record: &Rc<RefCell<Record>>) {
     live.borrow_mut().begin_tests();
     live.borrow_mut().begin_boot([7; 16], clock());
     let tests = [test("a", &["expected"]), test("b", &[])];
-    bench.complete(&tests, &live);
+    // None was fetched, and that is on record.
+    let files = tests.iter().flat_map(|test| {
+        ["stdout", "stderr"].map(|file| format!("tests/{}/{file}.log", test.name))
+    });
+    let home = Home { missing: files.collect(), ..Home::default() };
+    bench.complete(&tests, &live, &home);
     let count = |record: &Record| (record.events.len(), record.lines.len());
     let told = count(&record.borrow());
-    bench.complete(&tests, &live);
+    bench.complete(&tests, &live, &home);
     assert_eq!(count(&record.borrow()), told, "the files were read twice");
     bench.close_tests(&tests, &live);
 }

@@ -43,6 +43,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "agent", run: agent::run },
     Target { name: "pack", run: pack::run },
     Target { name: "deploy", run: deploy::run },
+    Target { name: "definitions", run: definitions::run },
+    Target { name: "kernel_reports", run: kernel_reports::run },
+    Target { name: "outputs", run: outputs::run },
+    Target { name: "board_files", run: board_files::run },
 ];
 
 /// The target of that name.

@@ -19,6 +19,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "messages" => messages(&blocks),
         "agent" => agent(&blocks),
         "deploy" => deploy(&blocks),
+        "definitions" => definitions(),
+        "kernel_reports" => kernel_reports(),
+        "outputs" => outputs(),
+        "board_files" => board_files(),
         // Operations, not bytes: mutation finds them sooner than anybody writes them down.
         _ => vec![(0..200).collect()],
     }

@@ -287,7 +287,7 @@ impl<M: DerefMut<Target = [u8]>> Plan<M> {
         let (all, group) = (&all[..packed], &mut group[..length]);
         match packing {
             Packing::Raw => group.copy_from_slice(all),
-            Packing::Lzma if self.unpacker.unpack(all, group) => {}
+            Packing::Lzma if self.unpacker.unpack(all, group, 0) => {}
             Packing::Lzma => return Err(BAD_GROUP),
         }
         self.group = (length, 0);
