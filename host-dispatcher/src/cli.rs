@@ -93,17 +93,24 @@ Exit status: 0 all passed, 1 a test failed, 2 usage, configuration or job error,
         /// The file or folder here
         local: PathBuf,
     },
-    /// Write an image to a partition of a board, and verify it
-    #[command(after_help = "Example:
-  pumice deploy qemu-01 images/rootfs.ext4")]
+    /// Make a partition of a board an image, by sending what the board does not have, and verify it
+    #[command(after_help = "Examples:
+  pumice deploy qemu-01 images/rootfs.ext4
+  pumice deploy bbb-01 images/rootfs.ext4.xz --dry-run
+
+The board's hashes say what the partition holds; what it has is kept or copied, the rest is packed against
+what resembles it. --dry-run says what would be sent and how long that takes, and writes nothing.")]
     Deploy {
         /// The board's name
         board: String,
         /// The image
         image: PathBuf,
         /// The partition's label
-        #[arg(long, value_name = "LABEL", default_value = "testrootfs", value_parser = ["testrootfs", "testboot"])]
+        #[arg(long = "to", alias = "partition", value_name = "LABEL", default_value = "testrootfs", value_parser = ["testrootfs", "testboot"])]
         partition: String,
+        /// Say what would be sent, and write nothing
+        #[arg(long, short = 'n')]
+        dry_run: bool,
     },
     /// Show what is known of a board: agent, kernel, memory, partitions, addresses
     Info {

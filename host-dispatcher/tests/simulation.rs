@@ -14,12 +14,14 @@ use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot, line_quality};
 use host_dispatcher::config::lab::Lab;
+use host_dispatcher::deploy::encode::Effort;
 use host_dispatcher::job::event::{Event, KernelReport, LogRecord, Source, Stamped};
 use host_dispatcher::job::spec::Job;
 use host_dispatcher::job::verdict::{ErrorClass, Verdict};
 use host_dispatcher::report::lines::Lines;
 use host_dispatcher::report::summary::Summary;
 use host_dispatcher::script::ask::both;
+use host_dispatcher::script::deploy::Deployer;
 use host_dispatcher::script::job::{self, JobRun};
 use host_dispatcher::script::line_test::{LineTest, Measured};
 use host_dispatcher::script::observer::{Narrator, Observer, Recorder};
@@ -667,6 +669,12 @@ impl World {
             run: &run,
             board: &board.name,
             board_type: &board.board_type,
+            deployer: Deployer {
+                store: root.join("store"),
+                board: board.name.clone(),
+                effort: Effort::Low,
+                line_speed: None,
+            },
             boot_image: None,
         };
         self.drive(&bench, job::run(&bench, &job_run));

@@ -8,6 +8,7 @@ use crate::cli::Global;
 use crate::config::lab::{self, BoardWish, Lab};
 use crate::config::power::Power;
 use crate::config::value::Name;
+use crate::deploy::encode::Effort;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
 use crate::io::drive::{Wiring, drive};
@@ -15,6 +16,7 @@ use crate::io::emulator::{BoardFolder, Folders};
 use crate::io::event_loop::Reactor;
 use crate::job::verdict::ErrorClass;
 use crate::report;
+use crate::script::deploy::Deployer;
 use crate::script::observer::{Narrator, Observer};
 use crate::script::{Bench, Fault};
 
@@ -120,6 +122,19 @@ pub(super) fn with_agent<T>(
         }
         outcome
     })?
+}
+
+/// Where its images are kept, and how small they are made for its line.
+pub(super) fn deployer(global: &Global, board: &lab::Board) -> Deployer {
+    // The session's own speed, where there is one; 8 bits, a start and a stop bit.
+    let baud = board.connection.session_baud().or_else(|| board.connection.baud());
+    let line = baud.map(|baud| u64::from(baud) / 10);
+    Deployer {
+        store: super::images::store(global),
+        board: board.name.clone(),
+        effort: Effort::for_line(line),
+        line_speed: line,
+    }
 }
 
 /// Who tells a person what a command waits for.

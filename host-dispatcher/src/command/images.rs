@@ -36,17 +36,21 @@ pub fn images(
     }
 }
 
-/// The images of the store that the options and the environment name.
+/// Its images.
 pub(super) fn open(global: &Global) -> Result<Images, ImageError> {
+    Images::open(&store(global), LIMIT_BYTES)
+}
+
+/// The store that the options and the environment name.
+pub(super) fn store(global: &Global) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let store = global
+    global
         .store
         .clone()
         .or_else(|| variable("PUMICE_STORE").map(PathBuf::from))
         .or_else(|| variable("XDG_DATA_HOME").map(|data| PathBuf::from(data).join("pumice")))
         .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/share/pumice")))
-        .unwrap_or_else(|| std::env::temp_dir().join("pumice-store"));
-    Images::open(&store, LIMIT_BYTES)
+        .unwrap_or_else(|| std::env::temp_dir().join("pumice-store"))
 }
 
 fn list(images: &Images, as_json: bool) -> Result<String, ImageError> {

@@ -37,8 +37,8 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Exec(args) => return exec::exec(global, args),
         Command::Push { board, local, remote } => return files::push(global, board, local, remote),
         Command::Pull { board, remote, local } => return files::pull(global, board, remote, local),
-        Command::Deploy { board, image, partition } => {
-            return deploy::deploy(global, board, image, partition);
+        Command::Deploy { board, image, partition, dry_run } => {
+            return deploy::deploy(global, board, image, partition, *dry_run);
         }
         Command::Info { board } => return info::info(global, board),
         Command::LineTest(args) => return line_test::line_test(global, args),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::deploy_images::deploy_images;
-use super::hands_on::{claim, configuration, fail, seed};
+use super::hands_on::{claim, configuration, deployer, fail, seed};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
@@ -55,6 +55,7 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
         run: &run,
         board: &board,
         board_type: &board_type,
+        deployer: deployer(global, &claimed.board),
         boot_image: images.boot.clone(),
     };
     let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {

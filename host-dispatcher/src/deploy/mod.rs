@@ -15,6 +15,7 @@ pub mod plan;
 mod sketch;
 pub mod state;
 pub mod tree;
+pub mod worker;
 
 #[cfg(test)]
 mod model;

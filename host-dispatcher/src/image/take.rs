@@ -76,6 +76,17 @@ pub enum Phase {
     Make,
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Download => "download",
+            Self::Check => "check",
+            Self::Unpack => "unpack",
+            Self::Make => "make",
+        })
+    }
+}
+
 /// Called every now and then; `Break` cancels.
 pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
@@ -106,6 +117,15 @@ impl ImageSource {
             is_disk: false,
             file_system_bytes: None,
             epoch: None,
+        }
+    }
+
+    /// What a person calls it.
+    pub fn name(&self) -> String {
+        match &self.from {
+            ImageFrom::Path(path) => path.display().to_string(),
+            ImageFrom::Url(url) => url.to_string(),
+            ImageFrom::Files(_) => self.role.clone(),
         }
     }
 

@@ -295,6 +295,11 @@ impl Stream {
             .await
     }
 
+    /// Bytes of it that have not gone over the line yet.
+    pub fn unsent(&self) -> usize {
+        self.bench.board(|board, _| board.unsent(self.id))
+    }
+
     /// There is no more: told to the agent behind what was written.
     pub async fn finish(&self) {
         self.bench

@@ -1,30 +1,100 @@
 //! Deploy: an image onto a partition of the board, and proof that it is there.
 //!
-//! Nothing is written before the image is known to fit. What was written is read back from the device and its digest
-//! compared with that of the image; the agent's word that it wrote is not enough.
+//! The board's hashes say what the partition holds, the plan sends what it cannot make itself, and what was written is
+//! read back from the device: its root hash must be the image's. Nothing is written before the image is known to fit.
+//! Whatever cuts it, the next try begins with what is there then; nothing has to be remembered but which images it may be
+//! parts of ([`Held`]).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use agent_core::link::Priority;
-use agent_core::time::Duration;
-use agent_core::wire::response::{Hash, Partition, Written};
+use agent_core::time::{Duration, Instant};
+use agent_core::wire::response::{Partition, Written};
+use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{Method, request};
+use indicatif::HumanBytes;
+use serde::Serialize;
 
+use super::ask::{Asked, Stream};
 use super::files::{SHORT_DEADLINE, TRANSFER_DEADLINE};
+use super::tree::{Compared, too_old};
 use super::{Bench, Fault};
 use crate::board::Direction;
-use crate::image::steps::Effort;
-use crate::image::worker::{ImageEvent, ImageReader, ImageRequest};
+use crate::deploy::encode::Effort;
+use crate::deploy::plan::Blocks;
+use crate::deploy::worker::{PlanEvent, PlanRequest, Planner};
+use crate::image::stored::{StoredImage, TakeEvent, TakeRequest, Taker, Wanted};
 use crate::job::event::{ActionOutcome, Event};
-use crate::job::spec::Image;
+use crate::store::held::{Held, HeldImage};
 
-/// What a deploy came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where images are kept, and what is known of which board.
+#[derive(Clone, Debug)]
+pub struct Deployer {
+    /// The store.
+    pub store: PathBuf,
+    /// The board's name.
+    pub board: String,
+    /// How small plans are made.
+    pub effort: Effort,
+    /// What the line carries in a second, if that is known.
+    pub line_speed: Option<u64>,
+}
+
+/// What a deploy came to; `deploy.json` of a run directory is a list of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Deployed {
-    /// Size of the image.
+    /// The partition.
+    pub partition: String,
+    /// SHA-256 of the raw image, in hexadecimal.
+    pub sha256: String,
+    /// Its size.
     pub image_bytes: u64,
-    /// Bytes sent for it, on their stream.
-    pub sent_bytes: u64,
-    /// Its digest, as read back.
-    pub sha256: [u8; 32],
+    /// Plans that were carried out: 1, or more where something cut one or what was read back differed.
+    pub plans: u32,
+    /// Bytes of the last plan's stream.
+    pub plan_bytes: u64,
+    /// Bytes of the plan's bins in it.
+    pub bin_bytes: u64,
+    /// Bytes of hashes that the board sent before the plan.
+    pub hash_bytes: u64,
+    /// All bytes that went to the board meanwhile, frames, requests and repeats included.
+    pub line_bytes_out: u64,
+    /// All bytes that came from it meanwhile, the console's included.
+    pub line_bytes_in: u64,
+    /// What became of the image's bytes.
+    pub bytes: ImageBytes,
+    /// How long what took.
+    pub seconds: Periods,
+}
+
+/// The bytes of an image by what became of them: the last plan's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImageBytes {
+    /// Stood there already.
+    pub kept: u64,
+    /// Zeros.
+    pub zero: u64,
+    /// Copied on the board.
+    pub copied: u64,
+    /// Sent, packed.
+    pub sent: u64,
+}
+
+/// Periods in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Periods {
+    /// Unpacking and hashing the image, where it was not in the store.
+    pub image: f64,
+    /// Finding out what the board has.
+    pub compare: f64,
+    /// Planning, before the first byte is packed.
+    pub plan: f64,
+    /// Sending and writing.
+    pub write: f64,
+    /// Reading it back.
+    pub verify: f64,
 }
 
 impl Bench {
@@ -58,104 +128,340 @@ impl Bench {
     /// Deploys an image onto the partition `label`.
     ///
     /// # Errors
-    /// The image cannot be read or does not fit, the agent fails, or what is read back differs.
+    /// The image cannot be read or does not fit, the agent fails, or what is read back differs again and again.
     pub async fn deploy(
         &self,
+        deployer: &Deployer,
         action: &str,
         label: &str,
-        image: &Image,
+        image: &Wanted,
     ) -> Result<Deployed, Fault> {
+        let before = self.line_bytes();
+        let mut work = self.begin_deploy(deployer, action, label, image).await?;
+        let name = work.name(self.wall());
+        for _ in 0..PLANS_MAX {
+            let compared = self.compare_for(&mut work).await?;
+            // On record before the first byte: whatever happens, the partition may hold parts of it from now on.
+            work.held.begun = Some(name.clone());
+            work.write_held()?;
+            work.report.plans += 1;
+            let sessions = self.sessions();
+            let written = self.carry_out(&mut work, compared).await;
+            if let Err((fault, asked)) = written {
+                let is_lost = self.sessions() != sessions || !self.board(|board, _| board.is_up());
+                let Some(asked) = asked.filter(|_| is_lost) else { return Err(fault) };
+                if !asked.is_agent_back().await {
+                    return Err(fault);
+                }
+                self.warn(&format!(
+                    "{label}: {}: planning again from what is there",
+                    fault.message
+                ));
+                continue;
+            }
+            let begun = self.now();
+            let differing = self.differences(label, &work.target.tree).await?;
+            work.report.seconds.verify += seconds(self.now().since(begun));
+            if differing.is_empty() {
+                work.held =
+                    Held { image: Some(HeldImage { at: self.wall(), ..name }), begun: None };
+                work.write_held()?;
+                let after = self.line_bytes();
+                work.report.line_bytes_out = after.0 - before.0;
+                work.report.line_bytes_in = after.1 - before.1;
+                return Ok(work.report);
+            }
+            work.differing = places(&differing);
+            self.warn(&format!("{label} is not yet the image, {}", work.differing));
+        }
+        Err(Fault::infrastructure(format!(
+            "what the partition {label} holds after it was written {PLANS_MAX} times is not the image, {}: the \
+             storage of the board may be worn out",
+            work.differing
+        )))
+    }
+
+    /// Finds out what a deploy would send, and writes nothing. `seconds.write` is what the line at least needs for it, if
+    /// its speed is known.
+    ///
+    /// # Errors
+    /// As for [`Bench::deploy`].
+    pub async fn forecast(
+        &self,
+        deployer: &Deployer,
+        action: &str,
+        label: &str,
+        image: &Wanted,
+    ) -> Result<Deployed, Fault> {
+        let mut work = self.begin_deploy(deployer, action, label, image).await?;
+        let compared = self.compare_for(&mut work).await?;
+        let mut planner = self.plan(&mut work, compared)?;
+        loop {
+            match self.until(|| planner.poll()).await {
+                PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
+                PlanEvent::Bytes(bytes) => {
+                    work.report.plan_bytes += bytes.len() as u64;
+                    work.tell_progress(self, 0);
+                }
+                PlanEvent::Ended(encoded) => {
+                    work.report.bin_bytes = encoded.packed_bytes;
+                    break;
+                }
+                PlanEvent::Failed(error) => return Err(unreadable(&error)),
+            }
+        }
+        if let Some(speed) = deployer.line_speed {
+            work.report.seconds.write = work.report.plan_bytes as f64 / speed as f64;
+        }
+        Ok(work.report)
+    }
+
+    /// Everything before the board's hashes are asked for.
+    async fn begin_deploy(
+        &self,
+        deployer: &Deployer,
+        action: &str,
+        label: &str,
+        image: &Wanted,
+    ) -> Result<Work, Fault> {
         let body = request::Partition { label };
         let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
         let partition: Partition<'_> = answer.read()?;
-        let mut reader = self.open_image(image)?;
-        let (image_bytes, _) = self.sized(&mut reader).await?;
+        let begun = self.now();
+        let held = Held::read(&deployer.store, &deployer.board, label);
+        let (target, library) = self.stored(deployer, action, image, &held).await?;
+        let image_bytes = target.tree.bytes();
         if image_bytes > partition.size {
             return Err(Fault::job(format!(
                 "{} has {image_bytes} bytes, and the partition {label} ({}) has {}: \
                  make the image smaller or the partition larger",
-                image.path.display(),
+                image.name(),
                 partition.device,
                 partition.size
             )));
         }
-        let (sent_bytes, sha256) = self.send_image(action, label, image_bytes, &mut reader).await?;
-        self.verify(label, image_bytes, &sha256).await?;
-        Ok(Deployed { image_bytes, sent_bytes, sha256 })
-    }
-
-    fn open_image(&self, image: &Image) -> Result<ImageReader, Fault> {
-        let waker = self.waker();
-        let request = ImageRequest {
-            path: image.path.clone(),
-            sha256: image.sha256,
-            effort: Effort::default(),
+        let report = Deployed {
+            partition: label.to_owned(),
+            sha256: target.sha256.clone(),
+            image_bytes,
+            seconds: Periods { image: seconds(self.now().since(begun)), ..Periods::default() },
+            ..Deployed::default()
         };
-        ImageReader::start(request, move || waker())
-            .map_err(|error| Fault::infrastructure(format!("no thread for the image: {error}")))
+        Ok(Work {
+            deployer: deployer.clone(),
+            action: action.to_owned(),
+            label: label.to_owned(),
+            target,
+            library,
+            held,
+            report,
+            planning_since: self.now(),
+            differing: String::new(),
+        })
     }
 
-    async fn sized(&self, reader: &mut ImageReader) -> Result<(u64, Option<[u8; 32]>), Fault> {
-        match self.until(|| reader.poll()).await {
-            ImageEvent::Sized { bytes, sha256 } => Ok((bytes, sha256)),
-            ImageEvent::Failed(error) => Err(Fault::job(error.to_string())),
-            ImageEvent::Steps { .. } | ImageEvent::Complete { .. } => {
-                Err(Fault::infrastructure("the image's size is missing"))
+    /// The image out of the store, into which it is taken first, and those that the partition may hold parts of.
+    async fn stored(
+        &self,
+        deployer: &Deployer,
+        action: &str,
+        image: &Wanted,
+        held: &Held,
+    ) -> Result<(Arc<StoredImage>, Vec<Arc<StoredImage>>), Fault> {
+        let waker = self.waker();
+        let request = TakeRequest {
+            store: deployer.store.clone(),
+            wanted: image.clone(),
+            library: held.candidates().map(|image| image.sha256.clone()).collect(),
+        };
+        let mut taker = Taker::start(request, move || waker())
+            .map_err(|error| Fault::infrastructure(format!("no thread for the image: {error}")))?;
+        loop {
+            match self.until(|| taker.poll()).await {
+                TakeEvent::Progress(progress) => self.tell(Event::ActionProgress {
+                    action: format!("{action}: {}", progress.phase),
+                    done_bytes: progress.done,
+                    total_bytes: progress.total,
+                }),
+                TakeEvent::Ready(target, library) => return Ok((target, library)),
+                TakeEvent::Failed(error) => return Err(Fault::job(error.to_string())),
             }
         }
     }
 
-    async fn send_image(
+    /// Writes the run's `deploy.json`.
+    pub fn keep_deployed(&self, done: &[Deployed]) {
+        if let Some(Err(error)) = self.run_dir(|dir| dir.keep_deployed(&done)) {
+            self.warn(&error.to_string());
+        }
+    }
+
+    async fn compare_for(&self, work: &mut Work) -> Result<Compared, Fault> {
+        let begun = self.now();
+        let expected = work.expected();
+        let bytes = work.target.tree.bytes();
+        let compared = self
+            .compare_blocks(&work.label, bytes, expected.as_ref().map(|image| &image.tree))
+            .await?;
+        work.report.seconds.compare += seconds(self.now().since(begun));
+        work.report.hash_bytes += compared.hash_bytes;
+        Ok(compared)
+    }
+
+    fn plan(&self, work: &mut Work, compared: Compared) -> Result<Planner, Fault> {
+        work.planning_since = self.now();
+        let waker = self.waker();
+        let request = PlanRequest {
+            target: work.target.clone(),
+            library: work.library.clone(),
+            sources: vec![compared.state],
+            is_in_place: true,
+            limits: compared.limits,
+            effort: work.deployer.effort,
+        };
+        Planner::start(request, move || waker())
+            .map_err(|error| Fault::infrastructure(format!("no thread for the plan: {error}")))
+    }
+
+    /// Carries a plan out. A fault comes with the request, if there was one: its agent may come back.
+    async fn carry_out(
         &self,
-        action: &str,
-        label: &str,
-        image_bytes: u64,
-        reader: &mut ImageReader,
-    ) -> Result<(u64, [u8; 32]), Fault> {
-        let stream = self.stream(Priority::Bulk, Direction::ToBoard).await?;
-        let body = request::BlockWrite { label, stream: stream.id, image_bytes };
-        let asked = self.start(Method::BLOCK_WRITE, &body, &[&stream], TRANSFER_DEADLINE);
-        let mut sent_bytes = 0;
-        let sha256 = loop {
-            match self.until(|| reader.poll()).await {
-                ImageEvent::Sized { .. } => {}
-                ImageEvent::Steps { bytes, image_bytes: done_bytes } => {
-                    sent_bytes += bytes.len() as u64;
+        work: &mut Work,
+        compared: Compared,
+    ) -> Result<(), (Fault, Option<Asked>)> {
+        let mut planner = self.plan(work, compared).map_err(|fault| (fault, None))?;
+        let stream =
+            self.stream(Priority::Bulk, Direction::ToBoard).await.map_err(|fault| (fault, None))?;
+        let body = request::BlockPlan {
+            target: &work.label,
+            sources: &[],
+            stream: stream.id,
+            image_bytes: work.target.tree.bytes(),
+            mode: 0,
+        };
+        let asked = self.start(Method::BLOCK_PLAN, &body, &[&stream], TRANSFER_DEADLINE);
+        match self.send_plan(work, &mut planner, &stream, &asked).await {
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                // A request that failed before it had its stream leaves bytes on it.
+                stream.reset();
+                Err((fault, Some(asked)))
+            }
+        }
+    }
+
+    async fn send_plan(
+        &self,
+        work: &mut Work,
+        planner: &mut Planner,
+        stream: &Stream,
+        asked: &Asked,
+    ) -> Result<(), Fault> {
+        work.report.plan_bytes = 0;
+        loop {
+            match self.until(|| planner.poll()).await {
+                PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
+                PlanEvent::Bytes(bytes) => {
+                    work.report.plan_bytes += bytes.len() as u64;
                     if !stream.write(&bytes).await {
                         // The agent gave up; its answer says why.
-                        let fault = asked.answer().await.err();
-                        return Err(fault.unwrap_or_else(|| {
-                            Fault::infrastructure("the agent gave up the image without a reason")
-                        }));
+                        asked.answer_if_known().await?.ok_or_else(too_old)?;
+                        let why = "the agent gave up the plan without a reason";
+                        return Err(Fault::infrastructure(why));
                     }
-                    let total_bytes = Some(image_bytes);
-                    let action = action.to_owned();
-                    self.tell(Event::ActionProgress { action, done_bytes, total_bytes });
+                    work.tell_progress(self, stream.unsent());
                 }
-                ImageEvent::Complete { sha256, .. } => break sha256,
-                ImageEvent::Failed(error) => {
-                    stream.reset();
-                    return Err(Fault::job(error.to_string()));
+                PlanEvent::Ended(encoded) => {
+                    work.report.bin_bytes = encoded.packed_bytes;
+                    break;
                 }
+                PlanEvent::Failed(error) => return Err(unreadable(&error)),
             }
-        };
+        }
         stream.finish().await;
-        let answer = asked.answer().await?;
+        let answer = asked.answer_if_known().await?.ok_or_else(too_old)?;
         let _: Written = answer.read()?;
-        Ok((sent_bytes, sha256))
+        work.report.seconds.write += seconds(self.now().since(work.planning_since));
+        Ok(())
     }
 
-    async fn verify(&self, label: &str, length: u64, sha256: &[u8; 32]) -> Result<(), Fault> {
-        let body = request::BlockHash { label, offset: 0, length };
-        let answer = self.ask(Method::BLOCK_HASH, &body, TRANSFER_DEADLINE).await?;
-        let hash: Hash<'_> = answer.read()?;
-        if hash.sha256 == sha256 {
-            return Ok(());
+    fn line_bytes(&self) -> (u64, u64) {
+        self.board(|board, _| (board.stats().bytes_out, board.stats().bytes_in))
+    }
+}
+
+impl fmt::Display for Deployed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |bytes: u64| bytes as f64 / self.image_bytes.max(1) as f64 * 100.0;
+        write!(
+            f,
+            "{} of {} sent ({:.1} % was there, {:.1} % copied on the board), {} of hashes back",
+            HumanBytes(self.plan_bytes),
+            HumanBytes(self.image_bytes),
+            percent(self.bytes.kept + self.bytes.zero),
+            percent(self.bytes.copied),
+            HumanBytes(self.hash_bytes),
+        )?;
+        match self.plans {
+            0 => write!(f, "; about {:.0} s on the line", self.seconds.write),
+            1 => f.write_str("; read back and verified"),
+            plans => write!(f, "; read back and verified, with plan {plans}"),
         }
-        Err(Fault::infrastructure(format!(
-            "what the partition {label} holds after writing is not the image: the storage of the board \
-             may be worn out"
-        )))
+    }
+}
+
+/// A deploy under way.
+struct Work {
+    deployer: Deployer,
+    action: String,
+    label: String,
+    target: Arc<StoredImage>,
+    library: Vec<Arc<StoredImage>>,
+    held: Held,
+    report: Deployed,
+    planning_since: Instant,
+    /// What the last plan left to do.
+    differing: String,
+}
+
+impl Work {
+    fn name(&self, at: jiff::Timestamp) -> HeldImage {
+        HeldImage { sha256: self.target.sha256.clone(), bytes: self.target.tree.bytes(), at }
+    }
+
+    /// The image that the partition most likely holds, of those that the host has.
+    fn expected(&self) -> Option<Arc<StoredImage>> {
+        self.held.candidates().find_map(|image| {
+            let mut images = self.library.iter().chain([&self.target]);
+            images.find(|stored| stored.sha256 == image.sha256).cloned()
+        })
+    }
+
+    fn write_held(&self) -> Result<(), Fault> {
+        self.held
+            .write(&self.deployer.store, &self.deployer.board, &self.label)
+            .map_err(|error| Fault::infrastructure(error.to_string()))
+    }
+
+    /// What of the image has gone over the line, `unsent` bytes of the plan not.
+    fn tell_progress(&self, bench: &Bench, unsent: usize) {
+        bench.tell(Event::ActionProgress {
+            action: self.action.clone(),
+            done_bytes: self.report.plan_bytes.saturating_sub(unsent as u64),
+            total_bytes: None,
+        });
+    }
+
+    fn planned(&mut self, blocks: Blocks, now: Instant) {
+        let bytes = |count: u32| u64::from(count) * BLOCK as u64;
+        self.report.bytes = ImageBytes {
+            kept: bytes(blocks.kept),
+            zero: bytes(blocks.zero),
+            copied: bytes(blocks.copied),
+            sent: bytes(blocks.literal),
+        };
+        self.report.seconds.plan += seconds(now.since(self.planning_since));
+        self.planning_since = now;
     }
 }
 
@@ -163,3 +469,23 @@ impl Bench {
 pub fn seconds(period: Duration) -> f64 {
     period.as_micros() as f64 / 1e6
 }
+
+fn unreadable(error: &std::io::Error) -> Fault {
+    Fault::infrastructure(format!("an image of the store cannot be read: {error}"))
+}
+
+/// Where something differs: the first places by their offsets.
+fn places(differing: &[(u32, u32)]) -> String {
+    let blocks: u64 = differing.iter().map(|(_, count)| u64::from(*count)).sum();
+    let offset = |block: u32| u64::from(block) * BLOCK as u64;
+    let first: Vec<String> = differing
+        .iter()
+        .take(4)
+        .map(|(first, count)| format!("{:#x}..{:#x}", offset(*first), offset(first + count)))
+        .collect();
+    let more = if differing.len() > first.len() { ", ..." } else { "" };
+    format!("{blocks} blocks of {BLOCK} bytes at {}{more}", first.join(", "))
+}
+
+/// A plan that did not do it is followed by one from what is there then; more often is no accident.
+const PLANS_MAX: u32 = 3;

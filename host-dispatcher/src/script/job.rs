@@ -10,6 +10,7 @@ use agent_core::time::{Duration, Instant};
 use agent_core::wire::response::{Info, TestStatus};
 use agent_core::wire::{Method, request};
 
+use super::deploy::{Deployed, Deployer};
 use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
 use super::kernel::while_running;
@@ -19,6 +20,8 @@ use crate::board::spec::PowerKind;
 use crate::board::{Goal, Slot};
 use crate::config::board_type::BoardType;
 use crate::config::boot_loader::BootFrom;
+use crate::image::stored::Wanted;
+use crate::image::take::ImageSource;
 use crate::job::event::Event;
 use crate::job::plan;
 use crate::job::spec::{BootWith, Image, Job};
@@ -54,6 +57,8 @@ pub struct JobRun<'j> {
     pub board: &'j str,
     /// The board's type.
     pub board_type: &'j BoardType,
+    /// Where images are kept.
+    pub deployer: Deployer,
     /// An image for `testboot`, made from the job's kernel or given by it.
     pub boot_image: Option<Image>,
 }
@@ -155,15 +160,18 @@ impl JobRun<'_> {
         let kernel_from = live.borrow().next_kernel();
         let follow = bench.follow(kernel_from).await?;
         let work = async {
+            let mut done: Vec<Deployed> = Vec::new();
             for (name, label, image) in self.images() {
                 let action = format!("deploy {name}");
-                let work = bench.deploy(&action, label, image);
+                let wanted = match image.sha256 {
+                    Some(sha256) => Wanted::Stored(sha256),
+                    None => Wanted::Source(ImageSource::of_path(&image.path, label)),
+                };
+                let work = bench.deploy(&self.deployer, &action, label, &wanted);
                 let deployed = bench.action(&action, work).await?;
-                let text = format!(
-                    "{action}: {} bytes sent for an image of {}, read back and verified",
-                    deployed.sent_bytes, deployed.image_bytes
-                );
-                bench.tell(Event::Note { text });
+                bench.tell(Event::Note { text: format!("{action}: {deployed}") });
+                done.push(deployed);
+                bench.keep_deployed(&done);
             }
             let plan =
                 plan::encode(self.run, self.job.watchdog, &self.job.tests).map_err(Fault::job)?;

@@ -25,6 +25,7 @@ pub mod output;
 pub mod rescue;
 pub mod spans;
 pub mod timing;
+pub mod tree;
 pub mod unpack;
 
 use std::cell::{Cell, RefCell};

@@ -205,7 +205,7 @@ fn a_deployed_image_is_on_the_partition_and_nothing_else() {
         (&deployed["partition"], &deployed["image_bytes"]),
         (&"testrootfs".into(), &700_001.into())
     );
-    assert!(deployed["sent_bytes"].as_u64().unwrap() < 200_000, "zeros are not sent: {deployed}");
+    assert!(deployed["plan_bytes"].as_u64().unwrap() < 200_000, "zeros are not sent: {deployed}");
     let after = bench.partition();
     assert!(after[..image.len()] == image, "the partition begins with the image");
     assert!(after[image.len()..] == before[image.len()..], "and is as it was behind it");
@@ -254,7 +254,6 @@ fn images_that_cannot_be_used_are_named() {
         .write("broken.gz", [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &random(5000, 6)].concat());
     for (image, text) in [
         ("missing", "missing: No such file or directory"),
-        (".", ".: not a file"),
         ("empty", "empty is empty"),
         ("broken.gz", "broken.gz: damaged or cut short gzip data"),
     ] {

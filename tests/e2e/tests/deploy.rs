@@ -1,0 +1,172 @@
+//! Deploys by the built programs over a pseudo-terminal, onto files as partitions: what goes over the line, and what is
+//! there after a cut.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the programs have real clocks, and a line is looked at now and then"
+)]
+
+use e2e::line::Line;
+use e2e::program::{Output, PATIENCE, Running};
+use e2e::{Lab, Noise};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+const BLOCK: usize = 4096;
+const PARTITION: usize = 12 << 20;
+
+/// An agent with a partition `testrootfs` of [`PARTITION`] bytes, and a lab with its line.
+struct Bench {
+    lab: Lab,
+    line: Line,
+    agent: Option<Running>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let line = Line::with_socket(Noise::default(), Noise::default());
+        fs::write(line.root().join("disk"), noise(PARTITION, 99)).unwrap();
+        let lab = Lab::on_line(line.connection());
+        let mut bench = Self { lab, line, agent: None };
+        bench.start_agent();
+        bench
+    }
+
+    fn start_agent(&mut self) {
+        self.agent = None;
+        let disk = format!("testrootfs={}", self.line.root().join("disk").display());
+        self.agent = Some(self.line.agent(&["--partition", &disk]));
+    }
+
+    fn disk(&self) -> Vec<u8> {
+        fs::read(self.line.root().join("disk")).unwrap()
+    }
+
+    /// Somebody else writes to the partition.
+    fn use_disk(&self, offset: usize, bytes: &[u8]) {
+        let disk = fs::File::options().write(true).open(self.line.root().join("disk")).unwrap();
+        disk.write_all_at(bytes, offset as u64).unwrap();
+    }
+
+    fn deploy(&self, image: &str) -> Value {
+        json(&self.lab.pumice(&["deploy", "here", image, "--json"]).exits_with(0))
+    }
+
+    /// The partition begins with this, and is as it was behind it.
+    fn holds(&self, image: &[u8]) {
+        let disk = self.disk();
+        assert!(disk[..image.len()] == *image, "the partition is the image");
+        assert!(disk[image.len()..] == noise(PARTITION, 99)[image.len()..], "and no more");
+    }
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&output.out()).unwrap()
+}
+
+fn number(report: &Value, key: &str) -> u64 {
+    report[key].as_u64().unwrap_or_else(|| panic!("{key}: {report}"))
+}
+
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// Eight MiB: a third of it zeros; and the version after it, in which everything has moved by three blocks, 40 blocks have
+/// some new bytes and ten are new.
+fn versions() -> (Vec<u8>, Vec<u8>) {
+    let mut old = noise(8 << 20, 1);
+    old[3 << 20..6 << 20].fill(0);
+    let mut new = noise(3 * BLOCK, 2);
+    new.extend_from_slice(&old);
+    for block in 0..40 {
+        let at = (100 + block * 7) * BLOCK + 123;
+        new[at..at + 100].copy_from_slice(&noise(100, 1000 + block as u64));
+    }
+    let end = noise(7 * BLOCK + 5, 3);
+    new.extend_from_slice(&end);
+    (old, new)
+}
+
+#[test]
+fn an_update_sends_what_the_board_does_not_have() {
+    let bench = Bench::new();
+    let (old, new) = versions();
+    bench.lab.write("old.img", &old);
+    bench.lab.write("new.img", &new);
+
+    let first = bench.deploy("old.img");
+    bench.holds(&old);
+    let bytes = number(&first, "plan_bytes");
+    assert!((5 << 20..(5 << 20) + (5 << 20) / 50).contains(&bytes), "zeros are not sent: {first}");
+
+    let again = bench.deploy("old.img");
+    assert_eq!(number(&again, "hash_bytes"), 16, "the root alone: {again}");
+    assert!(number(&again, "plan_bytes") < 64, "{again}");
+
+    // Logs, as a test leaves them.
+    bench.use_disk(1_000_000, &noise(200_000, 4));
+    let update = bench.deploy("new.img");
+    bench.holds(&new);
+    let sent = number(&update["bytes"], "sent");
+    assert!(
+        number(&update, "plan_bytes") < 350_000,
+        "what is new, and what was overwritten: {update}"
+    );
+    assert!(sent < 110 * BLOCK as u64, "{update}");
+    assert!(number(&update["bytes"], "copied") > 4 << 20, "{update}");
+
+    bench.use_disk(4_000_000, b"a used partition");
+    let restored = bench.deploy("new.img");
+    bench.holds(&new);
+    assert!(number(&restored, "line_bytes_out") < 10_000, "{restored}");
+}
+
+#[test]
+fn a_forecast_writes_nothing() {
+    let bench = Bench::new();
+    let (old, _) = versions();
+    bench.lab.write("old.img", &old);
+    let before = bench.disk();
+    let output = bench.lab.pumice(&["deploy", "here", "old.img", "--dry-run", "--json"]);
+    let forecast = json(&output.exits_with(0));
+    assert!(bench.disk() == before, "nothing was written");
+    let deployed = bench.deploy("old.img");
+    assert_eq!((&forecast["plans"], &forecast["bytes"]), (&0.into(), &deployed["bytes"]));
+    assert_eq!(forecast["plan_bytes"], deployed["plan_bytes"]);
+    let told = bench.lab.pumice(&["deploy", "here", "old.img", "-n"]).exits_with(0).out();
+    assert!(told.starts_with("testrootfs would become old.img: "), "{told}");
+}
+
+#[test]
+fn a_deploy_that_is_cut_is_planned_again_from_what_is_there() {
+    let mut bench = Bench::new();
+    let (old, new) = versions();
+    bench.lab.write("old.img", &old);
+    bench.lab.write("new.img", &new);
+    for (image, after) in [("old.img", 1_000_000), ("old.img", 3_000_000), ("new.img", 100_000)] {
+        let before = bench.line.bytes_to_board();
+        let deploying = bench.lab.start(&["deploy", "here", image]);
+        let begun = Instant::now();
+        while bench.line.bytes_to_board() < before + after {
+            assert!(begun.elapsed() < PATIENCE, "{image}: nothing is sent");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The dispatcher dies in the middle, and the agent with it.
+        deploying.signal(Signal::SIGKILL);
+        deploying.wait().exits_with(137);
+        bench.start_agent();
+    }
+    bench.deploy("new.img");
+    bench.holds(&new);
+    let held = fs::read_to_string(bench.lab.path("store/boards/here/testrootfs.json")).unwrap();
+    assert!(!held.contains("begun"), "{held}");
+}
