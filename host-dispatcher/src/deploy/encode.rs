@@ -27,20 +27,20 @@ pub struct Encoded {
     pub lzma_bins: u32,
     /// Bins that cannot be packed.
     pub raw_bins: u32,
+    /// Blocks of all bins.
+    pub literal_blocks: u32,
 }
 
+/// Takes the next bytes of a stream.
+pub type Put<'p> = &'p mut dyn FnMut(&[u8], &Encoded) -> io::Result<()>;
+
 impl Plan<'_> {
-    /// Gives the stream, piece by piece, to `put`. Memory: for each of the `threads` (at least 1) four bins and an
+    /// Gives the stream, piece by piece, to `put`, with what it consists of so far. Memory: for each of the `threads` (at least 1) four bins and an
     /// encoder of some MiB, and at most [`HELD_MAX`] and a bin of bytes that wait for their group.
     ///
     /// # Errors
     /// Those of reading and of `put`.
-    pub fn encode(
-        &self,
-        effort: Effort,
-        threads: usize,
-        put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<Encoded> {
+    pub fn encode(&self, effort: Effort, threads: usize, put: Put<'_>) -> io::Result<Encoded> {
         let threads = threads.clamp(1, self.bins.len().max(1));
         std::thread::scope(|scope| {
             let packers: Vec<Receiver<io::Result<Packed>>> = (0..threads)
@@ -131,7 +131,7 @@ pub const HELD_MAX: usize = 1 << 20;
 
 /// Groups of steps, each with the bins that it names behind it.
 struct Groups<'p> {
-    put: &'p mut dyn FnMut(&[u8]) -> io::Result<()>,
+    put: Put<'p>,
     writer: StepWriter,
     steps: Vec<u8>,
     bins: Vec<u8>,
@@ -141,7 +141,7 @@ struct Groups<'p> {
 }
 
 impl<'p> Groups<'p> {
-    fn new(put: &'p mut dyn FnMut(&[u8]) -> io::Result<()>) -> Self {
+    fn new(put: Put<'p>) -> Self {
         Self {
             put,
             writer: StepWriter::new(),
@@ -170,6 +170,7 @@ impl<'p> Groups<'p> {
             Packed { packing: Packing::Raw, .. } => &mut self.encoded.raw_bins,
         };
         *count += 1;
+        self.encoded.literal_blocks += bin.literal_ids.len() as u32;
         self.put_step(|writer, mut put| {
             let len = packed.bytes.len() as u32;
             writer.bin(packed.packing, len, packed.crc, dictionary, &bin.targets, &mut put);
@@ -202,8 +203,8 @@ impl<'p> Groups<'p> {
         group.extend(payload);
         self.encoded.steps_bytes += self.steps.len() as u64;
         self.encoded.stream_bytes += (group.len() + self.bins.len()) as u64;
-        (self.put)(&group)?;
-        (self.put)(&self.bins)?;
+        (self.put)(&group, &self.encoded)?;
+        (self.put)(&self.bins, &self.encoded)?;
         self.steps.clear();
         self.bins.clear();
         Ok(())

@@ -135,7 +135,7 @@ fn state(bytes: &[u8], random: &mut Random) -> State {
 fn stream(plan: &Plan<'_>, threads: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     let encoded = plan
-        .encode(Effort::Low, threads, &mut |bytes| {
+        .encode(Effort::Low, threads, &mut |bytes, _| {
             stream.extend(bytes);
             Ok(())
         })
@@ -359,7 +359,7 @@ fn a_pair_of_files() {
     let plan = Plan::new(&task).unwrap();
     eprintln!("planned: {plan:?}");
     let mut stream = Vec::new();
-    let encoded = plan.encode(Effort::High, 2, &mut |bytes| {
+    let encoded = plan.encode(Effort::High, 2, &mut |bytes, _| {
         stream.extend(bytes);
         Ok(())
     });

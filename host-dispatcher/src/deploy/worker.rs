@@ -32,7 +32,12 @@ pub enum PlanEvent {
     /// The plan stands; nothing is packed yet.
     Planned(Blocks),
     /// The next bytes of the stream.
-    Bytes(Vec<u8>),
+    Bytes {
+        /// These.
+        bytes: Vec<u8>,
+        /// What the whole stream comes to if all is packed as well as what was packed so far.
+        stream_bytes: u64,
+    },
     /// That was all.
     Ended(Encoded),
     /// Nothing more comes.
@@ -101,10 +106,15 @@ impl Thread<'_> {
         self.send(PlanEvent::Planned(plan.blocks()))?;
         let threads =
             std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
-        let encoded = plan.encode(request.effort, threads, &mut |bytes| {
-            bytes
-                .chunks(PIECE_MAX)
-                .try_for_each(|piece| self.send(PlanEvent::Bytes(piece.to_vec())))
+        let literal_blocks = u64::from(plan.blocks().literal);
+        let encoded = plan.encode(request.effort, threads, &mut |bytes, so_far| {
+            let stream_bytes = match u64::from(so_far.literal_blocks) {
+                0 => so_far.stream_bytes,
+                packed => so_far.stream_bytes.saturating_mul(literal_blocks) / packed,
+            };
+            bytes.chunks(PIECE_MAX).try_for_each(|piece| {
+                self.send(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes })
+            })
         })?;
         self.send(PlanEvent::Ended(encoded))
     }

@@ -139,46 +139,44 @@ impl Bench {
         let before = self.line_bytes();
         let mut work = self.begin_deploy(deployer, action, label, image).await?;
         let name = work.name(self.wall());
+        let mut last = None;
         for _ in 0..PLANS_MAX {
             let compared = self.compare_for(&mut work).await?;
             // On record before the first byte: whatever happens, the partition may hold parts of it from now on.
-            work.held.begun = Some(name.clone());
+            work.held.begin(name.clone());
             work.write_held()?;
             work.report.plans += 1;
             let sessions = self.sessions();
-            let written = self.carry_out(&mut work, compared).await;
-            if let Err((fault, asked)) = written {
-                let is_lost = self.sessions() != sessions || !self.board(|board, _| board.is_up());
-                let Some(asked) = asked.filter(|_| is_lost) else { return Err(fault) };
-                if !asked.is_agent_back().await {
-                    return Err(fault);
+            let Err((fault, asked)) = self.carry_out(&mut work, compared).await else {
+                let begun = self.now();
+                let differing = self.differences(label, &work.target.tree).await?;
+                work.report.seconds.verify += seconds(self.now().since(begun));
+                if differing.is_empty() {
+                    let image = Some(HeldImage { at: self.wall(), ..name });
+                    work.held = Held { image, begun: Vec::new() };
+                    work.write_held()?;
+                    let after = self.line_bytes();
+                    work.report.line_bytes_out = after.0 - before.0;
+                    work.report.line_bytes_in = after.1 - before.1;
+                    return Ok(work.report);
                 }
-                self.warn(&format!(
-                    "{label}: {}: planning again from what is there",
-                    fault.message
-                ));
+                let why = format!(
+                    "what the partition {label} holds now is not the image, {}: the storage of the board may be worn out",
+                    places(&differing)
+                );
+                self.warn(&why);
+                last = Some(Fault::infrastructure(why));
                 continue;
+            };
+            let is_lost = self.sessions() != sessions || !self.board(|board, _| board.is_up());
+            let Some(asked) = asked.filter(|_| is_lost) else { return Err(fault) };
+            if !asked.is_agent_back().await {
+                return Err(fault);
             }
-            let begun = self.now();
-            let differing = self.differences(label, &work.target.tree).await?;
-            work.report.seconds.verify += seconds(self.now().since(begun));
-            if differing.is_empty() {
-                work.held =
-                    Held { image: Some(HeldImage { at: self.wall(), ..name }), begun: None };
-                work.write_held()?;
-                let after = self.line_bytes();
-                work.report.line_bytes_out = after.0 - before.0;
-                work.report.line_bytes_in = after.1 - before.1;
-                return Ok(work.report);
-            }
-            work.differing = places(&differing);
-            self.warn(&format!("{label} is not yet the image, {}", work.differing));
+            self.warn(&format!("{label}: {}: planning again from what is there", fault.message));
+            last = Some(fault);
         }
-        Err(Fault::infrastructure(format!(
-            "what the partition {label} holds after it was written {PLANS_MAX} times is not the image, {}: the \
-             storage of the board may be worn out",
-            work.differing
-        )))
+        Err(last.unwrap_or_else(|| Fault::infrastructure("nothing was planned")))
     }
 
     /// Finds out what a deploy would send, and writes nothing. `seconds.write` is what the line at least needs for it, if
@@ -199,9 +197,9 @@ impl Bench {
         loop {
             match self.until(|| planner.poll()).await {
                 PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes(bytes) => {
+                PlanEvent::Bytes { bytes, stream_bytes } => {
                     work.report.plan_bytes += bytes.len() as u64;
-                    work.tell_progress(self, 0);
+                    work.tell_progress(self, 0, stream_bytes);
                 }
                 PlanEvent::Ended(encoded) => {
                     work.report.bin_bytes = encoded.packed_bytes;
@@ -256,7 +254,6 @@ impl Bench {
             held,
             report,
             planning_since: self.now(),
-            differing: String::new(),
         })
     }
 
@@ -361,7 +358,7 @@ impl Bench {
         loop {
             match self.until(|| planner.poll()).await {
                 PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes(bytes) => {
+                PlanEvent::Bytes { bytes, stream_bytes } => {
                     work.report.plan_bytes += bytes.len() as u64;
                     if !stream.write(&bytes).await {
                         // The agent gave up; its answer says why.
@@ -369,7 +366,7 @@ impl Bench {
                         let why = "the agent gave up the plan without a reason";
                         return Err(Fault::infrastructure(why));
                     }
-                    work.tell_progress(self, stream.unsent());
+                    work.tell_progress(self, stream.unsent(), stream_bytes);
                 }
                 PlanEvent::Ended(encoded) => {
                     work.report.bin_bytes = encoded.packed_bytes;
@@ -420,8 +417,6 @@ struct Work {
     held: Held,
     report: Deployed,
     planning_since: Instant,
-    /// What the last plan left to do.
-    differing: String,
 }
 
 impl Work {
@@ -443,12 +438,12 @@ impl Work {
             .map_err(|error| Fault::infrastructure(error.to_string()))
     }
 
-    /// What of the image has gone over the line, `unsent` bytes of the plan not.
-    fn tell_progress(&self, bench: &Bench, unsent: usize) {
+    /// What of the plan has gone over the line, of so many bytes: all that there are of it so far but the `unsent`.
+    fn tell_progress(&self, bench: &Bench, unsent: usize, stream_bytes: u64) {
         bench.tell(Event::ActionProgress {
             action: self.action.clone(),
             done_bytes: self.report.plan_bytes.saturating_sub(unsent as u64),
-            total_bytes: None,
+            total_bytes: Some(stream_bytes.max(self.report.plan_bytes)),
         });
     }
 

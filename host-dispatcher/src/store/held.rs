@@ -20,9 +20,9 @@ pub struct Held {
     /// The image that was written last, read back and equal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<HeldImage>,
-    /// One whose writing began after that, and of which nobody knows that it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub begun: Option<HeldImage>,
+    /// Those whose writing began after that, and of which nobody knows that it ended; the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<HeldImage>,
 }
 
 /// An image of a partition.
@@ -58,11 +58,21 @@ impl Held {
         write_whole(&place, &json)
     }
 
+    /// The writing of an image begins.
+    pub fn begin(&mut self, image: HeldImage) {
+        self.begun.retain(|begun| begun.sha256 != image.sha256);
+        self.begun.insert(0, image);
+        self.begun.truncate(BEGUN_MAX);
+    }
+
     /// The images whose parts the partition may hold, the likelier first.
     pub fn candidates(&self) -> impl Iterator<Item = &HeldImage> {
         self.begun.iter().chain(&self.image)
     }
 }
+
+/// More than these are cut one after the other on no board that works.
+const BEGUN_MAX: usize = 4;
 
 fn place(store: &Path, board: &str, label: &str) -> PathBuf {
     let component = |text| distinct_component(text, 100);
@@ -81,12 +91,15 @@ mod tests {
             bytes: 4096,
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
         };
-        let held = Held { image: Some(image("aa")), begun: Some(image("bb")) };
+        let mut held = Held { image: Some(image("aa")), begun: Vec::new() };
+        for sha256 in ["1", "2", "3", "4", "bb", "4"] {
+            held.begin(image(sha256));
+        }
         held.write(store.path(), "../b", "testrootfs").unwrap();
         assert_eq!(Held::read(store.path(), "../b", "testrootfs"), held);
         assert_eq!(Held::read(store.path(), "b", "testrootfs"), Held::default());
         let sha256s: Vec<&str> = held.candidates().map(|image| image.sha256.as_str()).collect();
-        assert_eq!(sha256s, ["bb", "aa"]);
+        assert_eq!(sha256s, ["4", "bb", "3", "2", "aa"]);
         let place = place(store.path(), "../b", "testrootfs");
         assert!(place.starts_with(store.path().join("boards")));
         fs::write(place, "{").unwrap();
