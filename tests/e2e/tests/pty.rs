@@ -253,7 +253,7 @@ fn images_that_cannot_be_used_are_named() {
         .lab
         .write("broken.gz", [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &random(5000, 6)].concat());
     for (image, text) in [
-        ("missing", "missing: No such file or directory"),
+        ("missing", "the image missing is missing"),
         ("empty", "empty is empty"),
         ("broken.gz", "broken.gz: damaged or cut short gzip data"),
     ] {
