@@ -48,10 +48,10 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// What a person calls it.
-    pub fn name(&self) -> String {
+    /// What a person calls it, who wants it in the partition `label`.
+    pub fn name(&self, label: &str) -> String {
         match self {
-            Self::Stored(sha256) => format!("the image {}", hexadecimal(sha256)),
+            Self::Stored(_) => format!("the image for {label}"),
             Self::Source(source) => source.name(),
         }
     }

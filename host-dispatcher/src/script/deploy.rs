@@ -233,7 +233,7 @@ impl Bench {
             return Err(Fault::job(format!(
                 "{} has {image_bytes} bytes, and the partition {label} ({}) has {}: \
                  make the image smaller or the partition larger",
-                image.name(),
+                image.name(label),
                 partition.device,
                 partition.size
             )));

@@ -330,7 +330,7 @@ fn an_image_larger_than_its_partition_is_refused_before_a_byte_is_written() {
     File::create(lab.path("large.img")).unwrap().set_len(3 << 30).unwrap();
     let text = "name: too large\nboard: {type: qemu-virt-armv7}\ndeploy: {rootfs: large.img}\ntests: [{name: a, run: b}]\n";
     let (output, record) = lab.run(text);
-    output.exits_with(2).says("large.img has 3221225472 bytes, and the partition testrootfs (/dev/vda3) has 1073741824: make the image smaller or the partition larger");
+    output.exits_with(2).says("the image for testrootfs has 3221225472 bytes, and the partition testrootfs (/dev/vda3) has 1073741824: make the image smaller or the partition larger");
     record.is_complete("JobError", 2);
     lab.nothing_runs();
     assert_eq!(record.result("a"), "unknown");
@@ -355,11 +355,11 @@ fn an_image_larger_than_its_partition_is_refused_before_a_byte_is_written() {
 #[test]
 fn an_agent_killed_in_the_master_image_is_reported_and_the_board_recovers() {
     let _slot = Slot::take();
-    // The first boot's agent is killed when it has worked for some seconds; later boots are as ever.
+    // The first boot's agents are killed again and again, none older than a second; later boots are as ever.
     let lab = Lab::emulated_with(|disk| {
         disk.put_rootfs(SMALL_IMAGE);
         disk.change_master_file("/etc/init.d/rcS", |script| {
-            format!("{script}\n[ -e /spared ] || {{ touch /spared; sync; (sleep 9; kill -9 $(pidof pumice-agent)) & }}\n")
+            format!("{script}\n[ -e /spared ] || {{ touch /spared; sync; (while :; do sleep 1; kill -9 $(pidof pumice-agent); done) & }}\n")
         });
     });
     let image = emulator::image(SMALL_IMAGE);
