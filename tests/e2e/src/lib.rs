@@ -17,9 +17,11 @@ pub mod standing;
 
 mod lab;
 mod noise;
+mod random;
 mod record;
 
 pub use lab::Lab;
 pub use noise::Noise;
 pub use program::{Output, Running};
+pub use random::random;
 pub use record::Record;

@@ -7,7 +7,7 @@
 
 use e2e::line::Line;
 use e2e::program::{Output, PATIENCE, Running};
-use e2e::{Lab, Noise};
+use e2e::{Lab, Noise, random};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
@@ -27,7 +27,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let line = Line::with_socket(Noise::default(), Noise::default());
-        fs::write(line.root().join("disk"), noise(PARTITION, 99)).unwrap();
+        fs::write(line.root().join("disk"), random(PARTITION, 99)).unwrap();
         let lab = Lab::on_line(line.connection());
         let mut bench = Self { lab, line, agent: None };
         bench.start_agent();
@@ -58,7 +58,7 @@ impl Bench {
     fn holds(&self, image: &[u8]) {
         let disk = self.disk();
         assert!(disk[..image.len()] == *image, "the partition is the image");
-        assert!(disk[image.len()..] == noise(PARTITION, 99)[image.len()..], "and no more");
+        assert!(disk[image.len()..] == random(PARTITION, 99)[image.len()..], "and no more");
     }
 }
 
@@ -70,28 +70,18 @@ fn number(report: &Value, key: &str) -> u64 {
     report[key].as_u64().unwrap_or_else(|| panic!("{key}: {report}"))
 }
 
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..bytes).map(|_| next()).collect()
-}
-
 /// Eight MiB: a third of it zeros; and the version after it, in which everything has moved by three blocks, 40 blocks have
 /// some new bytes and ten are new.
 fn versions() -> (Vec<u8>, Vec<u8>) {
-    let mut old = noise(8 << 20, 1);
+    let mut old = random(8 << 20, 1);
     old[3 << 20..6 << 20].fill(0);
-    let mut new = noise(3 * BLOCK, 2);
+    let mut new = random(3 * BLOCK, 2);
     new.extend_from_slice(&old);
     for block in 0..40 {
         let at = (100 + block * 7) * BLOCK + 123;
-        new[at..at + 100].copy_from_slice(&noise(100, 1000 + block as u64));
+        new[at..at + 100].copy_from_slice(&random(100, 1000 + block as u64));
     }
-    let end = noise(7 * BLOCK + 5, 3);
+    let end = random(7 * BLOCK + 5, 3);
     new.extend_from_slice(&end);
     (old, new)
 }
@@ -113,7 +103,7 @@ fn an_update_sends_what_the_board_does_not_have() {
     assert!(number(&again, "plan_bytes") < 64, "{again}");
 
     // Logs, as a test leaves them.
-    bench.use_disk(1_000_000, &noise(200_000, 4));
+    bench.use_disk(1_000_000, &random(200_000, 4));
     let update = bench.deploy("new.img");
     bench.holds(&new);
     let sent = number(&update["bytes"], "sent");

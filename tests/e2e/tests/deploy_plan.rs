@@ -8,8 +8,8 @@ use agent_core::time::Instant;
 use agent_core::tree;
 use agent_core::wire::steps::{BIN_MAX, BLOCK, DICTIONARY_MAX, Extent, Packing, StepWriter};
 use agent_core::wire::{Envelope, Failure, Method, codec, envelope, request, response};
-use e2e::Noise;
 use e2e::line::Line;
+use e2e::{Noise, random};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -99,16 +99,6 @@ fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> T {
     codec::decode(body).unwrap()
 }
 
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    (0..bytes).map(|_| next()).collect()
-}
-
 /// A line of what the kernel tells of a process's memory, KiB.
 fn memory(pid: i32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -119,7 +109,7 @@ fn memory(pid: i32, name: &str) -> u64 {
 #[test]
 fn the_real_agent_makes_the_image_in_place() {
     let line = Line::with_socket(Noise::default(), Noise::default());
-    let (old, master) = (noise(3 << 20, 5), noise(1 << 20, 6));
+    let (old, master) = (random(3 << 20, 5), random(1 << 20, 6));
     let of = |label: &str| line.root().join(label);
     fs::write(of("old"), &old).unwrap();
     fs::write(of("own"), &master).unwrap();
@@ -139,7 +129,7 @@ fn the_real_agent_makes_the_image_in_place() {
         let from = Extent { first: 100 + bin, count: known };
         let dictionary = &image[from.first as usize * BLOCK..][..DICTIONARY_MAX];
         let mut data = dictionary[1000..1000 + BIN_MAX].to_vec();
-        data[BIN_MAX / 2..].copy_from_slice(&noise(BIN_MAX / 2, bin.into()));
+        data[BIN_MAX / 2..].copy_from_slice(&random(BIN_MAX / 2, bin.into()));
         let mut options = lzma_rust2::LzmaOptions::with_preset(6);
         options.dict_size = (DICTIONARY_MAX + BIN_MAX) as u32;
         options.preset_dict = Some(dictionary.to_vec());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e::line::Line;
 use e2e::program::{Running, is_alive};
-use e2e::{Lab, Noise, Output};
+use e2e::{Lab, Noise, Output, random};
 use nix::sys::signal::Signal;
 use nix::sys::termios::BaudRate;
 
@@ -529,16 +529,4 @@ fn seeds() -> Vec<u64> {
         Ok(seed) => vec![seed.parse().expect("PUMICE_SEED is a number")],
         Err(_) => vec![1, 2],
     }
-}
-
-/// Bytes that no packer makes smaller.
-fn random(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
 }

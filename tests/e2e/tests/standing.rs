@@ -1,9 +1,9 @@
 //! The line of the emulated board, byte by byte: what the host says while the board starts, and what comes through while
 //! somebody on the board floods it. Each test has a board that lives on between the programs that talk with it.
 
-use e2e::Output;
 use e2e::emulator::Slot;
 use e2e::standing::{Passed, Standing};
+use e2e::{Output, random};
 use nix::sys::signal::Signal;
 
 const BANNER: &str = "U-Boot 20";
@@ -129,16 +129,3 @@ fn a_flood_on_the_agent_s_own_line_breaks_nothing() {
 
 /// Commands in the flood.
 const EXECS: u64 = 100;
-
-/// Bytes of any value.
-fn random(count: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    // Marsaglia's xorshift64: doi:10.18637/jss.v008.i14.
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
