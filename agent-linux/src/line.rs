@@ -24,6 +24,9 @@ pub(crate) struct Line {
     opened_at: Instant,
     checked_at: Instant,
     retry_at: Instant,
+    /// A pseudo-terminal that hung up. Its other end is closed, and whoever makes the next one may get its number: what
+    /// has this path then is somebody else's line.
+    is_gone: bool,
     /// How often somebody else had set the terminal up.
     repairs: u32,
     /// Counters of the UART when it was first opened, which run since boot.
@@ -48,6 +51,7 @@ impl Line {
             written: 0,
             length: 0,
             is_full: false,
+            is_gone: false,
             repairs: 0,
             opened_at: now,
             checked_at: now,
@@ -126,6 +130,7 @@ impl Line {
                     Err(_) => self.lose(now),
                 }
             }
+            None if self.is_gone => return Err(io::ErrorKind::NotConnected.into()),
             None if now >= self.retry_at => {
                 self.retry_at = now + RETRY_AFTER;
                 match Tty::open(&self.path, self.baud, QUEUE_LIMIT) {
@@ -133,8 +138,6 @@ impl Line {
                         self.tty = Some(tty);
                         (self.opened_at, self.checked_at) = (now, now);
                     }
-                    // The other end of a pseudo-terminal is gone for good when it is gone.
-                    Err(error) if self.is_pseudo_terminal() => return Err(error),
                     // A console whose driver is loaded later, a gadget that is plugged in again.
                     Err(_) => {}
                 }
@@ -198,7 +201,8 @@ impl Line {
         // A frame cut in two is noise at the other end; the link sends it again.
         self.length = 0;
         self.written = 0;
-        self.retry_at = now + RETRY_AFTER;
+        self.is_gone = self.is_pseudo_terminal();
+        self.retry_at = if self.is_gone { now } else { now + RETRY_AFTER };
     }
 }
 
@@ -237,3 +241,24 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// So long after the start the settings are looked at even when nothing comes: the real init sets up its console
 /// meanwhile, and a terminal in canonical mode keeps to itself what comes.
 const SETTLE_TIME: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::tty::tests::pty;
+
+    #[test]
+    fn the_next_pseudo_terminal_of_that_number_is_another_line() {
+        let now = clock::now();
+        let (master, path) = pty();
+        let mut line = Line::open(path, None, now).unwrap();
+        assert!(line.tend(now).is_ok());
+        drop(master);
+        // Most likely of the number that has just become free.
+        let (_next, _) = pty();
+        assert_eq!(line.read(now, &mut [0; 16]), 0);
+        assert_eq!(line.retry_at(), Some(now));
+        assert!(line.tend(now).is_err() && line.tend(now + RETRY_AFTER).is_err());
+        assert!(line.interest().is_none());
+    }
+}
