@@ -587,7 +587,7 @@ impl Board {
     fn work(&mut self, op: Op, max: usize) -> Report {
         let Self { slots, buffer, scanner, .. } = self;
         let done = match slots.get_mut(usize::from(op.0)) {
-            Some(Slot::Plan(plan)) => plan.work(),
+            Some(Slot::Plan(plan)) => plan.work(buffer),
             // A turn's hashes always fit.
             Some(Slot::Tree(hashing, known)) if max >= OUT_MAX => scanner
                 .known(*known, |known| hashing.work(buffer, known))

@@ -5,7 +5,9 @@ use crate::info;
 use crate::partitions::{Kind, Partitions};
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::disk;
-use agent_core::agent::deploy::{Known, Limits, Plan, Storage, Trouble, Walk};
+use agent_core::agent::deploy::{Known, Limits, Nothing, Plan, Storage, Trouble, Walk};
+use agent_core::tree::{HASH_LEN, Hash, root_level};
+use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{FailureKind, request};
 use std::fs::File;
 use std::io;
@@ -15,6 +17,8 @@ use std::os::unix::fs::FileExt as _;
 pub(crate) struct Deployment {
     plan: Plan<Box<[u8]>>,
     place: Place,
+    /// What is left to be read back of a file, and the root that it must have.
+    check: Option<(Walk, Hash)>,
 }
 
 /// What it writes to and reads from.
@@ -41,7 +45,8 @@ impl Deployment {
         limits: Limits,
         number: u8,
     ) -> Outcome<Self> {
-        let request::BlockPlan { target: name, sources: names, image_bytes, mode, .. } = *wanted;
+        let request::BlockPlan { target: name, sources: names, image_bytes, mode, root, .. } =
+            *wanted;
         let (mut sizes, mut sources) = (vec![0], Vec::new());
         let mut path = None;
         let is_file = name.starts_with('/');
@@ -75,7 +80,12 @@ impl Deployment {
         };
         let memory = vec![0; limits.memory()].into_boxed_slice();
         let plan = Plan::new(memory, limits, image_bytes, &sizes, !is_file).map_err(problem)?;
-        Ok(Self { plan, place: Place { target, sources } })
+        let check = match root {
+            _ if !is_file => None,
+            [] => None,
+            root => Some((whole(image_bytes)?, root.try_into().map_err(|_| bad("root"))?)),
+        };
+        Ok(Self { plan, place: Place { target, sources }, check })
     }
 
     /// See [`Plan::push`].
@@ -83,9 +93,24 @@ impl Deployment {
         self.plan.push(bytes).map_err(problem)
     }
 
-    /// See [`Plan::work`].
-    pub(crate) fn work(&mut self) -> Outcome<(usize, bool)> {
-        self.plan.work(&mut self.place).map_err(problem)
+    /// See [`Plan::work`]; behind its last step a file is read back, through `buffer`.
+    pub(crate) fn work(&mut self, buffer: &mut [u8]) -> Outcome<(usize, bool)> {
+        let (taken, has_more) = self.plan.work(&mut self.place).map_err(problem)?;
+        if has_more || !self.plan.has_ended() {
+            return Ok((taken, has_more));
+        }
+        let Some((walk, root)) = &mut self.check else { return Ok((taken, false)) };
+        let file = self.place.file();
+        let mut read = |offset, out: &mut [u8]| file.read_at(out, offset).map_err(number);
+        walk.work(buffer, &mut read, &mut Nothing).map_err(problem)?;
+        if walk.has_more() {
+            return Ok((taken, true));
+        }
+        if walk.out() != root {
+            return Err(Problem::new(FailureKind::DIGEST, "what was written is not the file"));
+        }
+        self.check = None;
+        Ok((taken, false))
     }
 
     /// What was written so far.
@@ -96,7 +121,7 @@ impl Deployment {
     /// Makes all of it durable, and a file visible. What the page cache has of a partition is forgotten, so that it is
     /// read back from the device.
     pub(crate) fn commit(&mut self) -> Outcome<()> {
-        if !self.plan.has_ended() {
+        if !self.plan.has_ended() || self.check.is_some() {
             let text = "the plan ended without its last step";
             return Err(Problem::new(FailureKind::BAD_MESSAGE, text));
         }
@@ -184,6 +209,20 @@ impl Hashing {
     }
 }
 
+/// The walk that ends with the root over so many bytes of a file that is being written.
+fn whole(bytes: u64) -> Outcome<Walk> {
+    let blocks = u32::try_from(bytes.div_ceil(BLOCK as u64)).map_err(|_| bad("image"))?;
+    let level = root_level(blocks);
+    let (target, stream, first, count, width, is_fresh) = ("", 0, 0, 1, HASH_LEN as u8, true);
+    let request =
+        request::BlockTree { target, stream, bytes, level, first, count, width, is_fresh };
+    Walk::new(&request, bytes).map_err(problem)
+}
+
+fn bad(what: &str) -> Problem {
+    Problem::new(FailureKind::BAD_MESSAGE, what)
+}
+
 /// What bins there is memory for now.
 pub(crate) fn limits() -> Limits {
     if info::available_kib() >= PLENTY_KIB { Limits::LARGE } else { Limits::STANDARD }
@@ -224,10 +263,9 @@ const PLENTY_KIB: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent_core::agent::deploy::Nothing;
     use agent_core::link::crc::crc32c;
     use agent_core::tree;
-    use agent_core::wire::steps::{BLOCK, Extent, Packing, StepWriter};
+    use agent_core::wire::steps::{Extent, Packing, StepWriter};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
@@ -263,7 +301,7 @@ mod tests {
 
     fn wanted<'a>(target: &'a str, sources: &'a [u8], bytes: usize) -> request::BlockPlan<'a> {
         let (image_bytes, mode) = (bytes as u64, 0o751);
-        request::BlockPlan { target, sources, stream: 1, image_bytes, mode }
+        request::BlockPlan { target, sources, stream: 1, image_bytes, mode, root: b"" }
     }
 
     fn carry_out(
@@ -274,7 +312,7 @@ mod tests {
         let mut deployment = Deployment::open(partitions, wanted, Limits::STANDARD, 2)?;
         for piece in stream.chunks(500) {
             deployment.push(piece)?;
-            while deployment.work()?.1 {}
+            while deployment.work(&mut [0; 5000])?.1 {}
         }
         deployment.commit()
     }
@@ -355,6 +393,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_another_root_never_appears() {
+        let (top, partitions) = bench("deploy-root");
+        let (path, old) = disk(&top, "file", 40);
+        let stream = group(&[], |writer, mut put| {
+            writer.copy(0, 1, extent(0, 39), &mut put);
+            writer.end(&mut put);
+        });
+        let leaves: Vec<_> = old[BLOCK..].chunks(BLOCK).map(tree::leaf).collect();
+        let nodes: Vec<_> = leaves.chunks(tree::FAN_OUT).map(tree::node).collect();
+        let root = tree::node(&nodes);
+        let given = wanted(&path, b"", 39 * BLOCK);
+        for (root, kind) in [
+            (&[7; 16][..], Some(FailureKind::DIGEST)),
+            (&root[..15], Some(FailureKind::BAD_MESSAGE)),
+            (&root, None),
+        ] {
+            assert!(fs::read(&path).unwrap() == old);
+            let wanted = request::BlockPlan { root, ..given };
+            let done = carry_out(&partitions, &wanted, &stream);
+            assert_eq!(done.err().map(|problem| problem.kind), kind);
+            assert_eq!(fs::read_dir(&top).unwrap().count(), 4, "nothing is left beside it");
+        }
+        assert!(fs::read(&path).unwrap() == old[BLOCK..]);
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_and_leaves_nothing() {
         let (top, partitions) = bench("deploy-refuse");
         let file = top.join("new").to_str().unwrap().to_owned();
@@ -388,7 +453,7 @@ mod tests {
         fs::write(top.join("testboot"), [0; 3 * BLOCK]).unwrap();
         let stream = group(&[], |writer, mut put| writer.copy(1, 0, extent(0, 8), &mut put));
         deployment.push(&stream).unwrap();
-        let problem = deployment.work().unwrap_err();
+        let problem = deployment.work(&mut []).unwrap_err();
         assert_eq!((problem.os_error, problem.text.as_str()), (5, "reading source 1 block 3"));
         fs::remove_dir_all(top).unwrap();
     }

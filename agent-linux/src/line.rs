@@ -133,13 +133,10 @@ impl Line {
             None if self.is_gone => return Err(io::ErrorKind::NotConnected.into()),
             None if now >= self.retry_at => {
                 self.retry_at = now + RETRY_AFTER;
-                match Tty::open(&self.path, self.baud, QUEUE_LIMIT) {
-                    Ok(tty) => {
-                        self.tty = Some(tty);
-                        (self.opened_at, self.checked_at) = (now, now);
-                    }
-                    // A console whose driver is loaded later, a gadget that is plugged in again.
-                    Err(_) => {}
+                // An error is a console whose driver is loaded later, a gadget that will be plugged in again.
+                if let Ok(tty) = Tty::open(&self.path, self.baud, QUEUE_LIMIT) {
+                    self.tty = Some(tty);
+                    (self.opened_at, self.checked_at) = (now, now);
                 }
             }
             Some(_) | None => {}

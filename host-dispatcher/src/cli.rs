@@ -73,7 +73,11 @@ Exit status: 0 all passed, 1 a test failed, 2 usage, configuration or job error,
     Exec(ExecArgs),
     /// Copy a file to a board
     #[command(after_help = "Example:
-  pumice push qemu-01 build/app /usr/local/bin/app")]
+  pumice push qemu-01 build/app /usr/local/bin/app
+
+Of a file of 32 KiB and more only what the board lacks goes over the line: what the file on
+the board has already is copied there, the rest is packed against it. What was pushed is kept in
+the store (pumice images), so that the next version of it costs little.")]
     Push {
         /// The board's name
         board: String,

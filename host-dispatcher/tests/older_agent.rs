@@ -1,4 +1,5 @@
-//! An agent of an earlier day, which knows `get` and neither `get-packed` nor `file-hash`: files come home all the same.
+//! An agent of an earlier day, which knows `get` and `put`, and neither `get-packed` nor `file-hash` nor deploy plans: files
+//! go there and come home all the same.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -7,11 +8,13 @@ use std::rc::Rc;
 use agent_core::link::{Beacon, Coding, Event, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::envelope::{self, Envelope};
-use agent_core::wire::response::Got;
+use agent_core::wire::response::{Done, Got};
 use agent_core::wire::{Failure, FailureKind, Method, codec, request};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal};
 use host_dispatcher::config::lab::Lab;
+use host_dispatcher::deploy::encode::Effort;
 use host_dispatcher::job::event::{Event as JobEvent, LogRecord};
+use host_dispatcher::script::deploy::Deployer;
 use host_dispatcher::script::get::Incoming;
 use host_dispatcher::script::observer::Observer;
 use host_dispatcher::script::{Bench, Script};
@@ -61,6 +64,25 @@ fn what_cannot_be_compared_is_no_beginning_and_never_called_changed() {
     });
 }
 
+#[test]
+fn a_large_file_goes_there_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local");
+    let file = bytes(300_000);
+    std::fs::write(&local, &file).unwrap();
+    let deployer = Deployer {
+        store: folder.path().join("store"),
+        board: "b".into(),
+        effort: Effort::Low,
+        line_speed: None,
+    };
+    let asked = World::new(file).run(async |bench, _| {
+        let pushed = bench.push(&deployer, &local, "/file").await.unwrap();
+        assert_eq!((pushed.image_bytes, pushed.plans), (300_000, 1));
+    });
+    assert_eq!(asked, [Method::PUT]);
+}
+
 fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|n| ((n * n) >> 3) as u8).collect()
 }
@@ -73,6 +95,8 @@ struct World {
     control: Vec<u8>,
     /// The stream, the request, and what is left to send.
     sending: Option<(u8, u32, VecDeque<u8>, Got<'static>)>,
+    /// The stream and the request of a file that comes, and what there is of it.
+    receiving: Option<(u8, u32, Vec<u8>)>,
     asked: Vec<Method>,
     /// Nothing comes through until then.
     cut_until: Instant,
@@ -87,6 +111,7 @@ impl World {
             file,
             control: Vec::new(),
             sending: None,
+            receiving: None,
             asked: Vec::new(),
             cut_until: now,
         }
@@ -166,17 +191,33 @@ impl World {
     }
 
     fn serve(&mut self) {
-        let Some(agent) = &mut self.agent else { return };
-        let mut came = Vec::new();
-        while let Some(event) = agent.poll_event() {
+        while let Some(event) = self.agent.as_mut().and_then(|agent| agent.poll_event()) {
             match event {
-                Event::Data { stream: 0, bytes } => came.extend_from_slice(bytes),
+                // Answered before the next event: what comes on a request's stream may stand behind it.
+                Event::Data { stream: 0, bytes } => {
+                    let length = bytes.len();
+                    self.control.extend_from_slice(bytes);
+                    self.agent.as_mut().unwrap().grant(0, length);
+                    self.answer_all();
+                }
+                Event::Data { bytes, .. } => {
+                    let (_, _, file) = self.receiving.as_mut().unwrap();
+                    file.extend_from_slice(bytes);
+                }
+                Event::Finished { .. } => {
+                    if let Some((_, id, file)) = self.receiving.take() {
+                        assert!(file == self.file, "it came as it was");
+                        self.tell(Method::PUT, id, &Done {});
+                    }
+                }
                 Event::Closed(_) => (self.sending, self.control) = (None, Vec::new()),
                 _ => {}
             }
         }
-        agent.grant(0, came.len());
-        self.control.extend(came);
+        self.send();
+    }
+
+    fn answer_all(&mut self) {
         let control = std::mem::take(&mut self.control);
         let mut rest = &control[..];
         while let Some((envelope, used)) = Envelope::parse(rest).unwrap() {
@@ -184,13 +225,19 @@ impl World {
             self.answer(&envelope);
         }
         self.control = rest.to_vec();
-        self.send();
     }
 
     fn answer(&mut self, envelope: &Envelope<'_>) {
         let (method, id) = (envelope.method, envelope.request);
-        if [Method::GET, Method::GET_PACKED].contains(&method) {
+        if [Method::GET, Method::GET_PACKED, Method::PUT].contains(&method) {
             self.asked.push(method);
+        }
+        if method == Method::PUT {
+            let wanted: request::Put<'_> = codec::decode(envelope.body).unwrap();
+            self.receiving = Some((wanted.stream, id, Vec::new()));
+            let agent = self.agent.as_mut().unwrap();
+            agent.open(wanted.stream, Priority::Bulk);
+            return agent.grant(wanted.stream, self.file.len());
         }
         if method != Method::GET {
             let failure = Failure { kind: FailureKind::UNSUPPORTED, os_error: 0, text: "" };

@@ -221,6 +221,12 @@ pub struct BlockPlan<'a> {
     pub image_bytes: u64,
     /// Mode of a file.
     pub mode: u32,
+    /// Root of the [tree](crate::tree) that a file must have before it takes the old one's place, [`HASH_LEN`] bytes; empty:
+    /// it is not looked at. What a partition holds the dispatcher reads back.
+    ///
+    /// [`HASH_LEN`]: crate::tree::HASH_LEN
+    #[serde(borrow)]
+    pub root: &'a [u8],
 }
 
 /// Mounts a partition under the agent's own directory of mount points.

@@ -25,9 +25,9 @@ pub(crate) const TERMINAL: OFlag = OFlag::O_RDWR.union(OFlag::O_NONBLOCK).union(
 /// O_EXCL without O_CREAT).
 pub(crate) const ALONE: OFlag = OFlag::O_RDWR.union(OFlag::O_EXCL);
 
-/// For writing a fresh file, of mode 0600, in place of an older one; never through a link.
+/// For writing a fresh file, of mode 0600, in place of an older one, and for reading it back; never through a link.
 pub(crate) const FRESH: OFlag =
-    OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_TRUNC).union(OFlag::O_NOFOLLOW);
+    OFlag::O_RDWR.union(OFlag::O_CREAT).union(OFlag::O_TRUNC).union(OFlag::O_NOFOLLOW);
 
 /// The same, of a name that nothing has yet.
 pub(crate) const NEW: OFlag = FRESH.union(OFlag::O_EXCL);

@@ -1,38 +1,38 @@
 //! `pumice push` and `pumice pull`: files to a board and from it.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use agent_core::wire::response::Stat;
 use agent_core::wire::{Method, request};
-use sha2::{Digest, Sha256};
 
-use super::hands_on::{fail, with_agent};
+use super::hands_on::{deployer, fail, with_agent};
 use crate::cli::Global;
 use crate::job::event::Event;
-use crate::script::files::{Outgoing, SHORT_DEADLINE};
+use crate::script::files::SHORT_DEADLINE;
 use crate::script::get::Incoming;
 use crate::script::{Bench, Fault};
 use crate::store::WholeFile;
 
-/// Copies a file to a board.
+/// Copies a file to a board: of a large one what the board lacks.
 pub fn push(global: &Global, board: &str, local: &Path, remote: &str) -> u8 {
-    let outcome = open(local).and_then(|outgoing| {
-        let total = outgoing.size;
-        // As cp does: into a folder means under the same name.
-        let remote = match (remote.ends_with('/'), local.file_name()) {
-            (true, Some(name)) => format!("{remote}{}", name.to_string_lossy()),
-            _ => remote.to_owned(),
-        };
-        with_agent(global, board, async |bench, _| {
-            let progress = |done| tell_progress(bench, "push", done, total);
-            let work = bench.put(&remote, outgoing, progress);
-            bench.cancelable(bench.action("push", work)).await
-        })
+    // As cp does: into a folder means under the same name.
+    let remote = match (remote.ends_with('/'), local.file_name()) {
+        (true, Some(name)) => format!("{remote}{}", name.to_string_lossy()),
+        _ => remote.to_owned(),
+    };
+    let outcome = with_agent(global, board, async |bench, board| {
+        let deployer = deployer(global, board);
+        let work = bench.push(&deployer, local, &remote);
+        bench.cancelable(bench.action("push", work)).await
     });
-    finish(outcome)
+    match outcome {
+        Ok(pushed) if global.json => println!("{}", serde_json::json!(pushed)),
+        Ok(pushed) => println!("{remote} is {}: {pushed}", local.display()),
+        Err(fault) => return fail(&fault),
+    }
+    0
 }
 
 /// Copies a file from a board.
@@ -65,30 +65,6 @@ pub fn pull(global: &Global, board: &str, remote: &str, local: &Path) -> u8 {
 fn tell_progress(bench: &Bench, action: &str, done_bytes: u64, total: u64) {
     let action = action.to_owned();
     bench.tell(Event::ActionProgress { action, done_bytes, total_bytes: Some(total) });
-}
-
-/// The file, with its size and digest. It is read twice; one that changes meanwhile is found by the digest.
-fn open(path: &Path) -> Result<Outgoing<File>, Fault> {
-    let failed = |error: std::io::Error| Fault::job(format!("{}: {error}", path.display()));
-    let mut file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Fault::job(format!("{}: not a regular file", path.display())));
-    }
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        let count = file.read(&mut buffer).map_err(failed)?;
-        if count == 0 {
-            break;
-        }
-        size += count as u64;
-        hash.update(&buffer[..count]);
-    }
-    file.rewind().map_err(failed)?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    Ok(Outgoing { reader: file, size, sha256: hash.finalize().into(), mode })
 }
 
 /// Into a folder means under the same name.

@@ -142,7 +142,7 @@ impl fmt::Display for ImageError {
 
 impl std::error::Error for ImageError {}
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -45,14 +45,17 @@ pub enum Wanted {
     Stored([u8; 32]),
     /// Wherever it is; taken into the store first.
     Source(ImageSource),
+    /// A file as it is, whatever it holds: for a file of the board. Taken into the store first.
+    File(PathBuf),
 }
 
 impl Wanted {
-    /// What a person calls it, who wants it in the partition `label`.
+    /// What a person calls it, who wants it as `label`.
     pub fn name(&self, label: &str) -> String {
         match self {
             Self::Stored(_) => format!("the image for {label}"),
             Self::Source(source) => source.name(),
+            Self::File(path) => path.display().to_string(),
         }
     }
 }
@@ -174,6 +177,9 @@ impl Thread {
             })?,
             Wanted::Source(source) => {
                 images.take(source, &mut |progress| self.progress(progress))?
+            }
+            Wanted::File(path) => {
+                images.take_file(path, &mut |progress| self.progress(progress))?
             }
         };
         let image = StoredImage::open(cached)?;

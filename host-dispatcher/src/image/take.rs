@@ -3,7 +3,8 @@
 //! A file, a folder, a tar archive, files for a boot partition, or one partition of a disk image become raw bytes once;
 //! as long as the source does not change, the image is found again without reading it.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -154,7 +155,43 @@ impl Images {
             .ok_or_else(|| ImageError::new(Path::new(&source.role), Cause::Stopped))
     }
 
-    /// The same; with `is_optional` nothing, if it is a disk image on which no partition has the role's name.
+    /// A file as it is, packed or not: nothing is unpacked, and nothing looked for in it.
+    ///
+    /// # Errors
+    /// The file cannot be read or is empty, the store has no room, or `progress` breaks off.
+    pub fn take_file(
+        &self,
+        path: &Path,
+        progress: OnProgress<'_>,
+    ) -> Result<CachedImage, ImageError> {
+        let failed = |error| ImageError::new(path, Cause::Open(error));
+        let mut file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let place = path.canonicalize().map_err(failed)?;
+        let key = format!("as it is {} {}", place.display(), stamp(&metadata));
+        if let Some(image) = self.find(|origin| origin.key == key)? {
+            return Ok(image);
+        }
+        let mut image = self.begin()?;
+        let (mut buffer, mut done) = (vec![0; READ_BYTES], 0);
+        loop {
+            let length = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) => return Err(ImageError::new(path, Cause::Read(error))),
+            };
+            image.data(&buffer[..length])?;
+            done += length as u64;
+            let total = Some(metadata.len());
+            if progress(Progress { phase: Phase::Unpack, done, total }).is_break() {
+                return Err(ImageError::new(path, Cause::Cancelled));
+            }
+        }
+        let from = place.display().to_string();
+        image.finish(Origin { from, key, ..Origin::default() }, |_| Ok(()))
+    }
+
+    /// The same as [`Images::take`]; with `is_optional` nothing, if it is a disk image on which no partition has the role's name.
     ///
     /// # Errors
     /// As for [`Images::take`].
@@ -343,7 +380,7 @@ impl Taking<'_> {
             return Ok(None);
         }
         let failed = |error| ImageError::new(path, Cause::Read(error));
-        let file = fs::File::open(path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let total = file.metadata().ok().map(|metadata| metadata.len());
         let (mut hash, mut at, mut buffer) = (Sha256::new(), 0, vec![0; READ_BYTES]);
         loop {

@@ -79,7 +79,8 @@ pub(super) fn flock_holder(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     let place =
         format!("{:02x}:{:02x}:{}", major(metadata.dev()), minor(metadata.dev()), metadata.ino());
-    holder_in(&fs::read_to_string("/proc/locks").ok()?, &place)
+    // The kernel counts lines from one read to the next: when another lock ends between two, a line is left out.
+    (0..LOOKS).find_map(|_| holder_in(&fs::read_to_string("/proc/locks").ok()?, &place))
 }
 
 /// `process 1234 (ser2net)`, or as much of it as is known.
@@ -104,6 +105,9 @@ fn holder_in(locks: &str, place: &str) -> Option<u32> {
         }
     })
 }
+
+/// How often the list of locks is read before the holder is called unknown.
+const LOOKS: usize = 3;
 
 #[cfg(test)]
 mod tests {

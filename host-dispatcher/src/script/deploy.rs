@@ -1,4 +1,4 @@
-//! Deploy: an image onto a partition of the board, and proof that it is there.
+//! Deploy: an image onto a partition of the board, or a file into its file system, and proof that it is there.
 //!
 //! The board's hashes say what the partition holds, the plan sends what it cannot make itself, and what was written is
 //! read back from the device: its root hash must be the image's. Nothing is written before the image is known to fit.
@@ -42,11 +42,40 @@ pub struct Deployer {
     pub line_speed: Option<u64>,
 }
 
+/// Where an image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Onto a partition, in place.
+    Partition {
+        /// Its label.
+        label: String,
+    },
+    /// Beside a file, whose place it takes in the end.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Permission bits of the new one.
+        mode: u32,
+        /// Bytes of the old one, 0 if there is none.
+        old_bytes: u64,
+    },
+}
+
+impl Place {
+    /// What the agent calls it: the partition's label, or the file's path.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Partition { label } => label,
+            Self::File { path, .. } => path,
+        }
+    }
+}
+
 /// What a deploy came to; `deploy.json` of a run directory is a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Deployed {
-    /// The partition.
-    pub partition: String,
+    /// The partition's label, or the file's path.
+    pub target: String,
     /// SHA-256 of the raw image, in hexadecimal.
     pub sha256: String,
     /// Its size.
@@ -137,7 +166,29 @@ impl Bench {
         image: &Wanted,
     ) -> Result<Deployed, Fault> {
         let before = self.line_bytes();
-        let mut work = self.begin_deploy(deployer, action, label, image).await?;
+        let place = Place::Partition { label: label.to_owned() };
+        let work = self.begin_deploy(deployer, action, place, image).await?;
+        self.make_it_so(work, before).await
+    }
+
+    /// The same with a file's content, in place of the file that stands at its path, if one does.
+    ///
+    /// # Errors
+    /// As for [`Bench::deploy`]; there is the old file then, or the new one, never a part.
+    pub async fn deploy_file(
+        &self,
+        deployer: &Deployer,
+        action: &str,
+        place: Place,
+        image: &Wanted,
+    ) -> Result<Deployed, Fault> {
+        let before = self.line_bytes();
+        let work = self.begin_deploy(deployer, action, place, image).await?;
+        self.make_it_so(work, before).await
+    }
+
+    /// Plans, sends and verifies until the place holds the image. `before` is what the line had carried before.
+    async fn make_it_so(&self, mut work: Work, before: (u64, u64)) -> Result<Deployed, Fault> {
         let name = work.name(self.wall());
         let mut last = None;
         for _ in 0..PLANS_MAX {
@@ -149,19 +200,24 @@ impl Bench {
             let sessions = self.sessions();
             let Err((fault, asked)) = self.carry_out(&mut work, compared).await else {
                 let begun = self.now();
-                let differing = self.differences(label, &work.target.tree).await?;
+                let differing = match &work.place {
+                    Place::Partition { label } => {
+                        self.differences(label, &work.target.tree).await?
+                    }
+                    // The agent read it back before it took the old one's place.
+                    Place::File { .. } => Vec::new(),
+                };
                 work.report.seconds.verify += seconds(self.now().since(begun));
                 if differing.is_empty() {
                     let image = Some(HeldImage { at: self.wall(), ..name });
                     work.held = Held { image, begun: Vec::new() };
                     work.write_held()?;
-                    let after = self.line_bytes();
-                    work.report.line_bytes_out = after.0 - before.0;
-                    work.report.line_bytes_in = after.1 - before.1;
+                    work.report.count_line(before, self.line_bytes());
                     return Ok(work.report);
                 }
                 let why = format!(
-                    "what the partition {label} holds now is not the image, {}: the storage of the board may be worn out",
+                    "what the partition {} holds now is not the image, {}: the storage of the board may be worn out",
+                    work.place.name(),
                     places(&differing)
                 );
                 self.warn(&why);
@@ -173,7 +229,8 @@ impl Bench {
             if !asked.is_agent_back().await {
                 return Err(fault);
             }
-            self.warn(&format!("{label}: {}: planning again from what is there", fault.message));
+            let place = work.place.name();
+            self.warn(&format!("{place}: {}: planning again from what is there", fault.message));
             last = Some(fault);
         }
         Err(last.unwrap_or_else(|| Fault::infrastructure("nothing was planned")))
@@ -191,7 +248,8 @@ impl Bench {
         label: &str,
         image: &Wanted,
     ) -> Result<Deployed, Fault> {
-        let mut work = self.begin_deploy(deployer, action, label, image).await?;
+        let place = Place::Partition { label: label.to_owned() };
+        let mut work = self.begin_deploy(deployer, action, place, image).await?;
         let compared = self.compare_for(&mut work).await?;
         let mut planner = self.plan(&mut work, compared)?;
         loop {
@@ -219,27 +277,34 @@ impl Bench {
         &self,
         deployer: &Deployer,
         action: &str,
-        label: &str,
+        place: Place,
         image: &Wanted,
     ) -> Result<Work, Fault> {
-        let body = request::Partition { label };
-        let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
-        let partition: Partition<'_> = answer.read()?;
+        let partition = match &place {
+            Place::Partition { label } => {
+                let body = request::Partition { label };
+                let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
+                let partition: Partition<'_> = answer.read()?;
+                Some((partition.device.to_owned(), partition.size))
+            }
+            Place::File { .. } => None,
+        };
         let begun = self.now();
-        let held = Held::read(&deployer.store, &deployer.board, label);
+        let held = Held::read(&deployer.store, &deployer.board, place.name());
         let (target, library) = self.stored(deployer, action, image, &held).await?;
         let image_bytes = target.tree.bytes();
-        if image_bytes > partition.size {
+        if let Some((device, size)) = partition
+            && image_bytes > size
+        {
+            let label = place.name();
             return Err(Fault::job(format!(
-                "{} has {image_bytes} bytes, and the partition {label} ({}) has {}: \
+                "{} has {image_bytes} bytes, and the partition {label} ({device}) has {size}: \
                  make the image smaller or the partition larger",
                 image.name(label),
-                partition.device,
-                partition.size
             )));
         }
         let report = Deployed {
-            partition: label.to_owned(),
+            target: place.name().to_owned(),
             sha256: target.sha256.clone(),
             image_bytes,
             seconds: Periods { image: seconds(self.now().since(begun)), ..Periods::default() },
@@ -248,7 +313,7 @@ impl Bench {
         Ok(Work {
             deployer: deployer.clone(),
             action: action.to_owned(),
-            label: label.to_owned(),
+            place,
             target,
             library,
             held,
@@ -296,9 +361,14 @@ impl Bench {
     async fn compare_for(&self, work: &mut Work) -> Result<Compared, Fault> {
         let begun = self.now();
         let expected = work.expected();
-        let bytes = work.target.tree.bytes();
+        let bytes = match work.place {
+            Place::Partition { .. } => work.target.tree.bytes(),
+            // There is nothing to ask for, and every agent has the memory of the standard.
+            Place::File { old_bytes: 0, .. } => return Ok(Compared::nothing()),
+            Place::File { old_bytes, .. } => old_bytes,
+        };
         let compared = self
-            .compare_blocks(&work.label, bytes, expected.as_ref().map(|image| &image.tree))
+            .compare_blocks(work.place.name(), bytes, expected.as_ref().map(|image| &image.tree))
             .await?;
         work.report.seconds.compare += seconds(self.now().since(begun));
         work.report.hash_bytes += compared.hash_bytes;
@@ -312,7 +382,7 @@ impl Bench {
             target: work.target.clone(),
             library: work.library.clone(),
             sources: vec![compared.state],
-            is_in_place: true,
+            is_in_place: matches!(work.place, Place::Partition { .. }),
             limits: compared.limits,
             effort: work.deployer.effort,
         };
@@ -329,12 +399,17 @@ impl Bench {
         let mut planner = self.plan(work, compared).map_err(|fault| (fault, None))?;
         let stream =
             self.stream(Priority::Bulk, Direction::ToBoard).await.map_err(|fault| (fault, None))?;
+        let mode = match work.place {
+            Place::Partition { .. } => 0,
+            Place::File { mode, .. } => mode,
+        };
         let body = request::BlockPlan {
-            target: &work.label,
+            target: work.place.name(),
             sources: &[],
             stream: stream.id,
             image_bytes: work.target.tree.bytes(),
-            mode: 0,
+            mode,
+            root: &work.target.tree.root(),
         };
         let asked = self.start(Method::BLOCK_PLAN, &body, &[&stream], TRANSFER_DEADLINE);
         match self.send_plan(work, &mut planner, &stream, &asked).await {
@@ -382,8 +457,17 @@ impl Bench {
         Ok(())
     }
 
-    fn line_bytes(&self) -> (u64, u64) {
+    /// Bytes that the line has carried to the board and from it.
+    pub(super) fn line_bytes(&self) -> (u64, u64) {
         self.board(|board, _| (board.stats().bytes_out, board.stats().bytes_in))
+    }
+}
+
+impl Deployed {
+    /// What the line carried between two readings of [`Bench::line_bytes`].
+    pub(super) fn count_line(&mut self, before: (u64, u64), after: (u64, u64)) {
+        self.line_bytes_out = after.0 - before.0;
+        self.line_bytes_in = after.1 - before.1;
     }
 }
 
@@ -411,7 +495,7 @@ impl fmt::Display for Deployed {
 struct Work {
     deployer: Deployer,
     action: String,
-    label: String,
+    place: Place,
     target: Arc<StoredImage>,
     library: Vec<Arc<StoredImage>>,
     held: Held,
@@ -434,7 +518,7 @@ impl Work {
 
     fn write_held(&self) -> Result<(), Fault> {
         self.held
-            .write(&self.deployer.store, &self.deployer.board, &self.label)
+            .write(&self.deployer.store, &self.deployer.board, self.place.name())
             .map_err(|error| Fault::infrastructure(error.to_string()))
     }
 

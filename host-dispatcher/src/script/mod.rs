@@ -22,6 +22,7 @@ pub mod line_test;
 pub mod live;
 pub mod observer;
 pub mod output;
+pub mod push;
 pub mod rescue;
 pub mod spans;
 pub mod timing;

@@ -5,7 +5,7 @@ use agent_core::wire::response::BlockTree;
 use agent_core::wire::{Method, request};
 
 use super::ask::both;
-use super::files::{READ_WINDOW, TRANSFER_DEADLINE, ending};
+use super::files::{READ_WINDOW, TRANSFER_DEADLINE};
 use super::{Bench, Fault};
 use crate::board::client::Direction;
 use crate::deploy::compare::{Ask, Compare};
@@ -24,6 +24,13 @@ pub struct Compared {
     pub limits: Limits,
 }
 
+impl Compared {
+    /// Of what is not there.
+    pub fn nothing() -> Self {
+        Self { state: State::unknown(0), hash_bytes: 0, limits: Limits::default() }
+    }
+}
+
 impl Bench {
     /// Compares the first `bytes` bytes of the partition `label` with what is expected there, or finds out all of it.
     ///
@@ -38,7 +45,8 @@ impl Bench {
         let mut compare = Compare::new(bytes, expected);
         let mut limits = Limits::default();
         while let Some(ask) = compare.next() {
-            let (hashes, tree) = self.hashes(label, bytes, ask, false).await?;
+            let (hashes, tree) =
+                self.hashes(label, bytes, ask, false).await?.ok_or_else(too_old)?;
             limits.bin_max = limits.bin_max.max(tree.bin_max as usize);
             limits.dictionary_max = limits.dictionary_max.max(tree.dictionary_max as usize);
             compare
@@ -57,7 +65,7 @@ impl Bench {
     pub async fn differences(&self, label: &str, image: &Tree) -> Result<Vec<(u32, u32)>, Fault> {
         let level = agent_core::tree::root_level(image.blocks());
         let ask = Ask { level, first: 0, count: 1, width: agent_core::tree::HASH_LEN as u8 };
-        let (root, _) = self.hashes(label, image.bytes(), ask, true).await?;
+        let (root, _) = self.hashes(label, image.bytes(), ask, true).await?.ok_or_else(too_old)?;
         if root == image.root() {
             return Ok(Vec::new());
         }
@@ -79,13 +87,24 @@ impl Bench {
         Ok(differing)
     }
 
+    /// Bytes of the file at a path of the board, 0 if there is none that can be read; `None` from an agent that knows no
+    /// deploy plans.
+    pub async fn plannable_bytes(&self, path: &str) -> Option<u64> {
+        let ask = Ask { level: 0, first: 0, count: 1, width: agent_core::tree::HASH_LEN as u8 };
+        match self.hashes(path, 0, ask, false).await {
+            Ok(found) => found.map(|(_, tree)| tree.size),
+            Err(_) => Some(0),
+        }
+    }
+
+    /// `None` from an agent that does not know the method.
     async fn hashes(
         &self,
         target: &str,
         bytes: u64,
         ask: Ask,
         is_fresh: bool,
-    ) -> Result<(Vec<u8>, BlockTree), Fault> {
+    ) -> Result<Option<(Vec<u8>, BlockTree)>, Fault> {
         let stream = self.stream(Priority::Bulk, Direction::FromBoard).await?;
         let Ask { level, first, count, width } = ask;
         let stream_id = stream.id;
@@ -110,10 +129,18 @@ impl Bench {
                 }
             }
         };
-        let ((), answer) = both(receive, ending(&stream, asked.answer_if_known())).await;
-        let answer = answer.map_err(|fault| fault.about(target))?.ok_or_else(too_old)?;
+        let answer = async {
+            let answer = asked.answer_if_known().await;
+            // Without an answer that goes with it the stream has no end.
+            if !matches!(answer, Ok(Some(_))) {
+                stream.end();
+            }
+            answer
+        };
+        let ((), answer) = both(receive, answer).await;
+        let Some(answer) = answer.map_err(|fault| fault.about(target))? else { return Ok(None) };
         let tree: BlockTree = answer.read()?;
-        Ok((hashes, tree))
+        Ok(Some((hashes, tree)))
     }
 }
 

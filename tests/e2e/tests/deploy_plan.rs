@@ -151,7 +151,7 @@ fn the_real_agent_makes_the_image_in_place() {
 
     let before = memory(agent.pid(), "VmRSS:");
     let (target, stream, mode, image_bytes) = ("testrootfs", 3, 0, image.len() as u64);
-    let body = request::BlockPlan { target, sources: b"", stream, image_bytes, mode };
+    let body = request::BlockPlan { target, sources: b"", stream, image_bytes, mode, root: b"" };
     let written: response::Written = decode(&host.ask(Method::BLOCK_PLAN, &body, &plan));
     let block = BLOCK as u64;
     assert_eq!(

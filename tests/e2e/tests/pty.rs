@@ -164,6 +164,39 @@ fn files_go_there_and_back_with_content_and_mode() {
 }
 
 #[test]
+fn a_push_sends_what_the_older_file_lacks() {
+    let bench = Bench::new();
+    let remote = bench.on_board("app");
+    let push = |content: &[u8]| {
+        let local = bench.lab.write("app", content);
+        fs::set_permissions(&local, fs::Permissions::from_mode(0o755)).unwrap();
+        let output = bench.lab.pumice(&["push", "here", "app", &remote, "--json"]).exits_with(0);
+        assert!(fs::read(&remote).unwrap() == content, "it is there as it was");
+        assert_eq!(fs::metadata(&remote).unwrap().permissions().mode() & 0o7777, 0o755);
+        let pushed: serde_json::Value = serde_json::from_str(&output.out()).unwrap();
+        assert_eq!(pushed["target"], remote.as_str());
+        pushed["line_bytes_out"].as_u64().unwrap()
+    };
+    // As text, not as an image: a packed file stays one.
+    let first = [&b"\x1f\x8b\x08"[..], &random(300_000, 1)].concat();
+    assert!(push(&first) > 300_000);
+    assert!(push(&first) < 2_000, "it is there already");
+    let mut second = first.clone();
+    second[150_000..150_004].copy_from_slice(b"here");
+    assert!(push(&second) < 3_000, "a block of it is another");
+    second.splice(70_000..70_000, *b"and here something is put in");
+    assert!(push(&second) < 6_000, "all behind it is shifted");
+    second.truncate(100_000);
+    assert!(push(&second) < 6_000, "it is shorter");
+    // What the dispatcher never sent: the board's hashes tell what of it can be used.
+    second.truncate(80_000);
+    fs::write(&remote, [&second[..40_960], &random(90_000, 2)].concat()).unwrap();
+    assert!(push(&second) < 45_000);
+    let images = bench.lab.pumice(&["images"]).exits_with(0).out();
+    assert_eq!(images.matches("/app\n").count(), 5, "each is kept for the next: {images}");
+}
+
+#[test]
 fn files_that_are_not_there_are_named() {
     let bench = Bench::new();
     let missing = bench.on_board("missing");
@@ -202,7 +235,7 @@ fn a_deployed_image_is_on_the_partition_and_nothing_else() {
     let output = bench.lab.pumice(&["deploy", "here", "image", "--json"]).exits_with(0);
     let deployed: serde_json::Value = serde_json::from_str(&output.out()).unwrap();
     assert_eq!(
-        (&deployed["partition"], &deployed["image_bytes"]),
+        (&deployed["target"], &deployed["image_bytes"]),
         (&"testrootfs".into(), &700_001.into())
     );
     assert!(deployed["plan_bytes"].as_u64().unwrap() < 200_000, "zeros are not sent: {deployed}");

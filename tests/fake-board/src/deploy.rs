@@ -2,7 +2,9 @@
 
 use crate::disk::{Disk, Outcome, failure};
 use agent_core::agent::deploy::{Limits, Nothing, Plan, Storage, Trouble, Walk};
+use agent_core::tree;
 use agent_core::wire::response::Written;
+use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{FailureKind, request};
 
 /// A plan that is being carried out.
@@ -11,6 +13,8 @@ pub(crate) struct Deployment {
     plan: Plan<Box<[u8]>>,
     target: Target,
     sources: Vec<Source>,
+    /// The root that a file must have; empty for none.
+    root: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -39,7 +43,8 @@ struct Place<'p> {
 
 impl Deployment {
     pub(crate) fn open(disk: &Disk, root: &str, wanted: &request::BlockPlan<'_>) -> Outcome<Self> {
-        let request::BlockPlan { target, sources: names, image_bytes, mode, .. } = *wanted;
+        let request::BlockPlan { target, sources: names, image_bytes, mode, root: digest, .. } =
+            *wanted;
         let (target, first) = if target.starts_with('/') {
             let at = disk.resolve(root, target)?;
             let old = disk.file(&at).map_or(0, <[u8]>::len) as u64;
@@ -72,7 +77,7 @@ impl Deployment {
         let is_in_place = matches!(target, Target::Partition(_));
         let plan = Plan::new(memory, limits, image_bytes, &sizes, is_in_place)
             .map_err(|trouble| failure(trouble.kind, "the plan cannot begin"))?;
-        Ok(Self { plan, target, sources })
+        Ok(Self { plan, target, sources, root: digest.to_vec() })
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
@@ -80,7 +85,7 @@ impl Deployment {
     }
 
     pub(crate) fn work(&mut self, disk: &mut Disk) -> Result<(usize, bool), Trouble> {
-        let Self { plan, target, sources } = self;
+        let Self { plan, target, sources, .. } = self;
         plan.work(&mut Place { disk, target, sources })
     }
 
@@ -97,6 +102,9 @@ impl Deployment {
             Target::Partition(label) => {
                 disk.sync_partition(&label);
                 disk.forget_files(&label);
+            }
+            Target::File { bytes, .. } if !self.root.is_empty() && root(&bytes) != *self.root => {
+                return Err(failure(FailureKind::DIGEST, "what was written is not the file"));
             }
             Target::File { at, bytes, mode } => disk.put(at, bytes, mode),
         }
@@ -184,6 +192,15 @@ impl Hashing {
         walk.work(&mut [0; 20_000], &mut read, &mut Nothing)?;
         Ok((walk.out().to_vec(), walk.has_more()))
     }
+}
+
+/// The root of the tree over some bytes.
+fn root(bytes: &[u8]) -> tree::Hash {
+    let mut nodes: Vec<_> = bytes.chunks(BLOCK).map(tree::leaf).collect();
+    while nodes.len() > 1 {
+        nodes = nodes.chunks(tree::FAN_OUT).map(tree::node).collect();
+    }
+    nodes.first().copied().unwrap_or_default()
 }
 
 fn whole(read: usize, wanted: usize) -> Result<(), i32> {

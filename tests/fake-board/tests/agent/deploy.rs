@@ -73,7 +73,7 @@ fn blocks(count: usize, salt: u8) -> Vec<u8> {
 fn ask_plan(bench: &mut Bench, target: &str, sources: &[u8], bytes: usize, plan: &[u8]) -> u32 {
     bench.open(3);
     let (image_bytes, mode) = (bytes as u64, 0o640);
-    let body = request::BlockPlan { target, sources, stream: 3, image_bytes, mode };
+    let body = request::BlockPlan { target, sources, stream: 3, image_bytes, mode, root: b"" };
     let request = bench.ask(Method::BLOCK_PLAN, &body);
     bench.send(3, plan, true);
     bench.run_for(secs(30));
@@ -304,7 +304,7 @@ fn a_plan_whose_stream_is_reset_or_whose_session_ends_leaves_room_for_another() 
         bench.open(3);
         let (target, sources, mode) = ("testrootfs", &b""[..], 0);
         let image_bytes = 100 * BLOCK as u64;
-        let body = request::BlockPlan { target, sources, stream: 3, image_bytes, mode };
+        let body = request::BlockPlan { target, sources, stream: 3, image_bytes, mode, root: b"" };
         let request = bench.ask(Method::BLOCK_PLAN, &body);
         bench.send(3, &Plan::default().zero(1, 1).bin(0, &blocks(1, 1)).end()[..2000], false);
         bench.run_for(secs(2));
