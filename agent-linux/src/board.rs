@@ -63,6 +63,8 @@ pub(crate) struct Board {
     watchdog: Option<Watchdog>,
     /// When the watchdog is fed.
     feed_at: Instant,
+    /// The agent that was brought to take this one's place.
+    program: Option<File>,
     /// Whether this machine may be restarted.
     is_board: bool,
 }
@@ -165,6 +167,7 @@ impl Board {
             partitions: Partitions::new(std::mem::take(&mut options.partitions)),
             scanner: Scanner::new(clock::now(), options.role == Role::Master),
             limits: deploy::limits(),
+            program: None,
             run_files,
             environment: children::environment(),
             test_environment: Vec::new(),
@@ -213,6 +216,14 @@ impl Board {
         self.sysrq.guard(false);
     }
 
+    /// The agent that was brought, once; what it needs to find is restored and on the disk.
+    pub(crate) fn hand_over(&mut self) -> Option<File> {
+        let program = self.program.take()?;
+        let _ = self.run_files.sync();
+        self.restore();
+        Some(program)
+    }
+
     /// Does one effect.
     pub(crate) fn perform(&mut self, now: Instant, moment: Moment, effect: Effect<'_>) -> Report {
         match effect {
@@ -253,7 +264,9 @@ impl Board {
                 let done = match self.slot(op) {
                     Some(Slot::Put(put)) => put.commit(),
                     Some(Slot::PartitionWrite(writer)) => writer.commit(),
-                    Some(Slot::Plan(plan)) => plan.commit(),
+                    Some(Slot::Plan(plan)) => plan.commit().map(|program| {
+                        self.program = program.or_else(|| self.program.take());
+                    }),
                     _ => Err(nothing_open()),
                 };
                 self.or_fail(op, done, |()| Report::Committed(op))
@@ -304,8 +317,10 @@ impl Board {
                 self.kernel_log.seek(sequence);
                 Report::Nothing
             }
-            // The line is the poll loop's, which has done it.
-            Effect::SetBaud { .. } => Report::Nothing,
+            // The poll loop has done these.
+            Effect::SetBaud { .. } | Effect::Reboot { how: request::Reboot::HAND_OVER } => {
+                Report::Nothing
+            }
             Effect::GuardLine(is_guarded) => {
                 if self.is_board {
                     self.sysrq.guard(is_guarded);

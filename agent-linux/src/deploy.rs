@@ -4,7 +4,7 @@ use crate::files::{self, Put};
 use crate::info;
 use crate::partitions::{Kind, Partitions};
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::disk;
+use crate::sys::{disk, program};
 use agent_core::agent::deploy::{Known, Limits, Nothing, Plan, Storage, Trouble, Walk};
 use agent_core::tree::{HASH_LEN, Hash, root_level};
 use agent_core::wire::steps::BLOCK;
@@ -35,6 +35,8 @@ enum Target {
     },
     /// The new file, beside the old one, if there is one.
     File(Put, Option<File>),
+    /// A new agent in memory, and the program that runs.
+    Program(File, File),
 }
 
 impl Deployment {
@@ -49,8 +51,10 @@ impl Deployment {
             *wanted;
         let (mut sizes, mut sources) = (vec![0], Vec::new());
         let mut path = None;
+        let is_program = name.is_empty();
         let is_file = name.starts_with('/');
-        if !is_file {
+        let is_partition = !is_program && !is_file;
+        if is_partition {
             path = Some(partitions.find(name)?.path);
         }
         for word in names.split(|byte| *byte == 0).filter(|word| !word.is_empty()) {
@@ -60,7 +64,13 @@ impl Deployment {
             sizes.push(size);
         }
         // Last of all, so that nothing is left behind by what cannot be done.
-        let target = if is_file {
+        let target = if is_program {
+            let own = program::own().map_err(about("program"))?;
+            sizes[0] = own.metadata().map_err(about("program"))?.len();
+            let new = program::in_memory().map_err(about("memory"))?;
+            disk::cut(&new, image_bytes).map_err(about("memory"))?;
+            Target::Program(new, own)
+        } else if is_file {
             let old = match files::open(name) {
                 Ok((file, found)) => {
                     sizes[0] = found.len();
@@ -79,9 +89,9 @@ impl Deployment {
             Target::Partition { file, is_device }
         };
         let memory = vec![0; limits.memory()].into_boxed_slice();
-        let plan = Plan::new(memory, limits, image_bytes, &sizes, !is_file).map_err(problem)?;
+        let plan = Plan::new(memory, limits, image_bytes, &sizes, is_partition).map_err(problem)?;
         let check = match root {
-            _ if !is_file => None,
+            _ if is_partition => None,
             [] => None,
             root => Some((whole(image_bytes)?, root.try_into().map_err(|_| bad("root"))?)),
         };
@@ -119,8 +129,8 @@ impl Deployment {
     }
 
     /// Makes all of it durable, and a file visible. What the page cache has of a partition is forgotten, so that it is
-    /// read back from the device.
-    pub(crate) fn commit(&mut self) -> Outcome<()> {
+    /// read back from the device. Returns a program that was brought.
+    pub(crate) fn commit(&mut self) -> Outcome<Option<File>> {
         if !self.plan.has_ended() || self.check.is_some() {
             let text = "the plan ended without its last step";
             return Err(Problem::new(FailureKind::BAD_MESSAGE, text));
@@ -129,9 +139,10 @@ impl Deployment {
             Target::Partition { file, is_device } => {
                 file.sync_all().map_err(about("partition"))?;
                 disk::drop_cache(file, *is_device);
-                Ok(())
+                Ok(None)
             }
-            Target::File(put, _) => put.commit(),
+            Target::File(put, _) => put.commit().map(|()| None),
+            Target::Program(new, _) => new.try_clone().map(Some).map_err(about("program")),
         }
     }
 }
@@ -142,6 +153,7 @@ impl Storage for Place {
             (Some(index), _) => self.sources.get(index),
             (None, Target::Partition { file, .. }) => Some(file),
             (None, Target::File(_, old)) => old.as_ref(),
+            (None, Target::Program(_, own)) => Some(own),
         };
         file.ok_or(ENOENT)?.read_exact_at(out, offset).map_err(number)
     }
@@ -165,6 +177,7 @@ impl Place {
         match &self.target {
             Target::Partition { file, .. } => file,
             Target::File(put, _) => put.file(),
+            Target::Program(new, _) => new,
         }
     }
 }
@@ -181,7 +194,11 @@ impl Hashing {
         partitions: &Partitions,
         wanted: &request::BlockTree<'_>,
     ) -> Outcome<(Self, u64)> {
-        let (file, size) = if wanted.target.starts_with('/') {
+        let (file, size) = if wanted.target.is_empty() {
+            let own = program::own().map_err(about("program"))?;
+            let size = own.metadata().map_err(about("program"))?.len();
+            (own, size)
+        } else if wanted.target.starts_with('/') {
             let (file, found) = files::open(wanted.target)?;
             (file, found.len())
         } else {
@@ -314,7 +331,7 @@ mod tests {
             deployment.push(piece)?;
             while deployment.work(&mut [0; 5000])?.1 {}
         }
-        deployment.commit()
+        deployment.commit().map(drop)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::files;
 use crate::options::is_plain_name;
 use crate::partitions::{Kind, Partitions, is_mount_point, mount_table};
 use crate::problem::{Outcome, Problem, about};
-use crate::sys::{directory, disk, file};
+use crate::sys::{directory, disk, file, program};
 use agent_core::wire::{FailureKind, request};
 use std::fs;
 use std::io::Read as _;
@@ -85,13 +85,13 @@ pub(crate) fn inject(
         return Err(Problem { text: wanted.label.to_owned(), ..not_mounted() });
     };
     let path = below(&place.path, wanted.path)?;
-    let mut program = file::open(PROGRAM, file::READ).map_err(about(PROGRAM))?;
-    let size = program.metadata().map_err(about(PROGRAM))?.len();
+    let mut own = program::own().map_err(about(program::OWN))?;
+    let size = own.metadata().map_err(about(program::OWN))?.len();
     // 255 is no operation's number.
     let mut put = files::Put::open(&path, 0o755, size, 255)?;
     let mut copied = 0;
     loop {
-        let length = program.read(buffer).map_err(about(PROGRAM))?;
+        let length = own.read(buffer).map_err(about(program::OWN))?;
         if length == 0 {
             break;
         }
@@ -144,9 +144,6 @@ fn below(top: &str, path: &str) -> Outcome<String> {
 fn not_mounted() -> Problem {
     Problem::new(FailureKind::NOT_FOUND, "")
 }
-
-/// The running program, even if its file has been replaced or removed.
-const PROGRAM: &str = "/proc/self/exe";
 
 /// Tried in this order when nobody says which: the file systems of test images.
 const FILE_SYSTEMS: [&str; 7] = ["ext4", "ext3", "ext2", "vfat", "squashfs", "btrfs", "xfs"];

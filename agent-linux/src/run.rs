@@ -8,9 +8,11 @@ use crate::problem::{Outcome, Problem, about};
 use crate::sys::clock;
 use crate::sys::init;
 use crate::sys::poll::{Interests, Ready};
+use crate::sys::program;
 use crate::sys::signals::Signals;
 use agent_core::agent::{Agent, Config, Effect};
 use agent_core::time::{Duration, Instant};
+use agent_core::wire::request;
 use std::io::ErrorKind;
 
 /// Serves the line until it is gone for good or a signal ends the agent. One that stands beside the real init
@@ -56,6 +58,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         received: now,
         has_more: false,
         gather_until: now,
+        base_baud: config.baud,
     };
     let mut ready = Vec::with_capacity(16);
     let mut goes_on = shell.settle();
@@ -140,6 +143,8 @@ struct Shell {
     has_more: bool,
     /// In the middle of a frame: until then its bytes are left to gather.
     gather_until: Instant,
+    /// The line's speed without a session.
+    base_baud: u32,
 }
 
 /// When the run's directory is looked at.
@@ -169,6 +174,10 @@ impl Shell {
                 matches!(effect, Effect::Read { .. } | Effect::Zero { .. } | Effect::Work { .. });
             let report = match effect {
                 Effect::SetBaud { baud } => Report::Baud(self.set_baud(now, baud)),
+                Effect::Reboot { how: request::Reboot::HAND_OVER } => {
+                    self.hand_over(now);
+                    Report::Nothing
+                }
                 effect => self.board.perform(now, moment, effect),
             };
             let now = clock::now();
@@ -191,6 +200,16 @@ impl Shell {
     fn set_baud(&mut self, now: Instant, baud: u32) -> Result<(), i32> {
         let set = self.line.set_baud(now, baud);
         set.map_err(|error| error.raw_os_error().unwrap_or(0))
+    }
+
+    /// Goes on as the agent that was brought, if one was. Returns when it cannot; the session is none then, and the
+    /// dispatcher finds this agent again.
+    fn hand_over(&mut self, now: Instant) {
+        let Some(program) = self.board.hand_over() else { return };
+        if self.line.baud() != self.base_baud {
+            let _ = self.set_baud(now, self.base_baud);
+        }
+        program::become_it(&program);
     }
 
     fn transmit(&mut self) {

@@ -116,6 +116,18 @@ what resembles it. --dry-run says what would be sent and how long that takes, an
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
+    /// Let another agent take the place of the one that runs, in memory, until the next boot
+    #[command(after_help = "Example:
+  pumice hand-over bbb-01 target/agent/armv7-unknown-linux-musleabihf/pumice-agent
+
+Only what the running agent lacks of it goes over the line. Nothing is written to the board's disk: the
+next boot begins with the agent of the image. With agents: in the lab file every job does this first.")]
+    HandOver {
+        /// The board's name
+        board: String,
+        /// The agent's program file, built for the board
+        program: PathBuf,
+    },
     /// Show what is known of a board: agent, kernel, memory, partitions, addresses
     Info {
         /// The board's name
@@ -393,6 +405,7 @@ Hands on a board, through its agent:
   push, pull   Copy a file to the board, from the board
   deploy       Write an image to a partition, and verify it
   info         Show agent, kernel, memory, partitions, addresses
+  hand-over    Let another agent take the place of the one that runs
   line-test    Measure the line: goodput, errors, round trip
   reboot       Reboot
 

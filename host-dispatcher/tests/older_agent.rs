@@ -75,6 +75,7 @@ fn a_large_file_goes_there_as_it_is() {
         board: "b".into(),
         effort: Effort::Low,
         line_speed: None,
+        agents: Default::default(),
     };
     let asked = World::new(file).run(async |bench, _| {
         let pushed = bench.push(&deployer, &local, "/file").await.unwrap();

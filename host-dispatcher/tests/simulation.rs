@@ -674,6 +674,7 @@ impl World {
                 board: board.name.clone(),
                 effort: Effort::Low,
                 line_speed: None,
+                agents: board.agents.clone(),
             },
             boot_image: None,
         };

@@ -165,7 +165,7 @@ pub enum Effect<'a> {
     },
     /// Restart or stop the board: sync, then do it; nothing is answered.
     Reboot {
-        /// [`request::Reboot::RESTART`] or [`request::Reboot::POWER_OFF`].
+        /// [`request::Reboot::RESTART`], [`request::Reboot::POWER_OFF`] or [`request::Reboot::HAND_OVER`].
         how: u8,
     },
 }

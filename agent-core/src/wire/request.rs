@@ -184,7 +184,7 @@ pub struct BlockHash<'a> {
 /// Sends hashes of the [`tree`](crate::tree) over a partition or a file, one after the other, on `stream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockTree<'a> {
-    /// Label of the partition, or absolute path of a file.
+    /// Label of the partition, absolute path of a file, or nothing: the agent's own program.
     #[serde(borrow)]
     pub target: &'a str,
     /// Where the hashes go.
@@ -208,7 +208,8 @@ pub struct BlockTree<'a> {
 pub struct BlockPlan<'a> {
     /// Label of the partition, never one that is mounted, never `master`; or absolute path of a file, which is
     /// written beside and takes the old one's place at the end. Source 0 of the steps is what stands there: of a
-    /// partition what the steps write, of a file the old one.
+    /// partition what the steps write, of a file the old one. Nothing: a new agent, in memory, for
+    /// [`Reboot::HAND_OVER`]; source 0 is the one that runs.
     #[serde(borrow)]
     pub target: &'a str,
     /// Sources 1, 2, …, labels or absolute paths, each ended by a NUL, at most
@@ -221,7 +222,7 @@ pub struct BlockPlan<'a> {
     pub image_bytes: u64,
     /// Mode of a file.
     pub mode: u32,
-    /// Root of the [tree](crate::tree) that a file must have before it takes the old one's place, [`HASH_LEN`] bytes; empty:
+    /// Root of the [tree](crate::tree) that a file or an agent must have before it takes the old one's place, [`HASH_LEN`] bytes; empty:
     /// it is not looked at. What a partition holds the dispatcher reads back.
     ///
     /// [`HASH_LEN`]: crate::tree::HASH_LEN
@@ -256,10 +257,10 @@ pub struct Inject<'a> {
     pub path: &'a str,
 }
 
-/// Restarts or stops the board, after a sync.
+/// Restarts or stops the board, after a sync; or the agent alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reboot {
-    /// One of [`Reboot::RESTART`], [`Reboot::POWER_OFF`].
+    /// One of [`Reboot::RESTART`], [`Reboot::POWER_OFF`], [`Reboot::HAND_OVER`].
     pub how: u8,
 }
 
@@ -268,6 +269,8 @@ impl Reboot {
     pub const RESTART: u8 = 0;
     /// Power off.
     pub const POWER_OFF: u8 = 1;
+    /// The agent goes on as the one that a [`BlockPlan`] without a target brought; without one nothing happens.
+    pub const HAND_OVER: u8 = 2;
 }
 
 /// Writes out everything that the board's kernel holds back, on all file systems.

@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod output;
 pub(crate) mod poll;
 pub(crate) mod power;
+pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod socket;
 #[cfg(not(test))]

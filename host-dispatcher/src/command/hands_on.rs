@@ -134,6 +134,7 @@ pub(super) fn deployer(global: &Global, board: &lab::Board) -> Deployer {
         board: board.name.clone(),
         effort: Effort::for_line(line),
         line_speed: line,
+        agents: board.agents.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod console;
 pub mod deploy;
 pub mod exec;
 pub mod files;
+pub mod hand_over;
 pub mod images;
 pub mod info;
 pub mod line_test;
@@ -39,6 +40,9 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Pull { board, remote, local } => return files::pull(global, board, remote, local),
         Command::Deploy { board, image, partition, dry_run } => {
             return deploy::deploy(global, board, image, partition, *dry_run);
+        }
+        Command::HandOver { board, program } => {
+            return hand_over::hand_over(global, board, program);
         }
         Command::Info { board } => return info::info(global, board),
         Command::LineTest(args) => return line_test::line_test(global, args),

@@ -3,7 +3,7 @@
 //! A [`Board`] that comes out of here has its type, its connection and its power: what the lab does not say comes from
 //! the board type. Without a lab file there is one lab, embedded here: an emulated board.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -38,6 +38,8 @@ pub struct Board {
     pub power: Power,
     /// What jobs may ask for beside the type.
     pub tags: Vec<String>,
+    /// The lab's agents, by what `uname -m` calls the machine: what runs in the master image is handed over to these.
+    pub agents: BTreeMap<String, PathBuf>,
 }
 
 /// The board that a job or a command asks for. What is not named is not asked for.
@@ -86,6 +88,7 @@ impl Lab {
             return Err(FileError::at(file, place(&form.boards), "the lab has no board")
                 .mend("add \"- {name: bbb-01, type: generic, connection: …}\""));
         }
+        let agents = form.agents;
         let mut lines: HashMap<String, u32> = HashMap::new();
         let mut boards = Vec::with_capacity(form.boards.value.len());
         for form in form.boards.value {
@@ -97,7 +100,7 @@ impl Lab {
                     FileError::at(file, at, message).mend("give each board a name of its own")
                 );
             }
-            boards.push(board_of(file, form, &types)?);
+            boards.push(board_of(file, form, &types, &agents)?);
         }
         Ok(Self { file: None, images: form.images, boards })
     }
@@ -113,6 +116,9 @@ impl Lab {
             load_types(&base.join(folder))
         })?;
         lab.images = lab.images.map(|images| base.join(images));
+        for path in lab.boards.iter_mut().flat_map(|board| board.agents.values_mut()) {
+            *path = base.join(&path);
+        }
         lab.file = Some(path.to_owned());
         Ok(lab)
     }
@@ -201,6 +207,7 @@ fn board_of(
     file: &str,
     form: BoardForm,
     types: &HashMap<String, BoardType>,
+    agents: &BTreeMap<String, PathBuf>,
 ) -> Result<Board, FileError> {
     let wanted = form.board_type.value.as_str();
     let Some(board_type) = types.get(wanted) else {
@@ -238,6 +245,7 @@ fn board_of(
         name: form.name.value.as_str().to_owned(),
         connection: connection.with_default_baud(board_type.line.baud),
         power,
+        agents: agents.clone(),
         tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
         board_type: board_type.clone(),
     })
@@ -249,6 +257,8 @@ struct LabForm {
     boards: Spanned<Vec<BoardForm>>,
     board_types: Option<PathBuf>,
     images: Option<PathBuf>,
+    #[serde(default)]
+    agents: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Deserialize)]

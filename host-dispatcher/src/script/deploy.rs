@@ -1,10 +1,12 @@
-//! Deploy: an image onto a partition of the board, or a file into its file system, and proof that it is there.
+//! Deploy: an image onto a partition of the board, a file into its file system or a new agent into its memory, and proof
+//! that it is there.
 //!
 //! The board's hashes say what the partition holds, the plan sends what it cannot make itself, and what was written is
 //! read back from the device: its root hash must be the image's. Nothing is written before the image is known to fit.
 //! Whatever cuts it, the next try begins with what is there then; nothing has to be remembered but which images it may be
 //! parts of ([`Held`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Deployer {
     pub effort: Effort,
     /// What the line carries in a second, if that is known.
     pub line_speed: Option<u64>,
+    /// The lab's agents, by what `uname -m` calls the machine.
+    pub agents: BTreeMap<String, PathBuf>,
 }
 
 /// Where an image goes.
@@ -59,14 +63,28 @@ pub enum Place {
         /// Bytes of the old one, 0 if there is none.
         old_bytes: u64,
     },
+    /// A new agent in memory.
+    Program {
+        /// Bytes of the one that runs.
+        old_bytes: u64,
+    },
 }
 
 impl Place {
-    /// What the agent calls it: the partition's label, or the file's path.
+    /// What the agent calls it: the partition's label, the file's path, or for its own program nothing.
     pub fn name(&self) -> &str {
         match self {
             Self::Partition { label } => label,
             Self::File { path, .. } => path,
+            Self::Program { .. } => "",
+        }
+    }
+
+    /// What a person calls it.
+    fn said(&self) -> &str {
+        match self {
+            Self::Program { .. } => "agent",
+            other => other.name(),
         }
     }
 }
@@ -188,7 +206,11 @@ impl Bench {
     }
 
     /// Plans, sends and verifies until the place holds the image. `before` is what the line had carried before.
-    async fn make_it_so(&self, mut work: Work, before: (u64, u64)) -> Result<Deployed, Fault> {
+    pub(super) async fn make_it_so(
+        &self,
+        mut work: Work,
+        before: (u64, u64),
+    ) -> Result<Deployed, Fault> {
         let name = work.name(self.wall());
         let mut last = None;
         for _ in 0..PLANS_MAX {
@@ -205,7 +227,7 @@ impl Bench {
                         self.differences(label, &work.target.tree).await?
                     }
                     // The agent read it back before it took the old one's place.
-                    Place::File { .. } => Vec::new(),
+                    Place::File { .. } | Place::Program { .. } => Vec::new(),
                 };
                 work.report.seconds.verify += seconds(self.now().since(begun));
                 if differing.is_empty() {
@@ -217,7 +239,7 @@ impl Bench {
                 }
                 let why = format!(
                     "what the partition {} holds now is not the image, {}: the storage of the board may be worn out",
-                    work.place.name(),
+                    work.place.said(),
                     places(&differing)
                 );
                 self.warn(&why);
@@ -229,7 +251,7 @@ impl Bench {
             if !asked.is_agent_back().await {
                 return Err(fault);
             }
-            let place = work.place.name();
+            let place = work.place.said();
             self.warn(&format!("{place}: {}: planning again from what is there", fault.message));
             last = Some(fault);
         }
@@ -273,7 +295,7 @@ impl Bench {
     }
 
     /// Everything before the board's hashes are asked for.
-    async fn begin_deploy(
+    pub(super) async fn begin_deploy(
         &self,
         deployer: &Deployer,
         action: &str,
@@ -287,16 +309,16 @@ impl Bench {
                 let partition: Partition<'_> = answer.read()?;
                 Some((partition.device.to_owned(), partition.size))
             }
-            Place::File { .. } => None,
+            Place::File { .. } | Place::Program { .. } => None,
         };
         let begun = self.now();
-        let held = Held::read(&deployer.store, &deployer.board, place.name());
+        let held = Held::read(&deployer.store, &deployer.board, place.said());
         let (target, library) = self.stored(deployer, action, image, &held).await?;
         let image_bytes = target.tree.bytes();
         if let Some((device, size)) = partition
             && image_bytes > size
         {
-            let label = place.name();
+            let label = place.said();
             return Err(Fault::job(format!(
                 "{} has {image_bytes} bytes, and the partition {label} ({device}) has {size}: \
                  make the image smaller or the partition larger",
@@ -304,7 +326,7 @@ impl Bench {
             )));
         }
         let report = Deployed {
-            target: place.name().to_owned(),
+            target: place.said().to_owned(),
             sha256: target.sha256.clone(),
             image_bytes,
             seconds: Periods { image: seconds(self.now().since(begun)), ..Periods::default() },
@@ -364,8 +386,10 @@ impl Bench {
         let bytes = match work.place {
             Place::Partition { .. } => work.target.tree.bytes(),
             // There is nothing to ask for, and every agent has the memory of the standard.
-            Place::File { old_bytes: 0, .. } => return Ok(Compared::nothing()),
-            Place::File { old_bytes, .. } => old_bytes,
+            Place::File { old_bytes: 0, .. } | Place::Program { old_bytes: 0 } => {
+                return Ok(Compared::nothing());
+            }
+            Place::File { old_bytes, .. } | Place::Program { old_bytes } => old_bytes,
         };
         let compared = self
             .compare_blocks(work.place.name(), bytes, expected.as_ref().map(|image| &image.tree))
@@ -400,7 +424,7 @@ impl Bench {
         let stream =
             self.stream(Priority::Bulk, Direction::ToBoard).await.map_err(|fault| (fault, None))?;
         let mode = match work.place {
-            Place::Partition { .. } => 0,
+            Place::Partition { .. } | Place::Program { .. } => 0,
             Place::File { mode, .. } => mode,
         };
         let body = request::BlockPlan {
@@ -492,11 +516,11 @@ impl fmt::Display for Deployed {
 }
 
 /// A deploy under way.
-struct Work {
+pub(super) struct Work {
     deployer: Deployer,
     action: String,
     place: Place,
-    target: Arc<StoredImage>,
+    pub(super) target: Arc<StoredImage>,
     library: Vec<Arc<StoredImage>>,
     held: Held,
     report: Deployed,
@@ -518,7 +542,7 @@ impl Work {
 
     fn write_held(&self) -> Result<(), Fault> {
         self.held
-            .write(&self.deployer.store, &self.deployer.board, self.place.name())
+            .write(&self.deployer.store, &self.deployer.board, self.place.said())
             .map_err(|error| Fault::infrastructure(error.to_string()))
     }
 

@@ -157,6 +157,7 @@ impl JobRun<'_> {
     /// Everything up to the reboot into the image under test.
     async fn prepare(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
         bench.action("boot master", self.boot(bench, Slot::Master, live)).await?;
+        bench.hand_over_to_lab_agent(&self.deployer).await?;
         let kernel_from = live.borrow().next_kernel();
         let follow = bench.follow(kernel_from).await?;
         let work = async {

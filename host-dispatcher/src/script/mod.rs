@@ -14,6 +14,7 @@ pub mod complete;
 pub mod deploy;
 pub mod files;
 pub mod get;
+pub mod hand_over;
 pub mod inject;
 pub mod job;
 pub mod kernel;

@@ -63,10 +63,7 @@ impl Bench {
     /// # Errors
     /// As for [`Bench::compare_blocks`].
     pub async fn differences(&self, label: &str, image: &Tree) -> Result<Vec<(u32, u32)>, Fault> {
-        let level = agent_core::tree::root_level(image.blocks());
-        let ask = Ask { level, first: 0, count: 1, width: agent_core::tree::HASH_LEN as u8 };
-        let (root, _) = self.hashes(label, image.bytes(), ask, true).await?.ok_or_else(too_old)?;
-        if root == image.root() {
+        if self.has_root(label, image).await? {
             return Ok(Vec::new());
         }
         let found = self.compare_blocks(label, image.bytes(), Some(image)).await?;
@@ -85,6 +82,18 @@ impl Bench {
             differing.push((0, image.blocks()));
         }
         Ok(differing)
+    }
+
+    /// Whether what is read from the device has the root of the image's tree.
+    ///
+    /// # Errors
+    /// As for [`Bench::compare_blocks`].
+    pub async fn has_root(&self, target: &str, image: &Tree) -> Result<bool, Fault> {
+        let level = agent_core::tree::root_level(image.blocks());
+        let ask = Ask { level, first: 0, count: 1, width: agent_core::tree::HASH_LEN as u8 };
+        let found = self.hashes(target, image.bytes(), ask, true).await?;
+        let (root, _) = found.ok_or_else(too_old)?;
+        Ok(root == image.root())
     }
 
     /// Bytes of the file at a path of the board, 0 if there is none that can be read; `None` from an agent that knows no

@@ -69,6 +69,26 @@ fn a_whole_job() {
 }
 
 #[test]
+fn a_job_begins_with_the_lab_s_agent() {
+    let lab = lab(None);
+    let newer = [&fs::read(built("pumice-agent")).unwrap()[..], b"another"].concat();
+    lab.write("newer", &newer);
+    let arch = std::env::consts::ARCH;
+    let boards = "board_types: types\nboards:\n  - {name: pty-01, type: pty-board}\n";
+    lab.write("lab.yaml", format!("{boards}agents: {{{arch}: newer, other: older}}\n"));
+    let (output, record) = run(&lab, "  - {name: one, run: 'true'}\n");
+    output.exits_with(0).says("hand over: done");
+    assert_eq!(record.result("one"), "pass");
+    // The agent that was handed over to is the one that was injected.
+    assert!(fs::read(lab.path("board/testrootfs/.pumice/agent")).unwrap() == newer);
+    // For another machine the board's own agent does it.
+    lab.write("lab.yaml", format!("{boards}agents: {{other: newer}}\n"));
+    let output = lab.pumice(&["run", "job.yaml", "--out", "others"]).exits_with(0);
+    output.says(&format!("no agent for {arch}"));
+    lab.nothing_runs();
+}
+
+#[test]
 fn a_definition_with_its_overlay() {
     let lab = lab(None);
     for folder in ["lib", "many", "empty/folder"] {

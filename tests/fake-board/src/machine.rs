@@ -656,6 +656,8 @@ impl Rest<'_> {
             }
             Effect::Reboot { how } => Report::Fate(match how {
                 request::Reboot::POWER_OFF => Fate::PowerOff,
+                // It has no other program.
+                request::Reboot::HAND_OVER => Fate::KillAgent,
                 _ => Fate::Restart,
             }),
         }
