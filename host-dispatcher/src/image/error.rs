@@ -21,7 +21,6 @@ pub(super) enum Cause {
     Empty,
     Read(io::Error),
     Unpack(Packing, io::Error),
-    Shorter,
     Changed,
     Digest {
         expected: String,
@@ -102,9 +101,7 @@ impl fmt::Display for ImageError {
                     "failed to unpack the image {path}: damaged or cut short {packing} data: {error}"
                 )
             }
-            Cause::Shorter | Cause::Changed => {
-                write!(f, "the image {path} changed while it was read")
-            }
+            Cause::Changed => write!(f, "the image {path} changed while it was read"),
             Cause::Digest { expected, found } => write!(
                 f,
                 "the image {path} has the SHA-256 {found} (of its unpacked bytes) and not {expected}: \

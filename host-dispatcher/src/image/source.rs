@@ -5,9 +5,9 @@
 //! is hostile: unpacking is bounded in memory, in layers and in the bytes that come out.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +47,12 @@ pub struct Source {
     map: Option<Mapped>,
     given: u64,
     tarball: bool,
+    /// The file once more, and its version when it was opened. Of a device there is none: it changes without telling.
+    opened: Option<(File, Version)>,
 }
+
+/// Size and time of the last change of a file's content.
+type Version = (u64, i64, i64);
 
 enum Reader {
     Raw(RawFile),
@@ -95,7 +100,8 @@ impl Source {
     pub fn open_mapped(path: &Path, map: Option<BlockMap>) -> Result<Self, ImageError> {
         let failed = |error| ImageError::new(path, Cause::Open(error));
         let mut file = File::open(path).map_err(failed)?;
-        let kind = file.metadata().map_err(failed)?.file_type();
+        let metadata = file.metadata().map_err(failed)?;
+        let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(ImageError::new(path, Cause::NoFile));
         }
@@ -104,11 +110,17 @@ impl Source {
             return Err(ImageError::new(path, Cause::Empty));
         }
         file.rewind().map_err(failed)?;
+        let opened = if kind.is_file() {
+            Some((file.try_clone().map_err(failed)?, version(&metadata)))
+        } else {
+            None
+        };
         let read = Arc::new(AtomicU64::new(0));
         let (layers, reader, tarball) =
             open_layers(file, file_bytes, &read).map_err(|cause| ImageError::new(path, cause))?;
         let map = map.map(Mapped::new);
-        Ok(Self { path: path.to_owned(), layers, file_bytes, read, reader, map, given: 0, tarball })
+        let path = path.to_owned();
+        Ok(Self { path, layers, file_bytes, read, reader, map, given: 0, tarball, opened })
     }
 
     /// A part of a raw image, which must lie within it.
@@ -153,8 +165,8 @@ impl Source {
     /// The next piece. Pieces are as large as they come; `buffer` must not be empty.
     ///
     /// # Errors
-    /// The file cannot be read, is damaged, or has become shorter; its block map does not fit it; more than
-    /// [`IMAGE_BYTES_MAX`] come out.
+    /// The file cannot be read, is damaged, or was written to since it was opened, which is known at its end; its block
+    /// map does not fit it; more than [`IMAGE_BYTES_MAX`] come out.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<Piece, ImageError> {
         let piece = match &mut self.map {
             None => self.reader.read(buffer, u64::MAX),
@@ -170,8 +182,22 @@ impl Source {
             }
             Ok(piece)
         });
+        // Whatever else is wrong with a file that somebody writes comes of that.
+        let is_end = matches!(piece, Ok(Piece::End) | Err(_));
+        let piece = if is_end { self.check_unchanged().and(piece) } else { piece };
         piece.map_err(|cause| ImageError::new(&self.path, cause))
     }
+
+    /// Of a file that somebody writes meanwhile, what was read is neither the old image nor the new one.
+    fn check_unchanged(&self) -> Result<(), Cause> {
+        let Some((file, before)) = &self.opened else { return Ok(()) };
+        let now = version(&file.metadata().map_err(Cause::Read)?);
+        if now == *before { Ok(()) } else { Err(Cause::Changed) }
+    }
+}
+
+fn version(metadata: &Metadata) -> Version {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl fmt::Debug for Source {
@@ -402,7 +428,7 @@ impl RawFile {
             }
         };
         if bytes == 0 {
-            return Err(Cause::Shorter);
+            return Err(Cause::Changed);
         }
         self.at += bytes as u64;
         Ok(Piece::Data(bytes))
@@ -517,18 +543,8 @@ mod tests {
     fn damaged_files_are_errors() {
         let folder = TestFolder::new();
         let path = folder.path().join("image");
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(&vec![7; 100_000]).unwrap();
-        let gzip = gzip.finish().unwrap();
-        let mut xz =
-            lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
-        xz.write_all(&vec![7; 100_000]).unwrap();
-        let xz = xz.finish().unwrap();
-        let zstd = ruzstd::encoding::compress_to_vec(
-            &vec![7; 100_000][..],
-            ruzstd::encoding::CompressionLevel::Fastest,
-        );
-        for whole in [gzip, xz, zstd] {
+        let image = vec![7; 100_000];
+        for whole in [gzip(&image), xz(&image), zstd(&image)] {
             let mut flipped = whole.clone();
             // In the check value at the end, of xz in the index: what is before it may be without a check.
             let place = flipped.len() - 2;
@@ -589,6 +605,17 @@ mod tests {
         gzip.finish().unwrap()
     }
 
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let options = lzma_rust2::XzOptions::with_preset(1);
+        let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+        xz.write_all(bytes).unwrap();
+        xz.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
     fn bzip2(bytes: &[u8]) -> Vec<u8> {
         let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
         bzip2.write_all(bytes).unwrap();
@@ -632,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn bzip2_lz4_zip_and_what_lies_within_another() {
+    fn every_packing_and_what_lies_within_another_makes_the_same_image() {
         use super::super::sparse::tests::{Part, sparse};
         let folder = TestFolder::new();
         let image = sample();
@@ -640,7 +667,15 @@ mod tests {
         let android =
             sparse(&[Part::Raw(image[..49152].to_vec()), Part::Raw(image[49152..].to_vec())]);
         let readme: (&str, &[u8]) = ("readme.txt", b"read me");
+        let skipped = [0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
         for (name, bytes) in [
+            ("raw", image.clone()),
+            ("gz", gzip(&image)),
+            ("two.gz", [gzip(half), gzip(other)].concat()),
+            ("xz", xz(&image)),
+            ("two.xz", [xz(half), xz(other)].concat()),
+            ("zst", zstd(&image)),
+            ("two.zst", [&skipped[..], &zstd(half), &skipped, &zstd(other)].concat()),
             ("bz2", bzip2(&image)),
             ("two.bz2", [bzip2(half), bzip2(other)].concat()),
             ("lz4", lz4(&image)),
@@ -671,6 +706,38 @@ mod tests {
                 std::fs::write(&path, damaged).unwrap();
                 let error = unpacked(&path, None).unwrap_err();
                 assert!(error.contains("damaged or cut short"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_noticed() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("image");
+        let file = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            File::options().append(true).open(&path).unwrap()
+        };
+        let grow = |mut file: &File| file.write_all(b"more").unwrap();
+        let shrink = |file: &File| file.set_len(5).unwrap();
+        let rewrite = |file: &File| file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let changes: [&dyn Fn(&File); 3] = [&grow, &shrink, &rewrite];
+        let image = sample();
+        for bytes in [image.clone(), gzip(&image), [xz(&image), xz(&image)].concat()] {
+            for change in changes {
+                let file = file(&bytes);
+                let mut source = Source::open(&path).unwrap();
+                let mut buffer = vec![0; 100];
+                source.read(&mut buffer).unwrap();
+                change(&file);
+                let error = loop {
+                    match source.read(&mut buffer) {
+                        Ok(Piece::End) => panic!("it has changed"),
+                        Ok(_) => {}
+                        Err(error) => break error.to_string(),
+                    }
+                };
+                assert!(error.ends_with("changed while it was read"), "{error}");
             }
         }
     }

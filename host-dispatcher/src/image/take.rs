@@ -650,8 +650,41 @@ mod tests {
         }
         source.sha256 = sha256(b"another");
         let error = lab.take(&source).unwrap_err();
-        assert!(error.contains(&hexadecimal(&sha256(&packed).unwrap())), "{error}");
+        for digest in [sha256(&packed), sha256(&[7; 10_000]), sha256(b"another")] {
+            assert!(error.contains(&hexadecimal(&digest.unwrap())), "{error}");
+        }
         assert_eq!(lab.images.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_sparse_file_costs_what_it_holds() {
+        let lab = Lab::new();
+        let file = File::create(lab.folder.path().join("sparse")).unwrap();
+        file.write_all_at(b"one", 70_000).unwrap();
+        let mut image = vec![0; HOLE_BYTES as usize + 100_001];
+        file.set_len(image.len() as u64).unwrap();
+        image[70_000..70_003].copy_from_slice(b"one");
+        let mut source = lab.source("sparse", "testrootfs");
+        source.sha256 = sha256(&image);
+        assert!(lab.take(&source).unwrap().0 == image);
+        assert!(lab.images.list().unwrap()[0].disk_bytes < 100_000);
+    }
+
+    #[test]
+    fn an_image_that_changes_while_it_is_taken_is_none() {
+        let lab = Lab::new();
+        let path = lab.write("image", &[7; 3_000_000]);
+        let grow = |progress: Progress| {
+            if progress.done > 0 {
+                let mut file = File::options().append(true).open(&path).unwrap();
+                file.write_all(b"more").unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        let source = lab.source("image", "testrootfs");
+        let error = lab.images.take(&source, &mut { grow }).unwrap_err().to_string();
+        assert!(error.ends_with("changed while it was read"), "{error}");
+        assert!(lab.images.list().unwrap().is_empty());
     }
 
     #[test]
@@ -732,9 +765,15 @@ mod tests {
         let lab = Lab::new();
         lab.write("image", &[7; 3_000_000]);
         let source = lab.source("image", "testrootfs");
-        let error = lab.images.take(&source, &mut |_| ControlFlow::Break(())).unwrap_err();
-        assert!(error.to_string().contains("cancelled"), "{error}");
-        let names: Vec<_> = fs::read_dir(lab.images.folder()).unwrap().collect();
-        assert_eq!(names.len(), 1, "the lock alone");
+        for taken in [0, 1, 2_000_000] {
+            let mut stop = |progress: Progress| match progress.done < taken {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            };
+            let error = lab.images.take(&source, &mut stop).unwrap_err();
+            assert!(error.to_string().contains("cancelled"), "{error}");
+            let names: Vec<_> = fs::read_dir(lab.images.folder()).unwrap().collect();
+            assert_eq!(names.len(), 1, "the lock alone");
+        }
     }
 }
