@@ -12,7 +12,7 @@
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
 //! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
 //! | [`script`] | what is done with a board, step by step | the run directory |
-//! | [`image`] | images made into steps | files, threads |
+//! | [`image`] | images, and how they come into the store | files, threads, servers |
 //! | [`store`] | run directories | files |
 //! | [`report`] | what people and programs see | standard streams |
 //! | [`io`] | the shell: mio, processes, serial devices, clocks | everything |

@@ -12,7 +12,7 @@ use agent_core::wire::response::{Done, Got};
 use agent_core::wire::{Failure, FailureKind, Method, codec, request};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal};
 use host_dispatcher::config::lab::Lab;
-use host_dispatcher::deploy::encode::Effort;
+use host_dispatcher::deploy::effort::Effort;
 use host_dispatcher::job::event::{Event as JobEvent, LogRecord};
 use host_dispatcher::script::deploy::Deployer;
 use host_dispatcher::script::get::Incoming;

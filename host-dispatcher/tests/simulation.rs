@@ -14,7 +14,7 @@ use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot, line_quality};
 use host_dispatcher::config::lab::Lab;
-use host_dispatcher::deploy::encode::Effort;
+use host_dispatcher::deploy::effort::Effort;
 use host_dispatcher::job::event::{Event, KernelReport, LogRecord, Source, Stamped};
 use host_dispatcher::job::spec::Job;
 use host_dispatcher::job::verdict::{ErrorClass, Verdict};

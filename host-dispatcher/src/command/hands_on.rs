@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::config::lab::{self, BoardWish, Lab};
 use crate::config::power::Power;
 use crate::config::value::Name;
-use crate::deploy::encode::Effort;
+use crate::deploy::effort::Effort;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
 use crate::io::drive::{Wiring, drive};

@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod content;
+pub mod effort;
 pub mod encode;
 mod index;
 mod order;

@@ -4,7 +4,7 @@ use agent_core::tree::leaf;
 use agent_core::wire::steps::BLOCK;
 
 use super::content::{Content, FileContent};
-use super::encode::Effort;
+use super::effort::Effort;
 use super::model::Board;
 use super::plan::{Held, Limits, Plan, PlanStep, Task};
 use super::state::State;

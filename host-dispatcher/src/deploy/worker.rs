@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
-use super::encode::{Effort, Encoded};
+use super::effort::Effort;
+use super::encode::Encoded;
 use super::plan::{Blocks, Held, Limits, Plan, Task};
 use super::state::State;
 use crate::image::stored::StoredImage;

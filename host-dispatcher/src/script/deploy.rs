@@ -24,7 +24,7 @@ use super::files::{SHORT_DEADLINE, TRANSFER_DEADLINE};
 use super::tree::{Compared, too_old};
 use super::{Bench, Fault};
 use crate::board::Direction;
-use crate::deploy::encode::Effort;
+use crate::deploy::effort::Effort;
 use crate::deploy::plan::Blocks;
 use crate::deploy::worker::{PlanEvent, PlanRequest, Planner};
 use crate::image::stored::{StoredImage, TakeEvent, TakeRequest, Taker, Wanted};
