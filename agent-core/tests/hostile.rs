@@ -5,7 +5,6 @@ use agent_core::agent::{Agent, Config, Event, Op, Pipe, Role};
 use agent_core::link::frame::{Frame, Kind};
 use agent_core::link::{Beacon, Coding, Hello, HelloAck, HostLink, LINE_MAX, LineConfig, coding};
 use agent_core::time::{Duration, Instant};
-use agent_core::wire::block::Step;
 use agent_core::wire::method::REGISTRY;
 use agent_core::wire::record::{Record, split_counted};
 use agent_core::wire::{Envelope, Failure, FailureKind, codec, request, response};
@@ -24,8 +23,8 @@ proptest! {
         decode_all!(&bytes;
             request::Info, request::Clock, request::Follow, request::Exec<'_>, request::Signal,
             request::Get<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
-            request::Partition<'_>, request::BlockWrite<'_>, request::BlockHash<'_>,
-            request::BlockTree<'_>, request::BlockPlan<'_>, response::BlockTree,
+            request::Partition<'_>, request::BlockTree<'_>, request::BlockPlan<'_>,
+            response::BlockTree,
             request::Mount<'_>, request::Inject<'_>, request::Reboot, request::TestStatus,
             response::Done, response::Info<'_>, response::Clock, response::Exit,
             response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,
@@ -38,9 +37,6 @@ proptest! {
         let _ = split_counted(&bytes);
         let _ = Frame::parse(&bytes);
         let _ = Beacon::find(&bytes);
-        if let Some(step) = bytes.first_chunk() {
-            let _ = Step::parse(step);
-        }
         if let Ok((_, mut reader)) = PlanReader::new(&bytes) {
             while let Ok(Some(_)) = reader.test() {}
         }

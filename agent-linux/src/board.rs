@@ -3,7 +3,6 @@
 //! An effect borrows from the core, so doing one gives an owned [`Report`], which is delivered when the effect is
 //! gone.
 
-use crate::block::Writer;
 use crate::children::{self, Child, Output, STDERR, STDOUT};
 use crate::deploy::{self, Deployment, Hashing};
 use crate::files::{self, Put};
@@ -19,7 +18,6 @@ use crate::run_files::{Capture, RunFiles};
 use crate::scanner::Scanner;
 use crate::sys::child::{ANY, wait_any, words};
 use crate::sys::clock;
-use crate::sys::disk;
 use crate::sys::kmsg::{Found, RECORD_MAX};
 use crate::sys::leftovers::{self, Cgroup};
 use crate::sys::power::{self, ConsoleLevel, Sysrq};
@@ -75,8 +73,6 @@ enum Slot {
     Get(File),
     Put(Put),
     List(Box<Listing>),
-    PartitionRead(File),
-    PartitionWrite(Box<Writer>),
     Plan(Box<Deployment>),
     /// With what is known of its partition from before.
     Tree(Box<Hashing>, Option<(usize, u32)>),
@@ -246,24 +242,10 @@ impl Board {
                 };
                 self.or_fail(op, done, |()| Report::Nothing)
             }
-            Effect::Zero { op, offset, length } => {
-                let done = self.writer(op).and_then(|writer| writer.zero(offset, length));
-                self.or_fail(op, done, |()| Report::Nothing)
-            }
-            Effect::Bin { op, codec, packed, offset, length } => {
-                let done =
-                    self.writer(op).and_then(|writer| writer.begin(codec, packed, offset, length));
-                self.or_fail(op, done, |()| Report::Nothing)
-            }
-            Effect::BinBytes { op, bytes } => {
-                let done = self.writer(op).and_then(|writer| writer.append(bytes));
-                self.or_fail(op, done, |()| Report::Nothing)
-            }
             Effect::Work { op, max } => self.work(op, max),
             Effect::Commit { op } => {
                 let done = match self.slot(op) {
                     Some(Slot::Put(put)) => put.commit(),
-                    Some(Slot::PartitionWrite(writer)) => writer.commit(),
                     Some(Slot::Plan(plan)) => plan.commit().map(|program| {
                         self.program = program.or_else(|| self.program.take());
                     }),
@@ -558,13 +540,6 @@ impl Board {
             Target::List { path, recursive } => {
                 Ok((Slot::List(Box::new(Listing::open(path, recursive)?)), 0, 0))
             }
-            Target::PartitionRead { label } => {
-                let partition = self.partitions.find(label)?;
-                let (file, size) = partition.open_to_read()?;
-                let is_device = file.metadata().is_ok_and(|found| files::is_device(&found));
-                disk::drop_cache(&file, is_device);
-                Ok((Slot::PartitionRead(file), size, 0))
-            }
             Target::Tree(wanted) => {
                 let (hashing, size) = Hashing::open(&self.partitions, &wanted)?;
                 let found = self.partitions.find(wanted.target);
@@ -579,11 +554,6 @@ impl Board {
                 self.scanner.forget(Some(wanted.target));
                 Ok((Slot::Plan(Box::new(plan)), 0, 0))
             }
-            Target::PartitionWrite { label } => {
-                self.scanner.forget(Some(label));
-                let (file, size) = self.partitions.find(label)?.open_to_write(label)?;
-                Ok((Slot::PartitionWrite(Box::new(Writer::new(file, size))), size, 0))
-            }
         }
     }
 
@@ -591,9 +561,7 @@ impl Board {
         let length = max.min(self.buffer.len());
         let buffer = &mut self.buffer[..length];
         match self.slots.get_mut(usize::from(op.0)) {
-            Some(Slot::Get(file) | Slot::PartitionRead(file)) => {
-                file.read_at(buffer, offset).map_err(about("read"))
-            }
+            Some(Slot::Get(file)) => file.read_at(buffer, offset).map_err(about("read")),
             Some(Slot::List(listing)) => listing.read(buffer),
             _ => Err(nothing_open()),
         }
@@ -762,7 +730,7 @@ impl Board {
                 self.end_leftovers();
             }
             // While it was there nothing was scanned; what it wrote is new to everybody.
-            Slot::PartitionWrite(_) | Slot::Plan(_) => self.scanner.forget(None),
+            Slot::Plan(_) => self.scanner.forget(None),
             _ => {}
         }
     }
@@ -780,13 +748,6 @@ impl Board {
                     |slot: &Slot| matches!(slot, Slot::Exec(child) if child.pid() == Some(pid));
                 slots.iter().any(is_exec)
             });
-        }
-    }
-
-    fn writer(&mut self, op: Op) -> Outcome<&mut Writer> {
-        match self.slot(op) {
-            Some(Slot::PartitionWrite(writer)) => Ok(writer),
-            _ => Err(nothing_open()),
         }
     }
 
@@ -848,7 +809,7 @@ fn nothing_open() -> Problem {
 /// The words that run a test.
 const RUN_TEST: &[u8] = b"/bin/sh\0-e\0run.sh\0";
 
-/// Bytes that are read at a time: enough that reading a partition is no matter of system calls, and more than the
+/// Bytes that are read at a time: enough that hashing a partition is no matter of system calls, and more than the
 /// longest kernel record.
 const BUFFER_LEN: usize = 32 * 1024;
 const _: () = assert!(BUFFER_LEN >= RECORD_MAX);

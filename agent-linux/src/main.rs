@@ -5,7 +5,7 @@
 //!
 //! * [`options`]: what was typed, or what the kernel passed to its `init=`;
 //! * [`run`]: the poll loop: line, signals, kernel log and the pipes of children, one deadline, no threads;
-//! * [`board`]: does the effects, with one file an idea ([`files`], [`listing`], [`block`], [`partitions`],
+//! * [`board`]: does the effects, with one file an idea ([`files`], [`listing`], [`deploy`], [`partitions`],
 //!   [`mounts`], [`children`], [`run_files`], [`test_socket`], [`user_console`], [`info`]);
 //! * [`helper`]: what the program does under another name, called by a test;
 //! * [`sys`]: the only place that names `nix`, and the only one with `unsafe`.
@@ -16,7 +16,6 @@
 // See sys::start.
 #![cfg_attr(not(test), no_main)]
 
-mod block;
 mod board;
 mod children;
 mod deploy;

@@ -170,8 +170,7 @@ impl Shell {
         loop {
             let now = clock::now();
             let Some(effect) = self.agent.poll_effect(now) else { break };
-            let is_long =
-                matches!(effect, Effect::Read { .. } | Effect::Zero { .. } | Effect::Work { .. });
+            let is_long = matches!(effect, Effect::Read { .. } | Effect::Work { .. });
             let report = match effect {
                 Effect::SetBaud { baud } => Report::Baud(self.set_baud(now, baud)),
                 Effect::Reboot { how: request::Reboot::HAND_OVER } => {
@@ -184,9 +183,9 @@ impl Shell {
             if !self.board.deliver(now, report, &mut self.agent) {
                 return false;
             }
-            // Hashing a partition is a chain of reads as long as the partition, each asked for by the one before, and
-            // zeroing one is a chain of pieces. The line and the children get their turn in between; everything else
-            // is always done to the end.
+            // Hashing a file is a chain of reads as long as the file, each asked for by the one before, and a plan and
+            // the hashes of a partition are done piece by piece. The line and the children get their turn in between;
+            // everything else is always done to the end.
             if is_long && now.since(begun) >= TURN_MAX {
                 self.has_more = true;
                 break;

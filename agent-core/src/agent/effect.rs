@@ -5,7 +5,6 @@
 //! [`Op`] belong to one operation; the interpreter keeps what it opened for it (a file, a device, a child) under
 //! that number until `Close`.
 
-use crate::wire::block::Codec;
 use crate::wire::response::{Exit, Written};
 use crate::wire::{Failure, request};
 
@@ -41,36 +40,6 @@ pub enum Effect<'a> {
     },
     /// Append these bytes to what `op` opened. Only a failure is reported.
     Write {
-        /// The operation.
-        op: Op,
-        /// The bytes.
-        bytes: &'a [u8],
-    },
-    /// Zeros in what `op` opened. Only a failure is reported.
-    Zero {
-        /// The operation.
-        op: Op,
-        /// First byte.
-        offset: u64,
-        /// Number of bytes.
-        length: u64,
-    },
-    /// A bin begins; its packed bytes follow as [`Effect::BinBytes`].
-    Bin {
-        /// The operation.
-        op: Op,
-        /// How it is packed.
-        codec: Codec,
-        /// Bytes to come.
-        packed: u32,
-        /// Where it goes.
-        offset: u64,
-        /// Bytes after unpacking.
-        length: u32,
-    },
-    /// Packed bytes of the bin that began; with the last of them it is unpacked and written. Only a failure is
-    /// reported.
-    BinBytes {
         /// The operation.
         op: Op,
         /// The bytes.
@@ -221,16 +190,6 @@ pub enum Target<'a> {
         path: &'a str,
         /// Descend.
         recursive: bool,
-    },
-    /// A partition to read, past the page cache.
-    PartitionRead {
-        /// Its label.
-        label: &'a str,
-    },
-    /// A partition to write; refused when it is mounted or `master`.
-    PartitionWrite {
-        /// Its label.
-        label: &'a str,
     },
     /// A partition or file of which hashes are wanted; tells its size.
     Tree(request::BlockTree<'a>),

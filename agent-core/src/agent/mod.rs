@@ -273,7 +273,6 @@ impl Agent {
                 let bytes = self.piece.bytes.get(start..end)?;
                 Some(match kind {
                     ops::PieceKind::Write => Effect::Write { op, bytes },
-                    ops::PieceKind::Bin => Effect::BinBytes { op, bytes },
                     ops::PieceKind::Input => Effect::Input { op, bytes },
                 })
             }

@@ -6,7 +6,7 @@ use super::exec::Exec;
 use super::line_test::LineTest;
 use super::pack::Packer;
 use super::queue::{Queue, Queued};
-use super::transfer::{self, Front, Stage, StepParser, Transfer, begin_step};
+use super::transfer::{self, Stage, Transfer};
 use super::{AgentLink, OP_FAILURE_TEXT_MAX, OPS_MAX, send, shortened};
 use crate::link::Priority;
 use crate::time::{Duration, Instant};
@@ -61,7 +61,6 @@ pub(super) struct Piece<const N: usize> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PieceKind {
     Write,
-    Bin,
     Input,
 }
 
@@ -367,11 +366,6 @@ impl Operations {
                         self.free(op);
                     }
                 }
-                Slot::Transfer { transfer: Transfer::BlockWrite { parser, .. }, .. } => {
-                    if let Some(zeros) = parser.next_zeros(op) {
-                        queue.push(zeros);
-                    }
-                }
                 Slot::Transfer {
                     transfer: Transfer::Get { stream, is_packed: true, .. },
                     stage: Stage::Moving,
@@ -429,33 +423,6 @@ impl Operations {
                     return Work::Effect { op, start, end, kind: PieceKind::Write };
                 }
             }
-            Slot::Transfer {
-                transfer: Transfer::BlockWrite { image_bytes, parser, written, .. },
-                ..
-            } => match parser.next_zeros(op).map_or_else(
-                || parser.push(rest),
-                |zeros| {
-                    queue.push(zeros);
-                    Some(Front::Taken(0))
-                },
-            ) {
-                None => Err(transfer::failure(FailureKind::BAD_MESSAGE, "not a step of an image")),
-                Some(Front::Taken(count)) => {
-                    link.grant(stream, count);
-                    piece.take(count);
-                    Ok(())
-                }
-                Some(Front::Step(count, step)) => {
-                    link.grant(stream, count);
-                    piece.take(count);
-                    begin_step(op, step, *image_bytes, written, queue)
-                }
-                Some(Front::Packed(count)) => {
-                    link.grant(stream, count);
-                    let (start, end) = piece.take(count);
-                    return Work::Effect { op, start, end, kind: PieceKind::Bin };
-                }
-            },
             Slot::Transfer { transfer: Transfer::Plan { has_work, .. }, .. } => {
                 *has_work = true;
                 let (start, end) = piece.take(count);
@@ -665,14 +632,8 @@ pub(super) fn request_effect<'a>(envelope: &Envelope<'a>, op: Option<Op>) -> Opt
             let request::List { path, recursive, .. } = body(envelope).ok()?;
             Target::List { path, recursive }
         }
-        Method::BLOCK_WRITE => {
-            Target::PartitionWrite { label: body::<request::BlockWrite<'_>>(envelope).ok()?.label }
-        }
         Method::BLOCK_TREE => Target::Tree(body(envelope).ok()?),
         Method::BLOCK_PLAN => Target::Plan(body(envelope).ok()?),
-        Method::BLOCK_HASH => {
-            Target::PartitionRead { label: body::<request::BlockHash<'_>>(envelope).ok()?.label }
-        }
         _ => return None,
     };
     Some(Effect::Open { op, target })
@@ -688,7 +649,7 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
         }
         Method::FILE_HASH => {
             let request::FileHash { offset, length, .. } = body(envelope)?;
-            Transfer::Hash { method: Method::FILE_HASH, offset, left: length, hash }
+            Transfer::Hash { offset, left: length, hash }
         }
         Method::LIST => {
             let request::List { stream, .. } = body(envelope)?;
@@ -702,11 +663,6 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
             };
             Transfer::Put { stream, size, received: 0, sha256, hash }
         }
-        Method::BLOCK_WRITE => {
-            let request::BlockWrite { stream, image_bytes, .. } = body(envelope)?;
-            let written = Written { data_bytes: 0, zero_bytes: 0, copied_bytes: 0 };
-            Transfer::BlockWrite { stream, image_bytes, parser: StepParser::new(), written }
-        }
         Method::BLOCK_PLAN => {
             let request::BlockPlan { stream, sources, .. } = body(envelope)?;
             if !are_words(sources) {
@@ -718,10 +674,6 @@ fn begin_transfer(envelope: &Envelope<'_>) -> Result<Transfer, Failure<'static>>
         Method::BLOCK_TREE => {
             let request::BlockTree { stream, width, .. } = body(envelope)?;
             Transfer::Tree { stream, width, size: 0, nodes: 0 }
-        }
-        Method::BLOCK_HASH => {
-            let request::BlockHash { offset, length, .. } = body(envelope)?;
-            Transfer::Hash { method: Method::BLOCK_HASH, offset, left: length, hash }
         }
         _ => return Err(transfer::failure(FailureKind::UNSUPPORTED, "")),
     })

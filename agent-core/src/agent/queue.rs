@@ -3,7 +3,6 @@
 use super::effect::{Effect, Op, RunFile};
 use crate::text::{DIGITS_MAX, decimal};
 use crate::time::Instant;
-use crate::wire::block::Codec;
 use heapless::{Deque, Vec};
 
 /// Effects at a time. One input makes at most one for each operation and four for the plan; more would mean that the
@@ -28,18 +27,6 @@ pub(super) enum Queued {
         op: Op,
         offset: u64,
         max: usize,
-    },
-    Zero {
-        op: Op,
-        offset: u64,
-        length: u64,
-    },
-    Bin {
-        op: Op,
-        codec: Codec,
-        packed: u32,
-        offset: u64,
-        length: u32,
     },
     Work {
         op: Op,
@@ -129,10 +116,6 @@ impl Queue {
     ) -> Effect<'a> {
         match queued {
             Queued::Read { op, offset, max } => Effect::Read { op, offset, max },
-            Queued::Zero { op, offset, length } => Effect::Zero { op, offset, length },
-            Queued::Bin { op, codec, packed, offset, length } => {
-                Effect::Bin { op, codec, packed, offset, length }
-            }
             Queued::Work { op, max } => Effect::Work { op, max },
             Queued::Commit { op } => Effect::Commit { op },
             Queued::Close { op } => Effect::Close { op },

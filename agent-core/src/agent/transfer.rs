@@ -1,4 +1,4 @@
-//! Files and partitions on their way: get, list and hash read, put and block-write write.
+//! Files, plans and hashes on their way: get, list, file-hash and block-tree read, put and block-plan write.
 //!
 //! A transfer that writes takes bytes only as fast as they are written, and grants credit for what it has written.
 //! One that reads asks for as many bytes as its stream has room for, or, packed, for the next piece once the last one
@@ -8,12 +8,10 @@ use super::AgentLink;
 use super::deploy::Limits;
 use super::effect::Op;
 use super::pack::{PIECE_MAX, Packer};
-use super::queue::{Queue, Queued};
-use crate::wire::block::{STEP_LEN, Step};
+use super::queue::Queued;
 use crate::wire::record::split_counted;
 use crate::wire::response::{BlockTree, Got, Hash, Listed, Written};
 use crate::wire::{Failure, FailureKind, Method, response};
-use heapless::Vec;
 use sha2::{Digest, Sha256};
 
 /// Bytes that the dispatcher may send ahead of what is written: as much as the board's tty layer holds while a write
@@ -22,9 +20,6 @@ pub const WRITE_WINDOW: usize = 32 * 1024;
 
 /// Least room for which a read is asked: smaller ones cost more than they bring.
 const READ_MIN: usize = 1024;
-
-/// Zeros written at once. A board that cannot discard writes them one by one, and the line has its turn in between.
-const ZEROS_AT_ONCE: u64 = 4 << 20;
 
 /// Bytes read at once for a hash, which go nowhere else.
 pub const HASH_READ: usize = 64 * 1024;
@@ -38,8 +33,6 @@ pub(super) enum Transfer {
     List { stream: u8, entries: u32 },
     /// A file from the dispatcher.
     Put { stream: u8, size: u64, received: u64, sha256: Option<[u8; 32]>, hash: Sha256 },
-    /// An image from the dispatcher.
-    BlockWrite { stream: u8, image_bytes: u64, parser: StepParser, written: Written },
     /// A plan from the dispatcher.
     Plan {
         stream: u8,
@@ -51,14 +44,14 @@ pub(super) enum Transfer {
     },
     /// Hashes to the dispatcher.
     Tree { stream: u8, width: u8, size: u64, nodes: u32 },
-    /// A digest of a partition or of a file.
-    Hash { method: Method, offset: u64, left: u64, hash: Sha256 },
+    /// A digest of a piece of a file.
+    Hash { offset: u64, left: u64, hash: Sha256 },
 }
 
 /// Where a transfer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Waits for its file or partition.
+    /// Waits for its file, or what a plan names.
     Opening,
     /// Waits for it, and everything has come already.
     Ended,
@@ -90,7 +83,6 @@ impl Transfer {
             Self::Get { stream, .. }
             | Self::List { stream, .. }
             | Self::Put { stream, .. }
-            | Self::BlockWrite { stream, .. }
             | Self::Plan { stream, .. }
             | Self::Tree { stream, .. } => Some(*stream),
             Self::Hash { .. } => None,
@@ -104,16 +96,15 @@ impl Transfer {
             Self::Get { .. } => Method::GET,
             Self::List { .. } => Method::LIST,
             Self::Put { .. } => Method::PUT,
-            Self::BlockWrite { .. } => Method::BLOCK_WRITE,
             Self::Plan { .. } => Method::BLOCK_PLAN,
             Self::Tree { .. } => Method::BLOCK_TREE,
-            Self::Hash { method, .. } => *method,
+            Self::Hash { .. } => Method::FILE_HASH,
         }
     }
 
     /// Whether it takes bytes from the dispatcher.
     pub(super) fn is_writing(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::BlockWrite { .. } | Self::Plan { .. })
+        matches!(self, Self::Put { .. } | Self::Plan { .. })
     }
 
     /// It is open.
@@ -126,15 +117,6 @@ impl Transfer {
         match self {
             Self::Get { mode, .. } => *mode = file_mode,
             Self::Tree { size: all, .. } => *all = size,
-            Self::BlockWrite { stream, image_bytes, .. } => {
-                if *image_bytes > size {
-                    return Err(failure(
-                        FailureKind::TOO_LARGE,
-                        "the partition is smaller than the image",
-                    ));
-                }
-                link.grant(*stream, WRITE_WINDOW);
-            }
             Self::Put { stream, .. } | Self::Plan { stream, .. } => {
                 link.grant(*stream, WRITE_WINDOW);
             }
@@ -169,7 +151,7 @@ impl Transfer {
                 core::mem::take(has_work).then_some(Queued::Work { op, max: 0 })
             }
             Self::Tree { stream, .. } => room(stream).map(|max| Queued::Work { op, max }),
-            Self::Put { .. } | Self::BlockWrite { .. } => None,
+            Self::Put { .. } => None,
         }
     }
 
@@ -262,9 +244,7 @@ impl Transfer {
                 *digest = hash.finalize_reset().into();
                 Ok(Some(Done::Hash(Hash { sha256: digest })))
             }
-            Self::Put { .. } | Self::BlockWrite { .. } | Self::Plan { .. } | Self::Tree { .. } => {
-                Ok(None)
-            }
+            Self::Put { .. } | Self::Plan { .. } | Self::Tree { .. } => Ok(None),
         }
     }
 
@@ -280,9 +260,6 @@ impl Transfer {
                 }
                 Ok(())
             }
-            Self::BlockWrite { parser, .. } if !parser.has_ended => {
-                Err(failure(FailureKind::BAD_MESSAGE, "the image ended without its last step"))
-            }
             _ => Ok(()),
         }
     }
@@ -290,99 +267,10 @@ impl Transfer {
     /// What it answers when everything is durable.
     pub(super) fn written(&self) -> Option<Written> {
         match self {
-            Self::BlockWrite { written, .. } | Self::Plan { written, .. } => Some(*written),
+            Self::Plan { written, .. } => Some(*written),
             _ => None,
         }
     }
-}
-
-/// Reads steps out of a stream that is cut anywhere.
-#[derive(Clone, Debug)]
-pub(super) struct StepParser {
-    header: Vec<u8, STEP_LEN>,
-    packed_left: usize,
-    /// Zeros that are still to be written: first byte and number.
-    zeros: (u64, u64),
-    pub(super) has_ended: bool,
-}
-
-/// What to do with the front of a piece of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Front {
-    /// So many bytes were taken into a header that is not complete.
-    Taken(usize),
-    /// So many bytes were taken, and with them this step begins.
-    Step(usize, Step),
-    /// So many bytes belong to the bin that began.
-    Packed(usize),
-}
-
-impl StepParser {
-    pub(super) fn new() -> Self {
-        Self { header: Vec::new(), packed_left: 0, zeros: (0, 0), has_ended: false }
-    }
-
-    /// The next piece of the zeros that a step asked for; before the last of them nothing else is done.
-    pub(super) fn next_zeros(&mut self, op: Op) -> Option<Queued> {
-        let (offset, left) = self.zeros;
-        let length = left.min(ZEROS_AT_ONCE);
-        self.zeros = (offset + length, left - length);
-        (length > 0).then_some(Queued::Zero { op, offset, length })
-    }
-
-    /// Looks at the front of `bytes`, which are not empty.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Front> {
-        if self.has_ended {
-            return None;
-        }
-        if self.packed_left > 0 {
-            let count = self.packed_left.min(bytes.len());
-            self.packed_left -= count;
-            return Some(Front::Packed(count));
-        }
-        let count = (STEP_LEN - self.header.len()).min(bytes.len());
-        self.header.extend_from_slice(&bytes[..count]).ok()?;
-        let Ok(header) = <&[u8; STEP_LEN]>::try_from(self.header.as_slice()) else {
-            return Some(Front::Taken(count));
-        };
-        let step = Step::parse(header).ok()?;
-        self.header.clear();
-        match step {
-            Step::Bin { packed, .. } => self.packed_left = packed as usize,
-            Step::End => self.has_ended = true,
-            Step::Zero { offset, length } => self.zeros = (offset, length),
-        }
-        Some(Front::Step(count, step))
-    }
-}
-
-/// Checks a step against the image and queues what it asks for.
-pub(super) fn begin_step(
-    op: Op,
-    step: Step,
-    image_bytes: u64,
-    written: &mut Written,
-    queue: &mut Queue,
-) -> Result<(), Failure<'static>> {
-    let fits =
-        |offset: u64, length: u64| offset.checked_add(length).is_some_and(|end| end <= image_bytes);
-    match step {
-        Step::End => {}
-        Step::Zero { offset, length } => {
-            if !fits(offset, length) {
-                return Err(failure(FailureKind::TOO_LARGE, "a step beyond the end of the image"));
-            }
-            written.zero_bytes += length;
-        }
-        Step::Bin { codec, packed, offset, length } => {
-            if !fits(offset, u64::from(length)) {
-                return Err(failure(FailureKind::TOO_LARGE, "a step beyond the end of the image"));
-            }
-            written.data_bytes += u64::from(length);
-            queue.push(Queued::Bin { op, codec, packed, offset, length });
-        }
-    }
-    Ok(())
 }
 
 /// A failure of the core's own.
@@ -407,46 +295,5 @@ pub(super) fn send_written(transfer: &Transfer, request: u32, link: &mut AgentLi
     match transfer.written() {
         Some(written) => super::send(link, transfer.method(), request, &written),
         None => super::send(link, transfer.method(), request, &response::Done {}),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::block::Codec;
-
-    #[test]
-    fn steps_are_read_wherever_the_stream_is_cut() {
-        let bin = Step::Bin { codec: Codec::Raw, packed: 5, offset: 8, length: 5 };
-        let mut bytes: Vec<u8, 128> = Vec::new();
-        for (step, payload) in
-            [(Step::Zero { offset: 0, length: 8 }, &b""[..]), (bin, b"12345"), (Step::End, b"")]
-        {
-            bytes.extend_from_slice(&step.to_bytes()).unwrap();
-            bytes.extend_from_slice(payload).unwrap();
-        }
-        for size in 1..bytes.len() {
-            let mut parser = StepParser::new();
-            let (mut steps, mut packed) = (Vec::<Step, 8>::new(), Vec::<u8, 8>::new());
-            for mut piece in bytes.chunks(size) {
-                while !piece.is_empty() {
-                    let count = match parser.push(piece).unwrap() {
-                        Front::Taken(count) => count,
-                        Front::Step(count, step) => {
-                            steps.push(step).unwrap();
-                            count
-                        }
-                        Front::Packed(count) => {
-                            packed.extend_from_slice(&piece[..count]).unwrap();
-                            count
-                        }
-                    };
-                    piece = &piece[count..];
-                }
-            }
-            assert!(parser.has_ended);
-            assert_eq!((steps.len(), packed.as_slice()), (3, &b"12345"[..]));
-            assert_eq!(steps[1], bin);
-        }
     }
 }

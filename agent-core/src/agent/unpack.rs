@@ -1,11 +1,11 @@
-//! Unpacks the bins of an image: raw LZMA without header and end marker, whole in memory. The dictionary is what stands
+//! Unpacks the bins of a deploy plan: raw LZMA without header and end marker, whole in memory. The dictionary is what stands
 //! before in the same buffer: what is already unpacked, and before that what both ends have, if anything.
 //!
 //! After Igor Pavlov's "LZMA specification" (lzma-specification.txt in the LZMA SDK, public domain). The library that
 //! packs on the host unpacks too, but through a dictionary of its own and in two variants of everything, which is twice
 //! the program (ARCHITECTURE.md, Size of the agent).
 
-use crate::wire::block::LZMA_LC_LP_PB;
+use crate::wire::steps::LZMA_LC_LP_PB;
 
 /// The decoder's tables: 16 KB, which its owner keeps from bin to bin.
 #[derive(Clone, Debug)]
@@ -263,7 +263,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::wire::block::BIN_MAX;
+    use crate::wire::steps::BIN_MAX;
     use crate::xorshift::Xorshift32;
     use core::num::NonZeroU32;
     use lzma_rust2::{EncodeMode, LzmaOptions, LzmaReader, LzmaWriter};

@@ -1,4 +1,5 @@
-//! The steps by which an image reaches a partition, on the stream of a `block-write`.
+//! Retired: the steps of a [`block-write`](super::Method::BLOCK_WRITE), by which an image reached a partition before there
+//! were deploy plans ([`steps`](super::steps)). No agent of this version takes them; they stay for the frozen bytes.
 //!
 //! A step is a header of [`STEP_LEN`] bytes and, for a bin, its packed bytes:
 //!
@@ -11,17 +12,13 @@
 //! 16  length  u64 LE  bytes written there
 //! ```
 //!
-//! Bins bound the memory of the agent: one is at most [`BIN_MAX`] bytes, packed and unpacked alike.
+//! A bin is at most 64 KiB, packed and unpacked alike.
 
 /// Bytes of a step's header.
 pub const STEP_LEN: usize = 24;
 
-/// Largest bin in bytes, packed or unpacked: what the agent needs memory for, twice.
-pub const BIN_MAX: usize = 64 * 1024;
-
-/// LZMA's `lc`, `lp` and `pb` of every bin, its dictionary being the bin: fixed here so that no bin carries a header.
-/// The defaults of the LZMA SDK; changing them would be a new codec.
-pub const LZMA_LC_LP_PB: (u8, u8, u8) = (3, 0, 2);
+/// Largest bin in bytes, packed or unpacked.
+const BIN_MAX: usize = 64 * 1024;
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +36,11 @@ pub enum Step {
     Bin {
         /// How it is packed.
         codec: Codec,
-        /// Bytes that follow on the stream, 1 to [`BIN_MAX`].
+        /// Bytes that follow on the stream, 1 to 65536.
         packed: u32,
         /// First byte in the partition.
         offset: u64,
-        /// Bytes after unpacking, 1 to [`BIN_MAX`].
+        /// Bytes after unpacking, 1 to 65536.
         length: u32,
     },
 }

@@ -1,5 +1,6 @@
 //! The registry of methods. Append-only: an id is never used again for something else, and a body only grows at its
-//! tail. A method that a peer does not know is answered with [`FailureKind::UNSUPPORTED`](super::FailureKind).
+//! tail. A method that a peer does not know is answered with [`FailureKind::UNSUPPORTED`](super::FailureKind), and so is one
+//! that is retired: its row stays.
 
 /// What a message asks, answers or tells. Unknown numbers are kept, so that they can be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,9 +77,9 @@ registry! {
     GET_PACKED = 0x0026, "get-packed", idempotent;
     /// A partition by its label: [`request::Partition`](super::request::Partition) → [`response::Partition`](super::response::Partition).
     PARTITION = 0x0030, "partition", idempotent;
-    /// Writes an image to a partition: [`request::BlockWrite`](super::request::BlockWrite) → [`response::Written`](super::response::Written).
+    /// Retired. Wrote an image to a partition: [`request::BlockWrite`](super::request::BlockWrite) → [`response::Written`](super::response::Written).
     BLOCK_WRITE = 0x0031, "block-write", idempotent;
-    /// Reads a partition back and hashes it: [`request::BlockHash`](super::request::BlockHash) → [`response::Hash`](super::response::Hash).
+    /// Retired. Read a partition back and hashed it: [`request::BlockHash`](super::request::BlockHash) → [`response::Hash`](super::response::Hash).
     BLOCK_HASH = 0x0032, "block-hash", idempotent;
     /// Hashes of what a partition or file holds: [`request::BlockTree`](super::request::BlockTree) → [`response::BlockTree`](super::response::BlockTree).
     BLOCK_TREE = 0x0033, "block-tree", idempotent;

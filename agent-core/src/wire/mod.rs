@@ -5,7 +5,7 @@
 //! and a postcard body. Bodies grow only at the tail; [`codec`] decodes a longer body (trailing bytes are ignored)
 //! and a shorter one (missing fields are zero, which must mean the old behaviour).
 //!
-//! Bulk data never travels in messages: a request names a stream, and the bytes follow there ([`block`], [`steps`], [`record`]).
+//! Bulk data never travels in messages: a request names a stream, and the bytes follow there ([`steps`], [`record`]).
 
 pub mod block;
 pub mod codec;

@@ -157,7 +157,7 @@ pub struct Partition<'a> {
     pub label: &'a str,
 }
 
-/// Writes an image to a partition from the steps ([`block`](super::block)) on `stream`.
+/// Retired: wrote an image to a partition from the steps ([`block`](super::block)) on `stream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockWrite<'a> {
     /// The partition; never one that is mounted, never `master`.
@@ -169,7 +169,7 @@ pub struct BlockWrite<'a> {
     pub image_bytes: u64,
 }
 
-/// Hashes the first `length` bytes from `offset` of a partition, read from the device, not from the page cache.
+/// Retired: hashed the first `length` bytes from `offset` of a partition, read from the device, not from the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockHash<'a> {
     /// The partition.

@@ -227,7 +227,7 @@ pub struct Partition<'a> {
     pub mounted: bool,
 }
 
-/// An image has been written and synced.
+/// A plan has been carried out, and what it wrote is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// Bytes written from bins.
@@ -251,7 +251,7 @@ pub struct BlockTree {
     pub dictionary_max: u32,
 }
 
-/// A digest of what the device holds.
+/// A digest of a piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hash<'a> {
     /// SHA-256.

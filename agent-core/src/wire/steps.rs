@@ -41,13 +41,17 @@ pub const BIN_MAX: usize = 64 * 1024;
 /// Most bytes of a bin's dictionary that every agent has memory for.
 pub const DICTIONARY_MAX: usize = 128 * 1024;
 
+/// LZMA's `lc`, `lp` and `pb` of all that is packed: fixed here so that no bin carries a header. The defaults of the LZMA
+/// SDK; changing them would be a new kind of step.
+pub const LZMA_LC_LP_PB: (u8, u8, u8) = (3, 0, 2);
+
 /// How something is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// Not at all.
     Raw,
-    /// A raw LZMA stream without header and end marker, parameters
-    /// [`LZMA_LC_LP_PB`](super::block::LZMA_LC_LP_PB); its dictionary stands before its output.
+    /// A raw LZMA stream without header and end marker, parameters [`LZMA_LC_LP_PB`]; its dictionary stands before its
+    /// output.
     Lzma,
 }
 

@@ -1,6 +1,6 @@
 //! How much work goes into making bins small.
 
-use agent_core::wire::block::LZMA_LC_LP_PB;
+use agent_core::wire::steps::LZMA_LC_LP_PB;
 use lzma_rust2::LzmaOptions;
 
 /// How much work goes into making what is sent small: as much as one core does in the time that the line needs.

@@ -2,9 +2,8 @@
 
 use std::io::Read;
 
-use agent_core::wire::block::LZMA_LC_LP_PB;
 use agent_core::wire::steps::{
-    BLOCK, Extent, GROUP_HEADER_LEN, GROUP_MAX, Packing, Step, StepReader,
+    BLOCK, Extent, GROUP_HEADER_LEN, GROUP_MAX, LZMA_LC_LP_PB, Packing, Step, StepReader,
 };
 use lzma_rust2::LzmaReader;
 

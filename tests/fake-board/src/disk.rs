@@ -2,12 +2,10 @@
 //! some sectors, as chance has it.
 
 use crate::deploy::EIO;
-use agent_core::wire::block::{Codec, LZMA_LC_LP_PB};
 use agent_core::wire::response::{Entry, Stat};
 use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{Failure, FailureKind, codec};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 /// All there is on a board's disk.
 #[derive(Debug, Default)]
@@ -61,12 +59,6 @@ impl Disk {
             return Err(failure(FailureKind::BUSY, "the partition is mounted"));
         }
         Ok(self.partition(label)?.len() as u64)
-    }
-
-    pub(crate) fn zero(&mut self, label: &str, offset: u64, length: u64) -> Outcome<()> {
-        self.range(label, offset, length)?;
-        self.change(label, offset, &vec![0; length as usize]);
-        Ok(())
     }
 
     /// Reads at most as much as there is; an error's number for a block that cannot be read.
@@ -124,37 +116,6 @@ impl Disk {
             self.unsynced.entry((label.to_owned(), sector)).or_insert_with(before);
         }
         partition[offset as usize..][..count].copy_from_slice(&bytes[..count]);
-    }
-
-    pub(crate) fn write_bin(
-        &mut self,
-        label: &str,
-        codec: Codec,
-        packed: &[u8],
-        offset: u64,
-        length: u32,
-    ) -> Outcome<()> {
-        self.range(label, offset, u64::from(length))?;
-        let mut out = vec![0; length as usize];
-        match codec {
-            Codec::Raw => out.copy_from_slice(packed),
-            Codec::Lzma => {
-                let (lc, lp, pb) = LZMA_LC_LP_PB;
-                lzma_rust2::LzmaReader::new(
-                    packed,
-                    u64::from(length),
-                    lc.into(),
-                    lp.into(),
-                    pb.into(),
-                    length,
-                    None,
-                )
-                .and_then(|mut reader| reader.read_exact(&mut out))
-                .map_err(|_| failure(FailureKind::DIGEST, "a bin cannot be unpacked"))?;
-            }
-        }
-        self.change(label, offset, &out);
-        Ok(())
     }
 
     /// An image was written: what files there were are those of another file system now.

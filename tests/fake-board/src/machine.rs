@@ -11,7 +11,6 @@ use agent_core::agent::{
 };
 use agent_core::link::Coding;
 use agent_core::time::Instant;
-use agent_core::wire::block::Codec;
 use agent_core::wire::response::{self, Written};
 use agent_core::wire::{Failure, FailureKind, Method, request};
 use std::collections::VecDeque;
@@ -60,20 +59,9 @@ enum Slot {
     Get { at: (String, String) },
     Put { at: (String, String), bytes: Vec<u8>, mode: u32, size: u64 },
     List { entries: VecDeque<u8> },
-    Read { label: String },
-    Write { label: String, bin: Option<Bin> },
     Plan(Box<Deployment>),
     Tree(Box<Hashing>),
     Child(Box<Child>),
-}
-
-#[derive(Debug)]
-struct Bin {
-    codec: Codec,
-    packed: usize,
-    bytes: Vec<u8>,
-    offset: u64,
-    length: u32,
 }
 
 /// What the board, as a whole, must do next.
@@ -549,22 +537,6 @@ impl Rest<'_> {
                 }
                 Report::Nothing
             }
-            Effect::Zero { op, offset, length } => {
-                let Slot::Write { label, .. } = self.slot(op) else { return Report::Nothing };
-                match world.disk.zero(label, offset, length) {
-                    Ok(()) => Report::Nothing,
-                    Err(failure) => self.failed(op, failure),
-                }
-            }
-            Effect::Bin { op, codec, packed, offset, length } => {
-                if let Slot::Write { bin, .. } = self.slot(op) {
-                    let (packed, bytes) = (packed as usize, Vec::new());
-                    assert!(bin.is_none(), "a bin begins inside of another");
-                    *bin = Some(Bin { codec, packed, bytes, offset, length });
-                }
-                Report::Nothing
-            }
-            Effect::BinBytes { op, bytes } => self.bin_bytes(op, bytes, world),
             Effect::Work { op, max } => self.work(op, max, world),
             Effect::Commit { op } => self.commit(op, world),
             Effect::Close { op } => {
@@ -720,20 +692,12 @@ impl Rest<'_> {
                 let at = disk.resolve(self.root, path)?;
                 (Slot::List { entries: disk.list(&at, recursive)?.into() }, 0, 0)
             }
-            Target::PartitionRead { label } => {
-                let size = disk.partition(label)?.len() as u64;
-                (Slot::Read { label: label.to_owned() }, size, 0)
-            }
             Target::Plan(wanted) => {
                 (Slot::Plan(Box::new(Deployment::open(disk, self.root, &wanted)?)), 0, 0)
             }
             Target::Tree(wanted) => {
                 let (hashing, size) = Hashing::open(disk, self.root, &wanted)?;
                 (Slot::Tree(Box::new(hashing)), size, 0)
-            }
-            Target::PartitionWrite { label } => {
-                let size = disk.for_writing(label)?;
-                (Slot::Write { label: label.to_owned(), bin: None }, size, 0)
             }
         })
     }
@@ -748,7 +712,6 @@ impl Rest<'_> {
                 let gone = failure(FailureKind::NOT_FOUND, "the file is gone");
                 world.disk.file(at).map(cut).ok_or(gone)
             }
-            Slot::Read { label } => world.disk.partition(label).map(cut),
             Slot::List { entries } => {
                 // Whole entries only.
                 let (mut count, bytes) = (0, &*entries.make_contiguous());
@@ -762,22 +725,6 @@ impl Rest<'_> {
                 Ok(entries.drain(..count).collect())
             }
             _ => Err(failure(FailureKind::CANCELED, "")),
-        }
-    }
-
-    fn bin_bytes(&mut self, op: Op, bytes: &[u8], world: &mut World<'_>) -> Report {
-        let Slot::Write { label, bin } = self.slot(op) else { return Report::Nothing };
-        let Some(begun) = bin else { return Report::Nothing };
-        begun.bytes.extend_from_slice(bytes);
-        if begun.bytes.len() < begun.packed {
-            return Report::Nothing;
-        }
-        let done =
-            world.disk.write_bin(label, begun.codec, &begun.bytes, begun.offset, begun.length);
-        *bin = None;
-        match done {
-            Ok(()) => Report::Nothing,
-            Err(failure) => self.failed(op, failure),
         }
     }
 
@@ -809,12 +756,6 @@ impl Rest<'_> {
             Slot::Put { at, bytes, mode, size } => {
                 assert_eq!(bytes.len() as u64, size, "committed with another size");
                 world.disk.put(at, bytes, mode);
-                Report::Committed(op)
-            }
-            Slot::Write { label, bin } => {
-                assert!(bin.is_none(), "committed inside of a bin");
-                world.disk.sync_partition(&label);
-                world.disk.forget_files(&label);
                 Report::Committed(op)
             }
             Slot::Plan(plan) => match plan.commit(world.disk) {
@@ -881,7 +822,6 @@ fn brief(effect: &Effect<'_>) -> String {
             format!("Spawn {} {suite}", op.0)
         }
         Effect::Write { op, bytes } => format!("Write {} {}", op.0, bytes.len()),
-        Effect::BinBytes { op, bytes } => format!("BinBytes {} {}", op.0, bytes.len()),
         Effect::Signal { op, signal } => format!("Signal {} {signal}", op.0),
         Effect::Close { op } => format!("Close {}", op.0),
         Effect::Commit { op } => format!("Commit {}", op.0),

@@ -16,7 +16,6 @@ mod signals;
 use agent_core::agent::{DRAIN_WAIT, KILL_GRACE, OPS_MAX, Role, START_WAIT};
 use agent_core::link::CloseReason;
 use agent_core::time::Duration;
-use agent_core::wire::block::{BIN_MAX, Codec, Step};
 use agent_core::wire::record::{Record, split_counted};
 use agent_core::wire::{FailureKind, Method, codec, request, response};
 use bench::{Bench, generic, plan_bytes, secs};
@@ -440,118 +439,23 @@ fn calls_are_answered() {
     assert_eq!((partition.size, partition.mounted), (16 << 20, false));
 }
 
-// ---- partitions
-
-/// An image, and the steps that make it.
-fn image() -> (Vec<u8>, Vec<u8>) {
-    let raw = pattern(5000);
-    let packed_plain: Vec<u8> =
-        b"all work and no play ".iter().cycle().take(BIN_MAX).copied().collect();
-    let mut packed = Vec::new();
-    let mut options = lzma_rust2::LzmaOptions::with_preset(6);
-    options.dict_size = BIN_MAX as u32;
-    let mut writer = lzma_rust2::LzmaWriter::new_no_header(&mut packed, &options, false).unwrap();
-    std::io::Write::write_all(&mut writer, &packed_plain).unwrap();
-    writer.finish().unwrap();
-    let image = [&vec![0; 10_000][..], &raw, &packed_plain].concat();
-    let mut steps = Vec::new();
-    let (codec, length) = (Codec::Raw, raw.len() as u32);
-    steps.extend(Step::Zero { offset: 0, length: 10_000 }.to_bytes());
-    steps.extend(Step::Bin { codec, packed: length, offset: 10_000, length }.to_bytes());
-    steps.extend(&raw);
-    let (codec, length) = (Codec::Lzma, packed_plain.len() as u32);
-    let packed_length = packed.len() as u32;
-    steps.extend(Step::Bin { codec, packed: packed_length, offset: 15_000, length }.to_bytes());
-    steps.extend(&packed);
-    steps.extend(Step::End.to_bytes());
-    (image, steps)
-}
-
-fn block_write(bench: &mut Bench, label: &str, image_bytes: u64, steps: &[u8]) -> u32 {
-    bench.open(3);
-    let write = request::BlockWrite { label, stream: 3, image_bytes };
-    let request = bench.ask(Method::BLOCK_WRITE, &write);
-    bench.send(3, steps, true);
-    bench.run_for(secs(5));
-    request
-}
-
-#[test]
-fn an_image_is_written_and_its_digest_is_that_of_the_partition() {
-    let mut bench = Bench::up(generic());
-    let (image, steps) = image();
-    let request = block_write(&mut bench, "testrootfs", image.len() as u64, &steps);
-    let written: response::Written = bench.answer(request, Method::BLOCK_WRITE);
-    assert_eq!((written.data_bytes, written.zero_bytes), (5000 + BIN_MAX as u64, 10_000));
-    assert!(bench.board.partition("testrootfs").unwrap().starts_with(&image));
-    let (label, length) = ("testrootfs", image.len() as u64);
-    let hash = bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 0, length });
-    let beyond =
-        bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 1, length: u64::MAX });
-    let nothing =
-        bench.ask(Method::BLOCK_HASH, &request::BlockHash { label, offset: 5, length: 0 });
-    bench.run_for(secs(1));
-    assert_eq!(bench.answer::<response::Hash<'_>>(hash, Method::BLOCK_HASH).sha256, sha256(&image));
-    assert_eq!(bench.failure_kind(beyond), FailureKind::TOO_LARGE);
-    assert_eq!(bench.answer::<response::Hash<'_>>(nothing, Method::BLOCK_HASH).sha256, sha256(b""));
-}
-
-#[test]
-fn what_does_not_fit_is_refused_before_anything_is_written() {
-    let mut bench = Bench::up(generic());
-    bench.board.start_trace();
-    let (image, steps) = image();
-    let request = block_write(&mut bench, "testrootfs", (16 << 20) + 1, &steps);
-    assert_eq!(bench.failure_kind(request), FailureKind::TOO_LARGE);
-    let request = block_write(&mut bench, "master", image.len() as u64, &steps);
-    assert_eq!(bench.failure_kind(request), FailureKind::REFUSED);
-    let request = block_write(&mut bench, "nowhere", image.len() as u64, &steps);
-    assert_eq!(bench.failure_kind(request), FailureKind::NOT_FOUND);
-    let trace = bench.board.take_trace();
-    assert!(
-        !trace.iter().any(|line| line.starts_with("Zero") || line.starts_with("Bin")),
-        "{trace:?}"
-    );
-}
-
-#[test]
-fn bad_steps_are_refused() {
-    let mut bench = Bench::up(generic());
-    let (image, steps) = image();
-    let size = image.len() as u64;
-    let mut unknown = Step::End.to_bytes();
-    unknown[0] = 9;
-    let beyond = Step::Zero { offset: size - 1, length: 2 }.to_bytes();
-    let garbage = Step::Bin { codec: Codec::Lzma, packed: 9, offset: 0, length: 60_000 };
-    let garbage = [&garbage.to_bytes()[..], b"\xff nonsense"].concat();
-    for (steps, kind) in [
-        (&unknown[..], FailureKind::BAD_MESSAGE),
-        (&beyond, FailureKind::TOO_LARGE),
-        (&garbage, FailureKind::DIGEST),
-        (&steps[..steps.len() - 1], FailureKind::BAD_MESSAGE),
-        (&steps[..24], FailureKind::BAD_MESSAGE),
-        (b"", FailureKind::BAD_MESSAGE),
-        (&[&steps[..], b"more"].concat(), FailureKind::BAD_MESSAGE),
-    ] {
-        let request = block_write(&mut bench, "testrootfs", size, steps);
-        assert_eq!(bench.failure_kind(request), kind);
-    }
-    let request = block_write(&mut bench, "testrootfs", size, &steps);
-    bench.answer::<response::Written>(request, Method::BLOCK_WRITE);
-    assert!(bench.closed.is_empty());
-}
-
 // ---- requests that are wrong
 
 #[test]
-fn unknown_methods_and_malformed_bodies_are_answered() {
+fn unknown_and_retired_methods_and_malformed_bodies_are_answered() {
     let mut bench = Bench::up(generic());
+    let write = request::BlockWrite { label: "testrootfs", stream: 3, image_bytes: 9 };
+    let write = bench.ask(Method::BLOCK_WRITE, &write);
+    let hash = request::BlockHash { label: "testrootfs", offset: 0, length: 9 };
+    let hash = bench.ask(Method::BLOCK_HASH, &hash);
     let unknown = bench.ask(Method(0x7777), &(1u8, 2u8));
     let not_text = bench.ask(Method::STAT, &(&[0xffu8, 0xfe, 0xfd][..],));
     let cut_short = bench.ask(Method::GET, &(200u8, b'x'));
     let answer = bench.ask(Method::FAILED, &request::Info {});
     bench.run_for(secs(1));
-    assert_eq!(bench.failure_kind(unknown), FailureKind::UNSUPPORTED);
+    for request in [unknown, write, hash] {
+        assert_eq!(bench.failure_kind(request), FailureKind::UNSUPPORTED);
+    }
     assert_eq!(bench.failure_kind(not_text), FailureKind::BAD_MESSAGE);
     assert_eq!(bench.failure_kind(cut_short), FailureKind::BAD_MESSAGE);
     assert_eq!(bench.failure_kind(answer), FailureKind::UNSUPPORTED);

@@ -12,7 +12,6 @@ use agent_core::agent::plan::{Header, Test, encode_counted};
 use agent_core::agent::{Agent, Config, Journal, Role};
 use agent_core::link::{Coding, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
-use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::REGISTRY;
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
 use agent_core::wire::{Envelope, Method, codec};
@@ -147,22 +146,9 @@ impl World {
             },
             10 => {
                 let stream = self.stream(input)?;
-                let [kind, packed, offset, length]: [u8; 4] = input.arbitrary()?;
-                let offset = u64::from(offset) * 64;
-                let step = match kind % 4 {
-                    0 => Step::End,
-                    1 => Step::Zero { offset, length: u64::from(length) << (kind / 8) },
-                    2 => {
-                        let (packed, length) = (u32::from(packed), u32::from(packed));
-                        Step::Bin { codec: Codec::Raw, packed, offset, length }
-                    }
-                    _ => {
-                        let (packed, length) = (u32::from(packed), u32::from(length));
-                        Step::Bin { codec: Codec::Lzma, packed, offset, length }
-                    }
-                };
-                self.host.link.write(stream, &step.to_bytes());
-                self.host.link.write(stream, &vec![0x55; usize::from(packed)]);
+                // More than a message holds, as of a put or a plan.
+                let [length, what]: [u16; 2] = input.arbitrary()?;
+                self.host.link.write(stream, &vec![what as u8; usize::from(length)]);
             }
             11 if input.ratio(1, 2)? => {
                 let client = input.arbitrary()?;

@@ -2,7 +2,6 @@
 
 use agent_core::agent::plan::{PlanReader, encode_counted, is_suite_name};
 use agent_core::link::{Hello, HelloAck};
-use agent_core::wire::block::{STEP_LEN, Step};
 use agent_core::wire::codec::{decode, decode_prefix, encode};
 use agent_core::wire::envelope::{HEADER_LEN, MESSAGE_MAX};
 use agent_core::wire::record::{Record, split_counted};
@@ -16,7 +15,6 @@ pub(crate) fn run(input: &[u8]) {
     all_bodies(bytes, cut);
     envelope(bytes);
     record(bytes);
-    step(bytes);
     plan(bytes);
     if let Ok(failure) = decode::<Failure<'_>>(bytes) {
         assert!(!failure.to_string().is_empty());
@@ -50,8 +48,7 @@ fn all_bodies(bytes: &[u8], cut: usize) {
     bodies!(bytes, cut;
         request::Info, request::Clock, request::Follow, request::Exec<'_>, request::Signal,
         request::Get<'_>, request::FileHash<'_>, request::Put<'_>, request::List<'_>, request::Path<'_>,
-        request::Partition<'_>, request::BlockWrite<'_>, request::BlockHash<'_>,
-            request::BlockTree<'_>, request::BlockPlan<'_>, response::BlockTree,
+        request::Partition<'_>, request::BlockTree<'_>, request::BlockPlan<'_>, response::BlockTree,
         request::Mount<'_>, request::Inject<'_>, request::Reboot, request::Sync,
         request::TestStatus, response::Done, response::Info<'_>, response::Clock, response::Exit,
         response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,
@@ -77,13 +74,6 @@ fn record(bytes: &[u8]) {
     let written = record.encode(&mut buffer).expect("written shorter than it was read");
     assert_eq!(Record::parse(written), Ok(Some((record, written.len()))));
     assert_eq!(Record::parse(&written[..written.len() - 1]), Ok(None));
-}
-
-fn step(bytes: &[u8]) {
-    let Some(header) = bytes.first_chunk::<STEP_LEN>() else { return };
-    if let Ok(step) = Step::parse(header) {
-        assert_eq!(Step::parse(&step.to_bytes()), Ok(step));
-    }
 }
 
 fn plan(bytes: &[u8]) {

@@ -1,5 +1,5 @@
 //! Packing: whatever the bytes, what the agent packs is no longer than they are, and another program unpacks it to them.
-//! Read as a block, any bytes end in an error or in no more than there is room for; so they do as a bin of an image.
+//! Read as a block, any bytes end in an error or in no more than there is room for; so they do as a bin of a plan.
 
 use agent_core::agent::pack::{PIECE_MAX, Table, pack};
 use agent_core::agent::unpack::Unpacker;

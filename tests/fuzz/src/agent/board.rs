@@ -1,5 +1,5 @@
-//! A board that does nothing, and checks that what it is asked makes sense: nothing is read that is not open, no bin
-//! gets more bytes than it has, no child more input than it may keep, and no effect was lost.
+//! A board that does nothing, and checks that what it is asked makes sense: nothing is read that is not open, no plan and
+//! no child gets more input than it may keep, and no effect was lost.
 
 use crate::direct::Speaker;
 use agent_core::agent::deploy::{INPUT_MAX, OUT_MAX};
@@ -42,7 +42,6 @@ struct Opened {
     /// Of a plan: it gets input, and works on it.
     is_plan: bool,
     input: usize,
-    bin_left: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,14 +232,10 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
         Effect::Open { op, target } => {
             assert_eq!(slots[of(op)], Slot::Free, "{name}");
             slots[of(op)] = Slot::Opening(Opened {
-                is_writing: matches!(
-                    target,
-                    Target::Put { .. } | Target::PartitionWrite { .. } | Target::Plan(_)
-                ),
+                is_writing: matches!(target, Target::Put { .. } | Target::Plan(_)),
                 is_listing: matches!(target, Target::List { .. }),
                 is_plan: matches!(target, Target::Plan(_)),
                 input: 0,
-                bin_left: 0,
             });
         }
         Effect::Read { op, max, .. } => {
@@ -255,26 +250,12 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
             slots[of(op)] = Slot::Working(opened, *max);
         }
         Effect::Write { op, bytes } => {
-            let opened = writing(&mut slots[of(op)], &name);
-            assert!(opened.bin_left == 0 && !bytes.is_empty(), "{name}");
-        }
-        Effect::Zero { op, length, .. } => {
-            let opened = writing(&mut slots[of(op)], &name);
-            assert!(opened.bin_left == 0 && *length > 0, "{name}");
-        }
-        Effect::Bin { op, packed, .. } => {
-            let opened = writing(&mut slots[of(op)], &name);
-            assert!(opened.bin_left == 0 && *packed > 0, "{name}");
-            opened.bin_left = *packed as usize;
-        }
-        Effect::BinBytes { op, bytes } => {
-            let opened = writing(&mut slots[of(op)], &name);
-            assert!(bytes.len() <= opened.bin_left && !bytes.is_empty(), "{name}");
-            opened.bin_left -= bytes.len();
+            let opened = writing(&slots[of(op)], &name);
+            assert!(!opened.is_plan && !bytes.is_empty(), "{name}");
         }
         Effect::Commit { op } => {
-            let opened = *writing(&mut slots[of(op)], &name);
-            assert_eq!((opened.bin_left, opened.input), (0, 0), "{name}");
+            let opened = writing(&slots[of(op)], &name);
+            assert_eq!(opened.input, 0, "{name}");
             slots[of(op)] = Slot::Committing(opened);
         }
         Effect::Close { op } => slots[of(op)] = Slot::Free,
@@ -318,9 +299,9 @@ fn check(slots: &mut [Slot; OPS_MAX], has_plan: bool, effect: &Effect<'_>) {
     }
 }
 
-fn writing<'s>(slot: &'s mut Slot, name: &str) -> &'s mut Opened {
+fn writing(slot: &Slot, name: &str) -> Opened {
     match slot {
-        Slot::Open(opened) if opened.is_writing => opened,
+        Slot::Open(opened) if opened.is_writing => *opened,
         _ => panic!("{name}: not open for writing"),
     }
 }

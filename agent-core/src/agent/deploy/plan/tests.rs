@@ -2,8 +2,7 @@ extern crate std;
 
 use super::*;
 use crate::wire::FailureKind;
-use crate::wire::block::LZMA_LC_LP_PB;
-use crate::wire::steps::{BIN_MAX, StepWriter};
+use crate::wire::steps::{BIN_MAX, LZMA_LC_LP_PB, StepWriter};
 use crate::xorshift::Xorshift32;
 use core::num::NonZeroU32;
 use lzma_rust2::{LzmaOptions, LzmaWriter};
