@@ -15,6 +15,7 @@
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
 //! | [`store`] | run directories | files |
 //! | [`report`] | what people and programs see | standard streams |
+//! | [`worker`] | a thread that works for who must not wait | threads |
 //! | [`io`] | the shell: mio, processes, serial devices, clocks | everything |
 
 pub mod board;
@@ -31,3 +32,4 @@ pub mod kernel;
 pub mod report;
 pub mod script;
 pub mod store;
+pub mod worker;

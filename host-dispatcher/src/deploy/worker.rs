@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use super::effort::Effort;
 use super::encode::Encoded;
 use super::plan::{Blocks, Held, Limits, Plan, Task};
 use super::state::State;
 use crate::image::stored::StoredImage;
+use crate::worker::{Teller, Worker};
 
 /// What a plan is made from, owned: see [`Task`].
 #[derive(Debug)]
@@ -46,11 +46,7 @@ pub enum PlanEvent {
 }
 
 /// The owner's end of the thread.
-#[derive(Debug)]
-pub struct Planner {
-    events: Receiver<PlanEvent>,
-    has_ended: bool,
-}
+pub type Planner = Worker<PlanEvent>;
 
 impl Planner {
     /// Starts the thread. `wake` is called on it whenever [`Planner::poll`] has something.
@@ -58,74 +54,37 @@ impl Planner {
     /// # Errors
     /// The system has no thread to spare.
     pub fn start(request: PlanRequest, wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (sender, events) = sync_channel(PIECES_MAX);
-        std::thread::Builder::new().name("plan".into()).spawn(move || {
-            let thread = Thread { events: sender, wake: &wake };
-            if let Err(error) = thread.work(&request) {
-                let _ = thread.send(PlanEvent::Failed(error));
-            }
-            // The owner learns from the closed channel, too, that a thread has panicked.
-            drop(thread);
-            wake();
-        })?;
-        Ok(Self { events, has_ended: false })
+        let stopped = PlanEvent::Failed(io::Error::other("planning stopped without a reason"));
+        Self::spawn("plan", PIECES_MAX, wake, stopped, move |teller| {
+            plan(&request, teller).unwrap_or_else(PlanEvent::Failed)
+        })
     }
+}
 
-    /// The next event, if there is one. After `Ended` or `Failed` there is none.
-    pub fn poll(&mut self) -> Option<PlanEvent> {
-        if self.has_ended {
-            return None;
-        }
-        let event = match self.events.try_recv() {
-            Ok(event) => event,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => {
-                PlanEvent::Failed(io::Error::other("planning stopped without a reason"))
-            }
+fn plan(request: &PlanRequest, teller: &Teller<PlanEvent>) -> io::Result<PlanEvent> {
+    let sources: Vec<&State> = request.sources.iter().collect();
+    let library: Vec<Held<'_>> = request.library.iter().map(|image| image.held()).collect();
+    let plan = Plan::new(&Task {
+        target: request.target.held(),
+        is_in_place: request.is_in_place,
+        sources: &sources,
+        library: &library,
+        limits: request.limits,
+    })?;
+    teller.tell(PlanEvent::Planned(plan.blocks()))?;
+    let threads =
+        std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
+    let literal_blocks = u64::from(plan.blocks().literal);
+    let encoded = plan.encode(request.effort, threads, &mut |bytes, so_far| {
+        let stream_bytes = match u64::from(so_far.literal_blocks) {
+            0 => so_far.stream_bytes,
+            packed => so_far.stream_bytes.saturating_mul(literal_blocks) / packed,
         };
-        self.has_ended = matches!(event, PlanEvent::Ended(_) | PlanEvent::Failed(_));
-        Some(event)
-    }
-}
-
-struct Thread<'w> {
-    events: SyncSender<PlanEvent>,
-    wake: &'w dyn Fn(),
-}
-
-impl Thread<'_> {
-    fn work(&self, request: &PlanRequest) -> io::Result<()> {
-        let sources: Vec<&State> = request.sources.iter().collect();
-        let library: Vec<Held<'_>> = request.library.iter().map(|image| image.held()).collect();
-        let plan = Plan::new(&Task {
-            target: request.target.held(),
-            is_in_place: request.is_in_place,
-            sources: &sources,
-            library: &library,
-            limits: request.limits,
-        })?;
-        self.send(PlanEvent::Planned(plan.blocks()))?;
-        let threads =
-            std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
-        let literal_blocks = u64::from(plan.blocks().literal);
-        let encoded = plan.encode(request.effort, threads, &mut |bytes, so_far| {
-            let stream_bytes = match u64::from(so_far.literal_blocks) {
-                0 => so_far.stream_bytes,
-                packed => so_far.stream_bytes.saturating_mul(literal_blocks) / packed,
-            };
-            bytes.chunks(PIECE_MAX).try_for_each(|piece| {
-                self.send(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes })
-            })
-        })?;
-        self.send(PlanEvent::Ended(encoded))
-    }
-
-    /// Waits for room; an error when the owner is gone.
-    fn send(&self, event: PlanEvent) -> io::Result<()> {
-        let sent = self.events.send(event);
-        (self.wake)();
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
+        bytes.chunks(PIECE_MAX).try_for_each(|piece| {
+            teller.tell(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes })
+        })
+    })?;
+    Ok(PlanEvent::Ended(encoded))
 }
 
 /// Pieces of the stream that wait to be sent, ...

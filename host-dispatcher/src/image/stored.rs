@@ -5,8 +5,6 @@ use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::cache::{CachedImage, Images, LIMIT_BYTES};
 use super::error::{Cause, ImageError, hexadecimal};
@@ -14,6 +12,7 @@ use super::take::{ImageSource, Progress};
 use crate::deploy::content::FileContent;
 use crate::deploy::plan::Held;
 use crate::deploy::tree::Tree;
+use crate::worker::{Teller, Worker};
 
 /// An image of the store: its hashes and its bytes. It stays there while this value does.
 #[derive(Debug)]
@@ -72,13 +71,7 @@ pub enum TakeEvent {
 }
 
 /// The owner's end of the thread.
-#[derive(Debug)]
-pub struct Taker {
-    store: PathBuf,
-    events: Receiver<TakeEvent>,
-    is_canceled: Arc<AtomicBool>,
-    has_ended: bool,
-}
+pub type Taker = Worker<TakeEvent>;
 
 impl StoredImage {
     /// For a plan.
@@ -117,70 +110,35 @@ impl Taker {
     /// # Errors
     /// The system has no thread to spare.
     pub fn start(request: TakeRequest, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
-        let (sender, events) = channel();
-        let is_canceled = Arc::new(AtomicBool::new(false));
-        let store = request.store.clone();
-        let thread =
-            Thread { request, sender, is_canceled: is_canceled.clone(), wake: Box::new(wake) };
-        std::thread::Builder::new().name("image".into()).spawn(move || thread.run())?;
-        Ok(Self { store, events, is_canceled, has_ended: false })
-    }
-
-    /// The next event, if there is one.
-    pub fn poll(&mut self) -> Option<TakeEvent> {
-        if self.has_ended {
-            return None;
-        }
-        let event = match self.events.try_recv() {
-            Ok(event) => event,
-            Err(TryRecvError::Empty) => return None,
-            // A decompressor panicked on what it was given.
-            Err(TryRecvError::Disconnected) => {
-                TakeEvent::Failed(ImageError::new(&self.store, Cause::Stopped))
+        let stopped = TakeEvent::Failed(ImageError::new(&request.store, Cause::Stopped));
+        Self::spawn("image", PROGRESS_MAX, wake, stopped, move |teller| {
+            match request.take(teller) {
+                Ok((image, library)) => TakeEvent::Ready(Arc::new(image), library),
+                Err(error) => TakeEvent::Failed(error),
             }
+        })
+    }
+}
+
+impl TakeRequest {
+    fn take(
+        &self,
+        teller: &Teller<TakeEvent>,
+    ) -> Result<(StoredImage, Vec<Arc<StoredImage>>), ImageError> {
+        let mut progress = |progress| match teller.tell(TakeEvent::Progress(progress)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         };
-        self.has_ended = !matches!(event, TakeEvent::Progress(_));
-        Some(event)
-    }
-}
-
-impl Drop for Taker {
-    fn drop(&mut self) {
-        self.is_canceled.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Thread {
-    request: TakeRequest,
-    sender: Sender<TakeEvent>,
-    is_canceled: Arc<AtomicBool>,
-    wake: Box<dyn Fn() + Send>,
-}
-
-impl Thread {
-    fn run(self) {
-        let event = match self.take() {
-            Ok((image, library)) => TakeEvent::Ready(Arc::new(image), library),
-            Err(error) => TakeEvent::Failed(error),
-        };
-        self.tell(event);
-    }
-
-    fn take(&self) -> Result<(StoredImage, Vec<Arc<StoredImage>>), ImageError> {
-        let images = Images::open(&self.request.store, LIMIT_BYTES)?;
+        let images = Images::open(&self.store, LIMIT_BYTES)?;
         // Before the image is taken, which may make room by removing the oldest.
-        let library = self.library(&images)?;
-        let cached = match &self.request.wanted {
+        let library = self.open_library(&images)?;
+        let cached = match &self.wanted {
             Wanted::Stored(sha256) => images.get(sha256)?.ok_or_else(|| {
-                let place = self.request.store.join("images").join(hexadecimal(sha256));
+                let place = self.store.join("images").join(hexadecimal(sha256));
                 ImageError::new(&place, Cause::Open(ErrorKind::NotFound.into()))
             })?,
-            Wanted::Source(source) => {
-                images.take(source, &mut |progress| self.progress(progress))?
-            }
-            Wanted::File(path) => {
-                images.take_file(path, &mut |progress| self.progress(progress))?
-            }
+            Wanted::Source(source) => images.take(source, &mut progress)?,
+            Wanted::File(path) => images.take_file(path, &mut progress)?,
         };
         let image = StoredImage::open(cached)?;
         let library: Vec<_> =
@@ -188,17 +146,8 @@ impl Thread {
         Ok((image, library))
     }
 
-    fn progress(&self, progress: Progress) -> ControlFlow<()> {
-        self.tell(TakeEvent::Progress(progress));
-        if self.is_canceled.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn library(&self, images: &Images) -> Result<Vec<StoredImage>, ImageError> {
-        let mut names = self.request.library.clone();
+    fn open_library(&self, images: &Images) -> Result<Vec<StoredImage>, ImageError> {
+        let mut names = self.library.clone();
         if names.is_empty() {
             names = images.list()?.into_iter().take(RECENT).map(|entry| entry.sha256).collect();
         }
@@ -210,11 +159,6 @@ impl Thread {
             }
         }
         Ok(library)
-    }
-
-    fn tell(&self, event: TakeEvent) {
-        let _ = self.sender.send(event);
-        (self.wake)();
     }
 }
 
@@ -231,6 +175,9 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 
 /// Name of the tree beside the image; its version in [`Tree::to_bytes`].
 const TREE: &str = "tree";
+
+/// Progress that waits to be shown.
+const PROGRESS_MAX: usize = 16;
 
 /// Images that are opened for a partition of which nothing is known.
 const RECENT: usize = 4;
