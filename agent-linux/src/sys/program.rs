@@ -1,12 +1,12 @@
 //! The program that this process runs, and the one that takes its place.
 
 use super::file;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::execv;
-use std::ffi::CString;
-use std::fs::{self, File};
+use nix::errno::Errno;
+use nix::libc::{self, c_char, c_uint};
+use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::ptr;
 
 /// The running one, for reading; wherever it lies, or lay.
 pub(crate) fn own() -> io::Result<File> {
@@ -14,22 +14,35 @@ pub(crate) fn own() -> io::Result<File> {
 }
 
 /// A file in memory for another one (`man 2 memfd_create`; Linux 3.17).
+#[allow(unsafe_code)]
 pub(crate) fn in_memory() -> io::Result<File> {
-    Ok(memfd_create(c"pumice-agent", MFdFlags::MFD_CLOEXEC)?.into())
+    let flags: c_uint = libc::MFD_CLOEXEC;
+    // SAFETY: a constant text; the system call takes nothing else by address.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"pumice-agent".as_ptr(), flags) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: it is new, and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 /// This process goes on as that program, under the same number and with the same words. Returns only when the kernel
 /// cannot execute it; then nothing has changed.
+#[allow(unsafe_code)]
 pub(crate) fn become_it(program: &File) {
-    let words = fs::read("/proc/self/cmdline").unwrap_or_default();
-    let words: Vec<CString> = words
-        .split_inclusive(|byte| *byte == 0)
-        .filter_map(|word| CString::from_vec_with_nul(word.to_vec()).ok())
-        .collect();
-    let number = crate::text::number(program.as_raw_fd() as u32);
-    if let Ok(path) = CString::new(["/proc/self/fd/", &number].concat()) {
-        let _ = execv(&path, &words);
+    // Each ends with a NUL.
+    let words = file::read("/proc/self/cmdline");
+    let mut pointers: Vec<*const c_char> = Vec::new();
+    let mut start = 0;
+    for (at, byte) in words.iter().enumerate() {
+        if *byte == 0 {
+            pointers.push(words[start..].as_ptr().cast());
+            start = at + 1;
+        }
     }
+    pointers.push(ptr::null());
+    let number = crate::text::number(program.as_raw_fd() as u32);
+    let path = ["/proc/self/fd/", &number, "\0"].concat();
+    // SAFETY: the path and each word end with a NUL, the list with a null pointer, and all of them outlive the call.
+    unsafe { libc::execv(path.as_ptr().cast(), pointers.as_ptr()) };
 }
 
 /// The running program (`man 5 proc`).
