@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use agent_core::wire::steps::{BLOCK, GROUP_MAX, Packing, StepWriter};
+use agent_core::wire::steps::{BLOCK, Extent, GROUP_MAX, Packing, StepWriter};
 use crc::{CRC_32_ISCSI, Crc};
 use lzma_rust2::LzmaWriter;
 
@@ -12,7 +12,7 @@ use super::effort::Effort;
 use super::plan::{Bin, Plan, PlanStep};
 
 /// What a stream consists of, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// All of it.
     pub stream_bytes: u64,
@@ -28,6 +28,8 @@ pub struct Encoded {
     pub raw_bins: u32,
     /// Blocks of all bins.
     pub literal_blocks: u32,
+    /// Where bins go that packing hardly makes smaller: what is packed already, or is noise.
+    pub unpackable: Vec<Extent>,
 }
 
 /// Takes the next bytes of a stream.
@@ -170,6 +172,10 @@ impl<'p> Groups<'p> {
         };
         *count += 1;
         self.encoded.literal_blocks += bin.literal_ids.len() as u32;
+        let literal_bytes = bin.literal_ids.len() * BLOCK;
+        if packed.bytes.len() >= literal_bytes - literal_bytes / HARDLY {
+            self.encoded.unpackable.extend_from_slice(&bin.targets);
+        }
         self.put_step(|writer, mut put| {
             let len = packed.bytes.len() as u32;
             writer.bin(packed.packing, len, packed.crc, dictionary, &bin.targets, &mut put);
@@ -229,6 +235,9 @@ const AHEAD: usize = 4;
 
 /// Packed to a part this small with a dictionary, a bin is not tried without.
 const CLEAR: usize = 6;
+
+/// Packing that takes less than this part away does hardly anything.
+const HARDLY: usize = 8;
 
 /// An extent of a dictionary on the line, packed.
 const EXTENT_BYTES: usize = 3;

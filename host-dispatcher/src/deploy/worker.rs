@@ -3,10 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use agent_core::wire::steps::{BLOCK, Extent};
+
 use super::effort::Effort;
 use super::encode::Encoded;
 use super::plan::{Blocks, Held, Limits, Plan, Task};
 use super::state::State;
+use crate::image::owners::{self, FilePart};
 use crate::image::stored::StoredImage;
 use crate::worker::{Teller, Worker};
 
@@ -39,8 +42,8 @@ pub enum PlanEvent {
         /// What the whole stream comes to if all is packed as well as what was packed so far.
         stream_bytes: u64,
     },
-    /// That was all.
-    Ended(Encoded),
+    /// That was all; and which files of the image could not be packed, those with most bytes first.
+    Ended(Encoded, Vec<FilePart>),
     /// Nothing more comes.
     Failed(io::Error),
 }
@@ -84,8 +87,20 @@ fn plan(request: &PlanRequest, teller: &Teller<PlanEvent>) -> io::Result<PlanEve
             teller.tell(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes })
         })
     })?;
-    Ok(PlanEvent::Ended(encoded))
+    let files = match extents_bytes(&encoded.unpackable) {
+        ..UNPACKABLE_MIN => Vec::new(),
+        _ => owners::of_blocks(&request.target.path(), &encoded.unpackable),
+    };
+    Ok(PlanEvent::Ended(encoded, files))
 }
+
+/// Bytes of blocks.
+pub fn extents_bytes(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| u64::from(extent.count) * BLOCK as u64).sum()
+}
+
+/// Of less than this nobody asks which files it was.
+const UNPACKABLE_MIN: u64 = 256 * 1024;
 
 /// Pieces of the stream that wait to be sent, ...
 const PIECES_MAX: usize = 16;

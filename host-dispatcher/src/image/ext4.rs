@@ -210,7 +210,7 @@ fn uuid(label: &str) -> String {
     text
 }
 
-fn tool(name: &str, epoch: &str) -> Command {
+pub(super) fn tool(name: &str, epoch: &str) -> Command {
     let mut command = Command::new(name);
     // Debian keeps them where a user's PATH does not reach.
     let mut path: OsString = std::env::var_os("PATH").unwrap_or_default();
@@ -241,7 +241,7 @@ fn last_line(output: &[u8]) -> String {
 
 const FEATURES: &str = "none,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,uninit_bg";
 /// 2020-01-01: what has no time of its own.
-const EPOCH: u64 = 1_577_836_800;
+pub(super) const EPOCH: u64 = 1_577_836_800;
 /// Inodes hold it without their second word, which debugfs does not set.
 const TIME_MAX: u64 = i32::MAX as u64;
 

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod error;
 pub mod ext4;
 pub mod fetch;
+pub mod owners;
 pub mod packing;
 pub mod source;
 mod sparse;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cache::{CachedImage, Images, LIMIT_BYTES};
+use super::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
 use super::error::{Cause, ImageError, hexadecimal};
 use super::take::{ImageSource, Progress};
 use crate::deploy::content::FileContent;
@@ -22,7 +22,7 @@ pub struct StoredImage {
     /// Its hashes.
     pub tree: Tree,
     content: FileContent,
-    _cached: CachedImage,
+    cached: CachedImage,
 }
 
 /// What to take.
@@ -74,6 +74,11 @@ pub enum TakeEvent {
 pub type Taker = Worker<TakeEvent>;
 
 impl StoredImage {
+    /// Where its bytes lie.
+    pub fn path(&self) -> PathBuf {
+        self.cached.dir.join(IMAGE)
+    }
+
     /// For a plan.
     pub fn held(&self) -> Held<'_> {
         Held { tree: &self.tree, content: &self.content }
@@ -100,7 +105,7 @@ impl StoredImage {
                 tree
             }
         };
-        Ok(Self { sha256: hexadecimal(&cached.sha256), tree, content, _cached: cached })
+        Ok(Self { sha256: hexadecimal(&cached.sha256), tree, content, cached })
     }
 }
 

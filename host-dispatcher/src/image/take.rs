@@ -187,6 +187,10 @@ impl Images {
                 return Err(ImageError::new(path, Cause::Cancelled));
             }
         }
+        let now = fs::metadata(path).map_err(failed)?;
+        if stamp(&now) != stamp(&metadata) {
+            return Err(ImageError::new(path, Cause::Changed));
+        }
         let from = place.display().to_string();
         image.finish(Origin { from, key, ..Origin::default() }, |_| Ok(()))
     }

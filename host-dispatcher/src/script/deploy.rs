@@ -25,8 +25,10 @@ use super::tree::{Compared, too_old};
 use super::{Bench, Fault};
 use crate::board::Direction;
 use crate::deploy::effort::Effort;
+use crate::deploy::encode::Encoded;
 use crate::deploy::plan::Blocks;
-use crate::deploy::worker::{PlanEvent, PlanRequest, Planner};
+use crate::deploy::worker::{PlanEvent, PlanRequest, Planner, extents_bytes};
+use crate::image::owners::FilePart;
 use crate::image::stored::{StoredImage, TakeEvent, TakeRequest, Taker, Wanted};
 use crate::job::event::{ActionOutcome, Event};
 use crate::store::held::{Held, HeldImage};
@@ -104,6 +106,10 @@ pub struct Deployed {
     pub plan_bytes: u64,
     /// Bytes of the plan's bins in it.
     pub bin_bytes: u64,
+    /// Bytes of the image that packing made hardly smaller, and the files with most of them.
+    pub unpackable_bytes: u64,
+    /// See `unpackable_bytes`.
+    pub unpackable_files: Vec<FilePart>,
     /// Bytes of hashes that the board sent before the plan.
     pub hash_bytes: u64,
     /// All bytes that went to the board meanwhile, frames, requests and repeats included.
@@ -281,8 +287,8 @@ impl Bench {
                     work.report.plan_bytes += bytes.len() as u64;
                     work.tell_progress(self, 0, stream_bytes);
                 }
-                PlanEvent::Ended(encoded) => {
-                    work.report.bin_bytes = encoded.packed_bytes;
+                PlanEvent::Ended(encoded, files) => {
+                    work.packed(&encoded, files);
                     break;
                 }
                 PlanEvent::Failed(error) => return Err(unreadable(&error)),
@@ -467,8 +473,8 @@ impl Bench {
                     }
                     work.tell_progress(self, stream.unsent(), stream_bytes);
                 }
-                PlanEvent::Ended(encoded) => {
-                    work.report.bin_bytes = encoded.packed_bytes;
+                PlanEvent::Ended(encoded, files) => {
+                    work.packed(&encoded, files);
                     break;
                 }
                 PlanEvent::Failed(error) => return Err(unreadable(&error)),
@@ -507,6 +513,17 @@ impl fmt::Display for Deployed {
             percent(self.bytes.copied),
             HumanBytes(self.hash_bytes),
         )?;
+        // Worth a word only where it is much of what was sent.
+        if self.unpackable_bytes * 4 >= self.plan_bytes
+            && let Some(file) = self.unpackable_files.first()
+        {
+            write!(
+                f,
+                "; {} of it cannot be packed, as {}, which costs that much whenever it changes: have it unpacked in the image",
+                HumanBytes(self.unpackable_bytes),
+                file.path
+            )?;
+        }
         match self.plans {
             0 => write!(f, "; about {:.0} s on the line", self.seconds.write),
             1 => f.write_str("; read back and verified"),
@@ -553,6 +570,12 @@ impl Work {
             done_bytes: self.report.plan_bytes.saturating_sub(unsent as u64),
             total_bytes: Some(stream_bytes.max(self.report.plan_bytes)),
         });
+    }
+
+    fn packed(&mut self, encoded: &Encoded, files: Vec<FilePart>) {
+        self.report.bin_bytes = encoded.packed_bytes;
+        self.report.unpackable_bytes = extents_bytes(&encoded.unpackable);
+        self.report.unpackable_files = files;
     }
 
     fn planned(&mut self, blocks: Blocks, now: Instant) {
