@@ -93,56 +93,70 @@ def one_deploy(folder, scratch, disk, image):
 def cached(images, old, new):
     """The peers' sizes, which never change for two files: some take minutes."""
     recipe = pathlib.Path(__file__).read_bytes().split(b"# --- peers", 1)[1]
-    key = hashlib.sha256(recipe + f"{images.name} {old} {new}".encode()).hexdigest()[:16]
-    place = CACHE / f"peers-{key}.json"
-    if not place.exists():
-        found = peers(images, old, new)
-        place.with_suffix(".part").write_text(json.dumps(found))
-        place.with_suffix(".part").rename(place)
-    return json.loads(place.read_text())
+    found = {}
+    for name, (peer, needs_old) in PEERS.items():
+        if needs_old and not old:
+            found[name] = None
+            continue
+        key = hashlib.sha256(recipe + f"{images.name} {name} {old if needs_old else ''} {new}".encode()).hexdigest()[:16]
+        place = CACHE / f"peer-{key}.json"
+        if not place.exists():
+            size_bytes = peer(images / f"{old}.ext4", images / f"{new}.ext4")
+            place.with_suffix(".part").write_text(json.dumps(size_bytes))
+            place.with_suffix(".part").rename(place)
+        found[name] = json.loads(place.read_text())
+    return found
 
 
 # --- peers: what each would send ----------------------------------------------------------------------------------
 
 
-def peers(images, old, new):
-    new_file = images / f"{new}.ext4"
-    old_file = images / f"{old}.ext4" if old else None
-    known, missing, groups = blocks(old_file), 0, set()
-    zero = hashlib.sha256(bytes(BLOCK)).digest()
-    with tempfile.TemporaryDirectory(prefix="pumice-bench-", dir=CACHE) as folder:
-        mapped, grouped = pathlib.Path(folder) / "mapped", pathlib.Path(folder) / "grouped"
-        with new_file.open("rb") as file, mapped.open("wb") as out:
-            for number, block in enumerate(iter(lambda: file.read(BLOCK), b"")):
-                digest = hashlib.sha256(block).digest()
-                if digest == zero:
-                    continue
-                out.write(block)
-                if digest not in known:
-                    missing += 1
-                    groups.add(number // 16)
-        with new_file.open("rb") as file, grouped.open("wb") as out:
-            for group in sorted(groups):
-                file.seek(group * 16 * BLOCK)
-                out.write(file.read(16 * BLOCK))
-        # RAUC's block-hash-index over 64 KiB of squashfs at a time: 32 bytes of index for each 4 KiB.
-        index = new_file.stat().st_size // BLOCK * 32
-        return {
-            "raw": new_file.stat().st_size,
-            "gzip -9": length("gzip", "-9", "-c", new_file),
-            "zstd -19": length("zstd", "-q", "-19", "-T2", "-c", new_file),
-            "bmap + zstd": length("zstd", "-q", "-19", "-T2", "-c", mapped),
-            "64 KiB index": index + length("zstd", "-q", "-19", "-T2", "-c", grouped) if old else None,
-            "xdelta3": length("xdelta3", "-e", "-9", "-S", "lzma", "-B", "536870912", "-c", "-s", old_file, new_file) if old else None,
-            "patch-from": length("zstd", "-q", "--ultra", "-22", "--long=31", f"--patch-from={old_file}", "-c", new_file) if old else None,
-        }
+def bmap_zstd(_old, new):
+    """The blocks that are not zero, packed."""
+    zero = bytes(BLOCK)
+    return packed(block for block in each_block(new) if block != zero)
 
 
-def blocks(file):
-    if file is None:
-        return set()
+def index_zstd(old, new):
+    """RAUC's block-hash-index over 64 KiB of squashfs at a time: 32 bytes of index for each 4 KiB, and the groups with a block
+    that the old image has nowhere, packed."""
+    known = {hashlib.sha256(block).digest() for block in each_block(old)}
+    known.add(hashlib.sha256(bytes(BLOCK)).digest())
+    groups = {number // 16 for number, block in enumerate(each_block(new)) if hashlib.sha256(block).digest() not in known}
+    with new.open("rb") as file:
+        grouped = packed(read_at(file, group * 16 * BLOCK, 16 * BLOCK) for group in sorted(groups))
+    return new.stat().st_size // BLOCK * 32 + grouped
+
+
+# What it is called, what measures it, and whether it needs the old image.
+PEERS = {
+    "raw": (lambda _old, new: new.stat().st_size, False),
+    "gzip -9": (lambda _old, new: length("gzip", "-9", "-c", new), False),
+    "zstd -19": (lambda _old, new: length("zstd", "-q", "-19", "-T2", "-c", new), False),
+    "bmap + zstd": (bmap_zstd, False),
+    "64 KiB index": (index_zstd, True),
+    "xdelta3": (lambda old, new: length("xdelta3", "-e", "-9", "-S", "lzma", "-B", "536870912", "-c", "-s", old, new), True),
+    "patch-from": (lambda old, new: length("zstd", "-q", "--ultra", "-22", "--long=31", f"--patch-from={old}", "-c", new), True),
+}
+
+
+def each_block(file):
     with file.open("rb") as opened:
-        return {hashlib.sha256(block).digest() for block in iter(lambda: opened.read(BLOCK), b"")}
+        yield from iter(lambda: opened.read(BLOCK), b"")
+
+
+def read_at(file, offset, size_bytes):
+    file.seek(offset)
+    return file.read(size_bytes)
+
+
+def packed(pieces):
+    """Bytes of some pieces, one after the other, packed by zstd -19."""
+    with tempfile.NamedTemporaryFile(prefix="pumice-bench-", dir=CACHE) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        return length("zstd", "-q", "-19", "-T2", "-c", file.name)
 
 
 def length(*words):
