@@ -55,6 +55,19 @@ impl Lab {
         ))
     }
 
+    /// Changes the board type of the emulated board, for all commands from now on. Once in a lab.
+    ///
+    /// # Panics
+    /// `pumice` is not built.
+    pub fn change_board_type(&self, change: impl FnOnce(String) -> String) {
+        let shown = self.start_as_typed(&["board-types", "show", EMULATED], None);
+        let shown = shown.wait().exits_with(0).out();
+        fs::create_dir(self.path("types")).expect("the lab's folder is ours");
+        self.write("types/changed.yaml", change(shown));
+        let lab_yaml = fs::read_to_string(self.path("lab.yaml")).expect("a lab has a lab file");
+        self.write("lab.yaml", format!("board_types: types\n{lab_yaml}"));
+    }
+
     /// A path in the lab's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -115,10 +128,18 @@ impl Lab {
     /// # Panics
     /// `pumice` is not built or hangs, or there is not one complete run directory.
     pub fn run(&self, job_yaml: &str) -> (Output, Record) {
+        self.run_into("runs", job_yaml)
+    }
+
+    /// The same with the run directory in another folder of the lab's: for one job of several.
+    ///
+    /// # Panics
+    /// As [`Self::run`].
+    pub fn run_into(&self, runs: &str, job_yaml: &str) -> (Output, Record) {
         self.write("job.yaml", job_yaml);
-        let output = self.pumice(&["run", "job.yaml", "--out", "runs"]);
+        let output = self.pumice(&["run", "job.yaml", "--out", runs]);
         self.write("output.txt", [&output.stderr[..], &output.stdout].concat());
-        let record = self.record();
+        let record = Record::only_one_in(&self.path(runs));
         (output, record)
     }
 
@@ -158,5 +179,7 @@ impl Drop for Lab {
 
 fn emulated_board(images: &Path) -> String {
     let images = images.display();
-    format!("images: {images}\nboards:\n  - {{name: qemu-01, type: qemu-virt-armv7}}\n")
+    format!("images: {images}\nboards:\n  - {{name: qemu-01, type: {EMULATED}}}\n")
 }
+
+const EMULATED: &str = "qemu-virt-armv7";

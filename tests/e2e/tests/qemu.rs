@@ -30,13 +30,9 @@ fn job(tests: &str) -> String {
 fn an_emulated_line_accepts_another_speed() {
     let _slot = Slot::take();
     let lab = Lab::emulated(Images::Plain);
-    let board_type = lab.start_as_typed(&["board-types", "show", "qemu-virt-armv7"], None);
-    let board_type = board_type.wait().exits_with(0).out();
-    let fast = board_type.replacen("connection:\n", "connection:\n  session_baud: 921600\n", 1);
-    std::fs::create_dir(lab.path("types")).unwrap();
-    lab.write("types/qemu.yaml", fast);
-    let lab_yaml = std::fs::read_to_string(lab.path("lab.yaml")).unwrap();
-    lab.write("lab.yaml", format!("board_types: types\n{lab_yaml}"));
+    lab.change_board_type(|text| {
+        text.replacen("connection:\n", "connection:\n  session_baud: 921600\n", 1)
+    });
     let output = lab.pumice(&["info", "qemu-01", "--json"]).exits_with(0);
     let info: Value = serde_json::from_str(&output.out()).unwrap();
     assert_eq!(info["line"]["baud"], 921_600, "{info:#}");

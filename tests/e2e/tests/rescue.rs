@@ -14,16 +14,8 @@ const SMALL_IMAGE: &str = "test-busybox-nokernel.ext4";
 const RAMOOPS: &str = "mem=448M ramoops.mem_address=0x5c000000 ramoops.mem_size=0x100000 \
     ramoops.record_size=0x20000 ramoops.ecc=1 ";
 
-/// A lab whose board type was changed.
-fn lab(change: impl FnOnce(String, &Lab) -> String) -> Lab {
-    let lab = Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE));
-    let board_type = lab.start_as_typed(&["board-types", "show", "qemu-virt-armv7"], None);
-    let board_type = board_type.wait().exits_with(0).out();
-    std::fs::create_dir(lab.path("types")).unwrap();
-    lab.write("types/qemu.yaml", change(board_type, &lab));
-    let lab_yaml = std::fs::read_to_string(lab.path("lab.yaml")).unwrap();
-    lab.write("lab.yaml", format!("board_types: types\n{lab_yaml}"));
-    lab
+fn lab() -> Lab {
+    Lab::emulated_with(|disk| disk.put_rootfs(SMALL_IMAGE))
 }
 
 fn job(tests: &str) -> String {
@@ -36,7 +28,8 @@ fn job(tests: &str) -> String {
 #[test]
 fn the_last_words_of_a_kernel_are_read_from_memory() {
     let _slot = Slot::take();
-    let lab = lab(|text, _| {
+    let lab = lab();
+    lab.change_board_type(|text| {
         let text = text.replace("master: console=", &format!("master: {RAMOOPS}console="));
         text.replace("    console=", &format!("    panic=1 {RAMOOPS}console="))
     });
@@ -158,11 +151,10 @@ impl Disk {
 /// Three suites, and in the fourth the power is cut; before it comes back, `damage` has the disk.
 fn cut_and_damage(name: &str, damage: impl FnOnce(&Disk)) -> (Record, Lab) {
     let _slot = Slot::take();
-    let lab = lab(|text, lab| {
-        let start = lab.write("start", START);
-        let words = format!("    - sh\n    - {}\n    - qemu-system-arm\n", start.display());
-        text.replacen("    - qemu-system-arm\n", &words, 1)
-    });
+    let lab = lab();
+    let start = lab.write("start", START);
+    let words = format!("    - sh\n    - {}\n    - qemu-system-arm\n", start.display());
+    lab.change_board_type(|text| text.replacen("    - qemu-system-arm\n", &words, 1));
     let image = lab.path("images/qemu-virt-armv7/disk.img");
     let partition = partition_offset(&image);
     let suite = |suite: &str| {
