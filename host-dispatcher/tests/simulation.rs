@@ -435,6 +435,17 @@ fn after_a_restart_of_the_board_nothing_is_asked_again() {
     assert_eq!(spawned(&mut world), 1);
 }
 
+#[test]
+fn a_request_that_ends_with_its_board_says_what_became_of_that() {
+    let mut world = World::new(11, Options::clean(BAUD));
+    world.hands_on(async |bench| {
+        let asked = bench.start(Method::INFO, &request::Info {}, &[], LONG);
+        bench.board(|board, now| board.handle_disconnected(now, "the emulator was killed"));
+        let fault = asked.answer().await.unwrap_err();
+        assert!(fault.message.ends_with("(info): the emulator was killed"), "{fault}");
+    });
+}
+
 /// A request's deadline that is no part of the test.
 const LONG: Duration = Duration::from_secs(600);
 

@@ -189,8 +189,13 @@ impl Asked {
             Reply::Failed { kind, os_error, text } => Err(failed(kind, os_error, &text)),
             Reply::Lost => {
                 let lost = || {
+                    // Why, if that is known: the board went off, its kernel panicked.
+                    let cause = self.bench.board(|board, _| {
+                        let text = board.breakage().map(|breakage| format!(": {}", breakage.text));
+                        text.unwrap_or_default()
+                    });
                     Fault::infrastructure(format!(
-                        "the session with the agent ended before it answered ({name})"
+                        "the session with the agent ended before it answered ({name}){cause}"
                     ))
                 };
                 if self.method.is_idempotent() || !self.is_agent_back().await {
