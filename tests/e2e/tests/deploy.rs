@@ -50,6 +50,15 @@ impl Bench {
         disk.write_all_at(bytes, offset as u64).unwrap();
     }
 
+    /// Until so many bytes have gone to the board in all.
+    fn wait_for_bytes(&self, bytes: u64) {
+        let begun = Instant::now();
+        while self.line.bytes_to_board() < bytes {
+            assert!(begun.elapsed() < PATIENCE, "nothing is sent");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn deploy(&self, image: &str) -> Value {
         json(&self.lab.pumice(&["deploy", "here", image, "--json"]).exits_with(0))
     }
@@ -145,11 +154,7 @@ fn a_deploy_that_is_cut_is_planned_again_from_what_is_there() {
     for (image, after) in [("old.img", 1_000_000), ("old.img", 3_000_000), ("new.img", 100_000)] {
         let before = bench.line.bytes_to_board();
         let deploying = bench.lab.start(&["deploy", "here", image]);
-        let begun = Instant::now();
-        while bench.line.bytes_to_board() < before + after {
-            assert!(begun.elapsed() < PATIENCE, "{image}: nothing is sent");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        bench.wait_for_bytes(before + after);
         // The dispatcher dies in the middle, and the agent with it.
         deploying.signal(Signal::SIGKILL);
         deploying.wait().exits_with(137);
@@ -159,4 +164,25 @@ fn a_deploy_that_is_cut_is_planned_again_from_what_is_there() {
     bench.holds(&new);
     let held = fs::read_to_string(bench.lab.path("store/boards/here/testrootfs.json")).unwrap();
     assert!(!held.contains("begun"), "{held}");
+}
+
+/// Whoever lost nothing but its session goes on in the same command.
+#[test]
+fn an_agent_that_comes_back_gets_a_new_plan_in_the_same_command() {
+    let bench = Bench::new();
+    let (old, _) = versions();
+    bench.lab.write("old.img", &old);
+    let before = bench.line.bytes_to_board();
+    let deploying = bench.lab.start(&["deploy", "here", "old.img", "--json"]);
+    bench.wait_for_bytes(before + 1_000_000);
+    // A session ends after 6.5 s of silence.
+    let agent = bench.agent.as_ref().unwrap();
+    agent.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(10));
+    agent.signal(Signal::SIGCONT);
+    let output = deploying.wait().exits_with(0).says("planning again from what is there");
+    let deployed = json(&output);
+    bench.holds(&old);
+    assert_eq!(number(&deployed, "plans"), 2);
+    assert!(number(&deployed["bytes"], "kept") > 0, "what was written is not sent again");
 }
