@@ -62,7 +62,11 @@ pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
     let path = folder.join(name);
-    let package = if name == "pumice" { "host-dispatcher" } else { "agent-linux" };
+    let package = match name {
+        "pumice" => "host-dispatcher",
+        "paced-line" => "link-bench",
+        _ => "agent-linux",
+    };
     assert!(
         path.is_file(),
         "{} is missing: build it with `cargo build -p {package}` (the same profile as the tests), or run ci/test",
