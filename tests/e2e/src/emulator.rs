@@ -99,7 +99,14 @@ impl Disk {
     /// # Panics
     /// It is missing.
     pub fn put_rootfs(&self, name: &str) {
-        let bytes = fs::read(image(name)).expect("an image can be read");
+        self.put_rootfs_bytes(&fs::read(image(name)).expect("an image can be read"));
+    }
+
+    /// The same with an image that is no file.
+    ///
+    /// # Panics
+    /// The disk cannot be written to.
+    pub fn put_rootfs_bytes(&self, bytes: &[u8]) {
         let disk = OpenOptions::new().write(true).open(&self.path).expect("the copy is ours");
         let at = self.offset("testrootfs");
         // A hole stays one: the rest of the partition reads as zeros.
@@ -171,12 +178,18 @@ impl Disk {
 /// # Panics
 /// It is not ours.
 pub fn cut_power(lab: &Lab) {
-    for pid in processes_with(&lab.folder().display().to_string()) {
-        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        if program.ends_with("qemu-system-arm") {
-            kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
-        }
+    if let Some(pid) = running(lab) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
     }
+}
+
+/// The process of a lab's board, while it has power.
+pub fn running(lab: &Lab) -> Option<i32> {
+    let is_emulator = |pid: &i32| {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.ends_with("qemu-system-arm")
+    };
+    processes_with(&lab.folder().display().to_string()).into_iter().find(is_emulator)
 }
 
 /// Runs a program of this machine to its end.
