@@ -190,7 +190,9 @@ impl Scan<'_> {
             return Err(self.wrong(&path, Wrong::NoFile));
         }
         let left = BYTES_MAX - self.overlay.bytes;
-        let (size, sha256) = digest(&place, left).map_err(failed)?;
+        // One that grows meanwhile ends here.
+        let file = File::open(&place).map_err(failed)?.take(left + 1);
+        let (size, sha256) = digest(file).map_err(failed)?;
         if size > left {
             return Err(self.wrong(&path, Wrong::TooLarge));
         }
@@ -236,9 +238,11 @@ impl Scan<'_> {
     }
 }
 
-/// Length and digest of a file, read no further than a little beyond `max`.
-fn digest(path: &Path, max: u64) -> io::Result<(u64, [u8; 32])> {
-    let mut file = File::open(path)?.take(max + 1);
+/// Length and digest of all that can be read.
+///
+/// # Errors
+/// Those of reading.
+pub fn digest(mut file: impl Read) -> io::Result<(u64, [u8; 32])> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut size = 0;

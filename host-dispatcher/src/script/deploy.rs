@@ -73,6 +73,11 @@ pub enum Place {
 }
 
 impl Place {
+    /// The partition of a label.
+    pub fn partition(label: &str) -> Self {
+        Self::Partition { label: label.to_owned() }
+    }
+
     /// What the agent calls it: the partition's label, the file's path, or for its own program nothing.
     pub fn name(&self) -> &str {
         match self {
@@ -178,28 +183,11 @@ impl Bench {
         self.observer(|observer| observer.event(wall, event));
     }
 
-    /// Deploys an image onto the partition `label`.
+    /// Deploys an image. Of a file there is the old one or the new one, never a part.
     ///
     /// # Errors
     /// The image cannot be read or does not fit, the agent fails, or what is read back differs again and again.
     pub async fn deploy(
-        &self,
-        deployer: &Deployer,
-        action: &str,
-        label: &str,
-        image: &Wanted,
-    ) -> Result<Deployed, Fault> {
-        let before = self.line_bytes();
-        let place = Place::Partition { label: label.to_owned() };
-        let work = self.begin_deploy(deployer, action, place, image).await?;
-        self.make_it_so(work, before).await
-    }
-
-    /// The same with a file's content, in place of the file that stands at its path, if one does.
-    ///
-    /// # Errors
-    /// As for [`Bench::deploy`]; there is the old file then, or the new one, never a part.
-    pub async fn deploy_file(
         &self,
         deployer: &Deployer,
         action: &str,
@@ -208,11 +196,11 @@ impl Bench {
     ) -> Result<Deployed, Fault> {
         let before = self.line_bytes();
         let work = self.begin_deploy(deployer, action, place, image).await?;
-        self.make_it_so(work, before).await
+        self.carry_through(work, before).await
     }
 
     /// Plans, sends and verifies until the place holds the image. `before` is what the line had carried before.
-    pub(super) async fn make_it_so(
+    pub(super) async fn carry_through(
         &self,
         mut work: Work,
         before: (u64, u64),
@@ -273,10 +261,9 @@ impl Bench {
         &self,
         deployer: &Deployer,
         action: &str,
-        label: &str,
+        place: Place,
         image: &Wanted,
     ) -> Result<Deployed, Fault> {
-        let place = Place::Partition { label: label.to_owned() };
         let mut work = self.begin_deploy(deployer, action, place, image).await?;
         let compared = self.compare_for(&mut work).await?;
         let mut planner = self.plan(&mut work, compared)?;

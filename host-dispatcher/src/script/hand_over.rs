@@ -67,7 +67,7 @@ impl Bench {
         if old_bytes == image.tree.bytes() && self.has_root("", &image.tree).await? {
             return Ok(None);
         }
-        let deployed = self.make_it_so(work, before).await?;
+        let deployed = self.carry_through(work, before).await?;
         let old = self.board(|board, _| board.agent_start());
         let body = request::Reboot { how: request::Reboot::HAND_OVER };
         self.ask(Method::REBOOT, &body, SHORT_DEADLINE).await?;

@@ -10,7 +10,7 @@ use agent_core::time::{Duration, Instant};
 use agent_core::wire::response::{Info, TestStatus};
 use agent_core::wire::{Method, request};
 
-use super::deploy::{Deployed, Deployer};
+use super::deploy::{Deployed, Deployer, Place};
 use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
 use super::kernel::while_running;
@@ -168,7 +168,7 @@ impl JobRun<'_> {
                     Some(sha256) => Wanted::Stored(sha256),
                     None => Wanted::Source(ImageSource::of_path(&image.path, label)),
                 };
-                let work = bench.deploy(&self.deployer, &action, label, &wanted);
+                let work = bench.deploy(&self.deployer, &action, Place::partition(label), &wanted);
                 let deployed = bench.action(&action, work).await?;
                 bench.tell(Event::Note { text: format!("{action}: {deployed}") });
                 done.push(deployed);

@@ -2,15 +2,14 @@
 //! an agent that knows no plans, as it is.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use super::deploy::{Deployed, Deployer, Place};
 use super::files::Outgoing;
 use super::{Bench, Fault};
+use crate::definition::overlay::digest;
 use crate::image::error::hexadecimal;
 use crate::image::stored::Wanted;
 use crate::job::event::Event;
@@ -18,7 +17,7 @@ use crate::job::event::Event;
 /// From so many bytes on it pays to ask what the board has: the questions cost three round trips and some hundred bytes.
 pub const PLAN_MIN_BYTES: u64 = 32 * 1024;
 
-/// What an action of this name is called on record.
+/// What it is called on record.
 const PUSH: &str = "push";
 
 impl Bench {
@@ -37,7 +36,7 @@ impl Bench {
             && let Some(old_bytes) = self.plannable_bytes(remote).await
         {
             let place = Place::File { path: remote.to_owned(), mode, old_bytes };
-            return self.deploy_file(deployer, PUSH, place, &Wanted::File(local.to_owned())).await;
+            return self.deploy(deployer, PUSH, place, &Wanted::File(local.to_owned())).await;
         }
         let outgoing = outgoing(file, mode).map_err(|error| unreadable(local, &error))?;
         let (before, total, sha256) = (self.line_bytes(), outgoing.size, outgoing.sha256);
@@ -73,19 +72,9 @@ fn open(path: &Path) -> Result<(File, u64, u32), Fault> {
 
 /// It is read twice; one that changes meanwhile is found by the digest.
 fn outgoing(mut file: File, mode: u32) -> io::Result<Outgoing<File>> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        size += count as u64;
-        hash.update(&buffer[..count]);
-    }
+    let (size, sha256) = digest(&mut file)?;
     file.rewind()?;
-    Ok(Outgoing { reader: file, size, sha256: hash.finalize().into(), mode })
+    Ok(Outgoing { reader: file, size, sha256, mode })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Fault {
