@@ -28,6 +28,8 @@ pub struct Encoded {
     pub raw_bins: u32,
     /// Blocks of all bins.
     pub literal_blocks: u32,
+    /// Blocks that all steps write.
+    pub written_blocks: u64,
     /// Where bins go that packing hardly makes smaller: what is packed already, or is noise.
     pub unpackable: Vec<Extent>,
 }
@@ -56,9 +58,11 @@ impl Plan<'_> {
             for step in &self.steps {
                 match step {
                     PlanStep::Zero(to) => {
+                        groups.encoded.written_blocks += u64::from(to.count);
                         groups.put_step(|writer, mut put| writer.zero(*to, &mut put))?;
                     }
                     PlanStep::Copy { source, from, to } => {
+                        groups.encoded.written_blocks += u64::from(to.count);
                         groups.put_step(|writer, mut put| {
                             writer.copy(*source, *from, *to, &mut put)
                         })?;
@@ -172,6 +176,7 @@ impl<'p> Groups<'p> {
         };
         *count += 1;
         self.encoded.literal_blocks += bin.literal_ids.len() as u32;
+        self.encoded.written_blocks += bin.literal_ids.len() as u64;
         let literal_bytes = bin.literal_ids.len() * BLOCK;
         if packed.bytes.len() >= literal_bytes - literal_bytes / HARDLY {
             self.encoded.unpackable.extend_from_slice(&bin.targets);

@@ -41,6 +41,8 @@ pub enum PlanEvent {
         bytes: Vec<u8>,
         /// What the whole stream comes to if all is packed as well as what was packed so far.
         stream_bytes: u64,
+        /// What the board writes for these and all before.
+        written_bytes: u64,
     },
     /// That was all; and which files of the image could not be packed, those with most bytes first.
     Ended(Encoded, Vec<FilePart>),
@@ -84,7 +86,8 @@ fn plan(request: &PlanRequest, teller: &Teller<PlanEvent>) -> io::Result<PlanEve
             packed => so_far.stream_bytes.saturating_mul(literal_blocks) / packed,
         };
         bytes.chunks(PIECE_MAX).try_for_each(|piece| {
-            teller.tell(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes })
+            let written_bytes = so_far.written_blocks * BLOCK as u64;
+            teller.tell(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes, written_bytes })
         })
     })?;
     let files = match extents_bytes(&encoded.unpackable) {

@@ -35,6 +35,8 @@ pub struct TakeRequest {
     /// SHA-256, in hexadecimal, of the images whose parts the board may hold. None: the four
     /// that were used last.
     pub library: Vec<String>,
+    /// The same of images that its other partitions hold.
+    pub others: Vec<String>,
 }
 
 /// An image.
@@ -156,8 +158,10 @@ impl TakeRequest {
         if names.is_empty() {
             names = images.list()?.into_iter().take(RECENT).map(|entry| entry.sha256).collect();
         }
+        let others: Vec<_> =
+            self.others.iter().filter(|other| !names.contains(other)).cloned().collect();
         let mut library = Vec::new();
-        for name in names {
+        for name in names.into_iter().chain(others) {
             let Some(sha256) = digest(&name) else { continue };
             if let Some(cached) = images.get(&sha256)? {
                 library.push(StoredImage::open(cached)?);

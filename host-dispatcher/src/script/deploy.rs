@@ -21,12 +21,14 @@ use serde::Serialize;
 
 use super::ask::{Asked, Stream};
 use super::files::{SHORT_DEADLINE, TRANSFER_DEADLINE};
+use super::sources::{self, Other, Sources};
 use super::tree::{Compared, too_old};
 use super::{Bench, Fault};
 use crate::board::Direction;
 use crate::deploy::effort::Effort;
 use crate::deploy::encode::Encoded;
 use crate::deploy::plan::Blocks;
+use crate::deploy::state::State;
 use crate::deploy::worker::{PlanEvent, PlanRequest, Planner, extents_bytes};
 use crate::image::owners::FilePart;
 use crate::image::stored::{StoredImage, TakeEvent, TakeRequest, Taker, Wanted};
@@ -209,12 +211,13 @@ impl Bench {
         let mut last = None;
         for _ in 0..PLANS_MAX {
             let compared = self.compare_for(&mut work).await?;
+            let others = self.other_sources(&mut work, &compared.state).await;
             // On record before the first byte: whatever happens, the partition may hold parts of it from now on.
             work.held.begin(name.clone());
             work.write_held()?;
             work.report.plans += 1;
             let sessions = self.sessions();
-            let Err((fault, asked)) = self.carry_out(&mut work, compared).await else {
+            let Err((fault, asked)) = self.carry_out(&mut work, compared, others).await else {
                 let begun = self.now();
                 let differing = match &work.place {
                     Place::Partition { label } => {
@@ -241,6 +244,17 @@ impl Bench {
                 continue;
             };
             let is_lost = self.sessions() != sessions || !self.board(|board, _| board.is_up());
+            if !is_lost && !work.others.is_empty() {
+                // One of them may be mounted by now, or cannot be read: it is done without.
+                self.warn(&format!(
+                    "{}: {}: planning again without other sources",
+                    work.place.said(),
+                    fault.message
+                ));
+                work.others.clear();
+                last = Some(fault);
+                continue;
+            }
             let Some(asked) = asked.filter(|_| is_lost) else { return Err(fault) };
             if !asked.is_agent_back().await {
                 return Err(fault);
@@ -266,13 +280,14 @@ impl Bench {
     ) -> Result<Deployed, Fault> {
         let mut work = self.begin_deploy(deployer, action, place, image).await?;
         let compared = self.compare_for(&mut work).await?;
-        let mut planner = self.plan(&mut work, compared)?;
+        let others = self.other_sources(&mut work, &compared.state).await;
+        let mut planner = self.plan(&mut work, compared, others.states)?;
         loop {
             match self.until(|| planner.poll()).await {
                 PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes { bytes, stream_bytes } => {
+                PlanEvent::Bytes { bytes, stream_bytes, written_bytes } => {
                     work.report.plan_bytes += bytes.len() as u64;
-                    work.tell_progress(self, 0, stream_bytes);
+                    work.tell_progress(self, 0, stream_bytes, written_bytes);
                 }
                 PlanEvent::Ended(encoded, files) => {
                     work.packed(&encoded, files);
@@ -306,7 +321,8 @@ impl Bench {
         };
         let begun = self.now();
         let held = Held::read(&deployer.store, &deployer.board, place.said());
-        let (target, library) = self.stored(deployer, action, image, &held).await?;
+        let others = sources::others(deployer, &place);
+        let (target, library) = self.stored(deployer, action, image, &held, &others).await?;
         let image_bytes = target.tree.bytes();
         if let Some((device, size)) = partition
             && image_bytes > size
@@ -332,6 +348,7 @@ impl Bench {
             target,
             library,
             held,
+            others,
             report,
             planning_since: self.now(),
         })
@@ -344,12 +361,14 @@ impl Bench {
         action: &str,
         image: &Wanted,
         held: &Held,
+        others: &[Other],
     ) -> Result<(Arc<StoredImage>, Vec<Arc<StoredImage>>), Fault> {
         let waker = self.waker();
         let request = TakeRequest {
             store: deployer.store.clone(),
             wanted: image.clone(),
             library: held.candidates().map(|image| image.sha256.clone()).collect(),
+            others: others.iter().map(|other| other.sha256.clone()).collect(),
         };
         let mut taker = Taker::start(request, move || waker())
             .map_err(|error| Fault::infrastructure(format!("no thread for the image: {error}")))?;
@@ -392,13 +411,18 @@ impl Bench {
         Ok(compared)
     }
 
-    fn plan(&self, work: &mut Work, compared: Compared) -> Result<Planner, Fault> {
+    fn plan(
+        &self,
+        work: &mut Work,
+        compared: Compared,
+        others: Vec<State>,
+    ) -> Result<Planner, Fault> {
         work.planning_since = self.now();
         let waker = self.waker();
         let request = PlanRequest {
             target: work.target.clone(),
             library: work.library.clone(),
-            sources: vec![compared.state],
+            sources: [vec![compared.state], others].concat(),
             is_in_place: matches!(work.place, Place::Partition { .. }),
             limits: compared.limits,
             effort: work.deployer.effort,
@@ -412,8 +436,10 @@ impl Bench {
         &self,
         work: &mut Work,
         compared: Compared,
+        others: Sources,
     ) -> Result<(), (Fault, Option<Asked>)> {
-        let mut planner = self.plan(work, compared).map_err(|fault| (fault, None))?;
+        let Sources { labels, states } = others;
+        let mut planner = self.plan(work, compared, states).map_err(|fault| (fault, None))?;
         let stream =
             self.stream(Priority::Bulk, Direction::ToBoard).await.map_err(|fault| (fault, None))?;
         let mode = match work.place {
@@ -422,7 +448,7 @@ impl Bench {
         };
         let body = request::BlockPlan {
             target: work.place.name(),
-            sources: &[],
+            sources: &labels,
             stream: stream.id,
             image_bytes: work.target.tree.bytes(),
             mode,
@@ -450,7 +476,7 @@ impl Bench {
         loop {
             match self.until(|| planner.poll()).await {
                 PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes { bytes, stream_bytes } => {
+                PlanEvent::Bytes { bytes, stream_bytes, written_bytes } => {
                     work.report.plan_bytes += bytes.len() as u64;
                     if !stream.write(&bytes).await {
                         // The agent gave up; its answer says why.
@@ -458,7 +484,7 @@ impl Bench {
                         let why = "the agent gave up the plan without a reason";
                         return Err(Fault::infrastructure(why));
                     }
-                    work.tell_progress(self, stream.unsent(), stream_bytes);
+                    work.tell_progress(self, stream.unsent(), stream_bytes, written_bytes);
                 }
                 PlanEvent::Ended(encoded, files) => {
                     work.packed(&encoded, files);
@@ -527,7 +553,9 @@ pub(super) struct Work {
     pub(super) target: Arc<StoredImage>,
     library: Vec<Arc<StoredImage>>,
     held: Held,
-    report: Deployed,
+    /// Other partitions that may be sources.
+    pub(super) others: Vec<Other>,
+    pub(super) report: Deployed,
     planning_since: Instant,
 }
 
@@ -538,10 +566,13 @@ impl Work {
 
     /// The image that the partition most likely holds, of those that the host has.
     fn expected(&self) -> Option<Arc<StoredImage>> {
-        self.held.candidates().find_map(|image| {
-            let mut images = self.library.iter().chain([&self.target]);
-            images.find(|stored| stored.sha256 == image.sha256).cloned()
-        })
+        self.held.candidates().find_map(|image| self.image(&image.sha256))
+    }
+
+    /// The image of this digest, if the host has it.
+    pub(super) fn image(&self, sha256: &str) -> Option<Arc<StoredImage>> {
+        let mut images = self.library.iter().chain([&self.target]);
+        images.find(|stored| stored.sha256 == sha256).cloned()
     }
 
     fn write_held(&self) -> Result<(), Fault> {
@@ -551,9 +582,9 @@ impl Work {
     }
 
     /// What of the plan has gone over the line, of so many bytes: all that there are of it so far but the `unsent`.
-    fn tell_progress(&self, bench: &Bench, unsent: usize, stream_bytes: u64) {
+    fn tell_progress(&self, bench: &Bench, unsent: usize, stream_bytes: u64, written_bytes: u64) {
         bench.tell(Event::ActionProgress {
-            action: self.action.clone(),
+            action: format!("{}, {} written", self.action, HumanBytes(written_bytes)),
             done_bytes: self.report.plan_bytes.saturating_sub(unsent as u64),
             total_bytes: Some(stream_bytes.max(self.report.plan_bytes)),
         });

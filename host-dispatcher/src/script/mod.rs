@@ -25,6 +25,7 @@ pub mod observer;
 pub mod output;
 pub mod push;
 pub mod rescue;
+mod sources;
 pub mod spans;
 pub mod timing;
 pub mod tree;
