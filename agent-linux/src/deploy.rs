@@ -67,6 +67,9 @@ impl Deployment {
         let target = if is_program {
             let own = program::own().map_err(about("program"))?;
             sizes[0] = own.metadata().map_err(about("program"))?.len();
+            if image_bytes / 1024 >= info::available_kib() / 2 {
+                return Err(Problem::new(FailureKind::TOO_LARGE, "memory"));
+            }
             let new = program::in_memory().map_err(about("memory"))?;
             disk::cut(&new, image_bytes).map_err(about("memory"))?;
             Target::Program(new, own)
@@ -453,6 +456,7 @@ mod tests {
             ("testrootfs", b"", 40 * BLOCK + 1, FailureKind::TOO_LARGE),
             (&file, b"nowhere\0", BLOCK, FailureKind::NOT_FOUND),
             (&file, b"", usize::MAX / 2, FailureKind::TOO_LARGE),
+            ("", b"", usize::MAX / 2, FailureKind::TOO_LARGE),
         ] {
             let wanted = wanted(target, sources, bytes);
             let refused = Deployment::open(&partitions, &wanted, Limits::STANDARD, 0);
