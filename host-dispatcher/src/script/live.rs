@@ -10,13 +10,13 @@ use agent_core::wire::record::Record;
 use agent_core::wire::response::Exit;
 use agent_core::wire::test_signal::Noted;
 use agent_core::wire::{Method, codec, request};
-use jiff::Timestamp;
 
 use super::ask::Stream;
 use super::board_logs::{KernelLine, KernelLines, UserConsole};
 use super::cases::{Cases, When, rusage_of};
 use super::files::SHORT_DEADLINE;
 use super::output::{Line, Outputs, Rest};
+use super::placed::Placed;
 use super::{Bench, Fault};
 use crate::board::{Direction, Slot};
 use crate::clock::{Clock, HostTime};
@@ -52,8 +52,8 @@ pub struct Live {
 struct Boot {
     id: [u8; 16],
     clock: Option<Clock>,
-    /// The last line of each source: its own time, and the host's that it became.
-    last: HashMap<Source, (u64, Timestamp)>,
+    /// The lines of each source that are on the timeline.
+    placed: HashMap<Source, Placed>,
     kernel: KernelLines,
     /// Lines of the agent that are on the timeline, by time and text.
     agent: HashSet<(u64, String)>,
@@ -303,7 +303,8 @@ impl Live {
     /// When a line was written, by the host's clock.
     ///
     /// A clock that is compared again shows a little more or less than before. A line must not come before one that the
-    /// same source wrote earlier, so it is put at the same time then, and what that adds is said.
+    /// same source wrote earlier, nor, if it is read in a file afterwards, behind one that was written later: so it is put at
+    /// the former's time then, or just before the latter's, and what that adds is said.
     fn host_time(&mut self, boot: usize, source: Source, board_us: u64) -> Option<HostTime> {
         let boot = self.boots.get_mut(boot)?;
         let clock = boot.clock.as_ref()?;
@@ -311,15 +312,10 @@ impl Live {
             Source::Kernel => clock.host_time_of_kernel(board_us)?,
             _ => clock.host_time(board_us)?,
         };
-        if let Some((earlier_us, earlier)) = boot.last.get(&source)
-            && *earlier_us <= board_us
-            && *earlier > time.wall
-        {
-            let shift = earlier.duration_since(time.wall).as_micros();
-            time.uncertainty_us += u64::try_from(shift).unwrap_or(0);
-            time.wall = *earlier;
-        }
-        boot.last.insert(source, (board_us, time.wall));
+        let place = boot.placed.entry(source).or_default().put(board_us, time.wall);
+        let shift = place.duration_since(time.wall).as_micros().unsigned_abs();
+        time.uncertainty_us += u64::try_from(shift).unwrap_or(0);
+        time.wall = place;
         Some(time)
     }
 

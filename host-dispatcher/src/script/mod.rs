@@ -23,6 +23,7 @@ pub mod line_test;
 pub mod live;
 pub mod observer;
 pub mod output;
+mod placed;
 pub mod push;
 pub mod rescue;
 mod sources;
