@@ -65,8 +65,8 @@ impl Deployment {
         }
         // Last of all, so that nothing is left behind by what cannot be done.
         let target = if is_program {
-            let own = program::own().map_err(about("program"))?;
-            sizes[0] = own.metadata().map_err(about("program"))?.len();
+            let (own, size) = program::own().map_err(about("program"))?;
+            sizes[0] = size;
             if image_bytes / 1024 >= info::available_kib() / 2 {
                 return Err(Problem::new(FailureKind::TOO_LARGE, "memory"));
             }
@@ -198,9 +198,7 @@ impl Hashing {
         wanted: &request::BlockTree<'_>,
     ) -> Outcome<(Self, u64)> {
         let (file, size) = if wanted.target.is_empty() {
-            let own = program::own().map_err(about("program"))?;
-            let size = own.metadata().map_err(about("program"))?.len();
-            (own, size)
+            program::own().map_err(about("program"))?
         } else if wanted.target.starts_with('/') {
             let (file, found) = files::open(wanted.target)?;
             (file, found.len())

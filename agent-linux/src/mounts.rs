@@ -85,8 +85,7 @@ pub(crate) fn inject(
         return Err(Problem { text: wanted.label.to_owned(), ..not_mounted() });
     };
     let path = below(&place.path, wanted.path)?;
-    let mut own = program::own().map_err(about(program::OWN))?;
-    let size = own.metadata().map_err(about(program::OWN))?.len();
+    let (mut own, size) = program::own().map_err(about(program::OWN))?;
     // 255 is no operation's number.
     let mut put = files::Put::open(&path, 0o755, size, 255)?;
     let mut copied = 0;

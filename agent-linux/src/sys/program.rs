@@ -8,9 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::ptr;
 
-/// The running one, for reading; wherever it lies, or lay.
-pub(crate) fn own() -> io::Result<File> {
-    file::open(OWN, file::READ)
+/// The running one, for reading, wherever it lies, or lay; and its size in bytes.
+pub(crate) fn own() -> io::Result<(File, u64)> {
+    let own = file::open(OWN, file::READ)?;
+    let size = own.metadata()?.len();
+    Ok((own, size))
 }
 
 /// A file in memory for another one (`man 2 memfd_create`; Linux 3.17).
