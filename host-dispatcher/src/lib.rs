@@ -11,6 +11,8 @@
 //! | [`clock`] | how a board's clock stands to the host's | nothing |
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
 //! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
+//! | [`lab`] | many boards: queue, health, leases | nothing |
+//! | [`serve`] | the shell of `pumice serve`: loop, HTTP | everything |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
 //! | [`store`] | run directories | files |
@@ -29,7 +31,9 @@ pub mod image;
 pub mod io;
 pub mod job;
 pub mod kernel;
+pub mod lab;
 pub mod report;
 pub mod script;
+pub mod serve;
 pub mod store;
 pub mod worker;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::board_type::{self, BoardType};
 use super::connection::Connection;
@@ -43,13 +43,15 @@ pub struct Board {
 }
 
 /// The board that a job or a command asks for. What is not named is not asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoardWish {
     /// This board.
     pub name: Option<String>,
     /// A board of this type.
+    #[serde(rename = "type")]
     pub board_type: Option<String>,
     /// A board with all of these tags.
+    #[serde(default)]
     pub tags: Vec<String>,
 }
 
