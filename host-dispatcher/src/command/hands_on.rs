@@ -67,7 +67,7 @@ impl Claimed {
             BoardSpec::from_lab(&self.board).map_err(|error| configuration(error.to_string()))?;
         let (now, wall) = (clock::now(), clock::wall());
         let bench = Bench::new(Board::new(spec, seed(wall)), observer, now, wall);
-        let outcome = drive(&mut self.reactor, &self.wiring, &bench, script(&bench));
+        let outcome = drive(&mut self.reactor, self.wiring.clone(), &bench, script(&bench));
         let closed = self.reactor.close();
         outcome
             .and_then(|outcome| closed.map(|()| outcome))

@@ -1,4 +1,4 @@
-//! Ties one board, a script and the [`Reactor`] together, until the script has ended.
+//! Ties boards, scripts and the [`Reactor`] together.
 //!
 //! Every turn: what came goes into the board, the board's events to the script, the script goes on as far as it can,
 //! and what the board wants is done. Nothing here decides anything about boards or jobs.
@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use agent_core::time::Duration;
+use agent_core::time::{Duration, Instant};
 
 use super::clock;
 use super::connection::Endpoint;
@@ -18,7 +18,7 @@ use crate::config::power::{HostCommand, Power};
 use crate::config::template::Values;
 use crate::script::{Bench, Script};
 
-/// The only board of this loop, as the reactor numbers it.
+/// The only board of its loop, as the reactor numbers it.
 const BOARD: usize = 0;
 
 /// A power command may take so long; a relay behind a slow network and its retries.
@@ -31,7 +31,7 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(200);
 
 /// How a board is reached, with nothing left to fill in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Wiring {
     /// Its line.
     pub endpoint: Endpoint,
@@ -41,108 +41,196 @@ pub struct Wiring {
     pub values: Values,
 }
 
-/// Drives `script` on `bench` to its end.
+/// Drives `script` on `bench` to its end, alone in its loop.
 ///
 /// # Errors
 /// The event loop itself failed.
 pub fn drive<T>(
     reactor: &mut Reactor,
-    wiring: &Wiring,
+    wiring: Wiring,
     bench: &Bench,
     script: impl Future<Output = T>,
 ) -> io::Result<T> {
-    let waker = reactor.worker_waker(BOARD);
-    bench.set_waker(Arc::new(move || waker.wake()));
+    let mut drive = Drive::new(reactor, BOARD, wiring, bench.clone());
     let mut script = Script::new(script);
-    let mut closing = false;
     let mut tick_at = clock::now() + TICK;
     loop {
-        bench.set_time(clock::now(), clock::wall());
-        loop {
-            bench.drain();
-            if let Some(outcome) = script.poll(bench) {
-                bench.drain();
-                take_leave(reactor, bench)?;
-                return Ok(outcome);
+        if let Some(outcome) = drive.go_on(reactor, &mut script) {
+            let until = drive.begin_leave(reactor);
+            while !drive.has_left(reactor, until) {
+                for event in reactor.turn(Some(until))? {
+                    handle(&mut drive, event);
+                }
             }
-            let acted = act(reactor, wiring, bench, &mut closing);
-            let sent = transmit(reactor, bench);
-            if !acted && !sent && !bench.drain() {
-                break;
-            }
+            return Ok(outcome);
         }
-        // What is due and cannot be sent waits for room on the line, of which the reactor tells.
-        let has_room = reactor.wants_bytes(BOARD);
-        let board_timeout =
-            bench.board(|board, now| board.poll_timeout().filter(|at| has_room || *at > now));
-        let until = [board_timeout, bench.wake_at(), Some(tick_at)].into_iter().flatten().min();
+        let until = [drive.poll_timeout(reactor), Some(tick_at)].into_iter().flatten().min();
         let events = reactor.turn(until)?;
-        let now = clock::now();
-        bench.set_time(now, clock::wall());
-        events.into_iter().for_each(|event| handle(bench, event));
-        bench.board(|board, now| {
-            if board.poll_timeout().is_some_and(|at| at <= now) {
-                board.handle_timeout(now);
-            }
-        });
-        if closing && reactor.is_idle(BOARD) {
-            closing = false;
-            bench.board(|board, now| board.handle_disconnected(now, "closed"));
-        }
-        if now >= tick_at {
-            tick_at = now + TICK;
-            bench.observer(|observer| observer.tick());
-            if let Some(errors) = reactor.uart_errors(BOARD) {
-                bench.set_uart(errors);
-            }
+        drive.set_time();
+        events.into_iter().for_each(|event| handle(&mut drive, event));
+        drive.handle_timeout(reactor);
+        if clock::now() >= tick_at {
+            tick_at = clock::now() + TICK;
+            drive.tick(reactor);
         }
     }
 }
 
-fn handle(bench: &Bench, event: IoEvent) {
+fn handle(drive: &mut Drive, event: IoEvent) {
     match event {
-        IoEvent::Board(_, event) => bench.board(|board, now| match event {
+        IoEvent::Board(_, event) => drive.handle(event),
+        IoEvent::Stdin(bytes) => drive.bench.push_stdin(bytes),
+        IoEvent::StdinEnd => drive.bench.end_stdin(),
+        IoEvent::Signal(Signal::WindowChange) => {}
+        IoEvent::Signal(_) => drive.bench.interrupt(),
+    }
+}
+
+/// One board of a loop: carries what happens from the reactor to its bench, and what the bench wants to the reactor.
+#[derive(Debug)]
+pub struct Drive {
+    board: usize,
+    wiring: Wiring,
+    bench: Bench,
+    /// The line was closed on request, and its process is still to end.
+    closing: bool,
+}
+
+impl Drive {
+    /// Of the board that `reactor` knows by this number.
+    pub fn new(reactor: &Reactor, board: usize, wiring: Wiring, bench: Bench) -> Self {
+        let waker = reactor.worker_waker(board);
+        bench.set_waker(Arc::new(move || waker.wake()));
+        Self { board, wiring, bench, closing: false }
+    }
+
+    /// Its bench.
+    pub fn bench(&self) -> &Bench {
+        &self.bench
+    }
+
+    /// Tells the bench the time. To be called before each input.
+    pub fn set_time(&self) {
+        self.bench.set_time(clock::now(), clock::wall());
+    }
+
+    /// Lets the script go on and does what the board wants, until neither has more to do. The script's end, when it has
+    /// come to it.
+    pub fn go_on<T>(&mut self, reactor: &mut Reactor, script: &mut Script<'_, T>) -> Option<T> {
+        self.set_time();
+        loop {
+            self.bench.drain();
+            if let Some(outcome) = script.poll(&self.bench) {
+                self.bench.drain();
+                return Some(outcome);
+            }
+            let acted = self.act(reactor);
+            let sent = self.transmit(reactor);
+            if !acted && !sent && !self.bench.drain() {
+                return None;
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::go_on`] are due without an event.
+    pub fn poll_timeout(&self, reactor: &Reactor) -> Option<Instant> {
+        // What is due and cannot be sent waits for room on the line, of which the reactor tells.
+        let has_room = reactor.wants_bytes(self.board);
+        let board =
+            self.bench.board(|board, now| board.poll_timeout().filter(|at| has_room || *at > now));
+        [board, self.bench.wake_at()].into_iter().flatten().min()
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, event: BoardEvent) {
+        self.bench.board(|board, now| match event {
             BoardEvent::Connected => board.handle_connected(now),
             BoardEvent::Disconnected(why) => board.handle_disconnected(now, &why),
             BoardEvent::Bytes(bytes) => board.handle_bytes(now, &bytes),
             BoardEvent::CommandDone(outcome) => board.handle_power(now, outcome),
             BoardEvent::BaudFailed(why) => board.handle_baud_failed(&why),
             BoardEvent::Room | BoardEvent::Worker => {}
-        }),
-        IoEvent::Stdin(bytes) => bench.push_stdin(bytes),
-        IoEvent::StdinEnd => bench.end_stdin(),
-        IoEvent::Signal(Signal::WindowChange) => {}
-        IoEvent::Signal(_) => bench.interrupt(),
+        });
     }
-}
 
-/// Does what the board asks for; whether it asked for anything.
-fn act(reactor: &mut Reactor, wiring: &Wiring, bench: &Bench, closing: &mut bool) -> bool {
-    let mut any = false;
-    while let Some(action) = bench.board(|board, _| board.poll_action()) {
-        any = true;
-        match action {
-            BoardAction::Connect => {
-                *closing = false;
-                reactor.connect(BOARD, wiring.endpoint.clone());
+    /// Some time has passed.
+    pub fn handle_timeout(&mut self, reactor: &Reactor) {
+        self.bench.board(|board, now| {
+            if board.poll_timeout().is_some_and(|at| at <= now) {
+                board.handle_timeout(now);
             }
-            BoardAction::Disconnect => {
-                reactor.disconnect(BOARD);
-                *closing = true;
-            }
-            BoardAction::SetBaud(baud) => reactor.set_baud(BOARD, baud),
-            BoardAction::Power(operation) => match power_argv(wiring, operation) {
-                Ok(argv) => reactor.run(BOARD, &argv, POWER_LIMIT),
-                Err(why) => bench.board(|board, now| board.handle_power(now, Err(why.clone()))),
-            },
+        });
+        self.note_closed(reactor);
+    }
+
+    /// A little time has passed: what moves may move.
+    pub fn tick(&mut self, reactor: &Reactor) {
+        self.bench.observer(|observer| observer.tick());
+        if let Some(errors) = reactor.uart_errors(self.board) {
+            self.bench.set_uart(errors);
         }
     }
-    if *closing && reactor.is_idle(BOARD) {
-        *closing = false;
-        bench.board(|board, now| board.handle_disconnected(now, "closed"));
-        any = true;
+
+    /// Tells the agent that this dispatcher leaves: else it would believe in the session for some seconds, in which
+    /// nobody else gets one. Returns how long the line may take for that.
+    pub fn begin_leave(&mut self, reactor: &mut Reactor) -> Instant {
+        self.bench.board(|board, now| board.say_goodbye(now));
+        self.transmit(reactor);
+        clock::now() + LEAVE_LIMIT
     }
-    any
+
+    /// Whether that is said, or the line takes nothing.
+    pub fn has_left(&mut self, reactor: &mut Reactor, until: Instant) -> bool {
+        self.transmit(reactor);
+        !reactor.has_unwritten(self.board) || clock::now() >= until
+    }
+
+    /// Does what the board asks for; whether it asked for anything.
+    fn act(&mut self, reactor: &mut Reactor) -> bool {
+        let mut any = false;
+        while let Some(action) = self.bench.board(|board, _| board.poll_action()) {
+            any = true;
+            match action {
+                BoardAction::Connect => {
+                    self.closing = false;
+                    reactor.connect(self.board, self.wiring.endpoint.clone());
+                }
+                BoardAction::Disconnect => {
+                    reactor.disconnect(self.board);
+                    self.closing = true;
+                }
+                BoardAction::SetBaud(baud) => reactor.set_baud(self.board, baud),
+                BoardAction::Power(operation) => match power_argv(&self.wiring, operation) {
+                    Ok(argv) => reactor.run(self.board, &argv, POWER_LIMIT),
+                    Err(why) => self.bench.board(|board, now| board.handle_power(now, Err(why))),
+                },
+            }
+        }
+        self.note_closed(reactor) || any
+    }
+
+    fn note_closed(&mut self, reactor: &Reactor) -> bool {
+        let is_closed = self.closing && reactor.is_idle(self.board);
+        if is_closed {
+            self.closing = false;
+            self.bench.board(|board, now| board.handle_disconnected(now, "closed"));
+        }
+        is_closed
+    }
+
+    /// Gives the line what the board has for it; whether there was anything.
+    fn transmit(&mut self, reactor: &mut Reactor) -> bool {
+        let mut any = false;
+        while reactor.wants_bytes(self.board) {
+            let Some(bytes) = self.bench.board(|board, now| board.poll_transmit(now)) else {
+                break;
+            };
+            any = true;
+            let written = reactor.write(self.board, &bytes);
+            debug_assert_eq!(written, bytes.len(), "there was room for a frame");
+        }
+        any
+    }
 }
 
 fn power_argv(wiring: &Wiring, operation: PowerOperation) -> Result<Vec<String>, String> {
@@ -156,29 +244,4 @@ fn power_argv(wiring: &Wiring, operation: PowerOperation) -> Result<Vec<String>,
     };
     let command = command.ok_or("there is no command for it")?;
     command.argv(&wiring.values).map_err(|error| error.to_string())
-}
-
-/// Tells the agent that this dispatcher leaves: else it would believe in the session for some seconds, in which nobody
-/// else gets one.
-fn take_leave(reactor: &mut Reactor, bench: &Bench) -> io::Result<()> {
-    bench.board(|board, now| board.say_goodbye(now));
-    let until = clock::now() + LEAVE_LIMIT;
-    transmit(reactor, bench);
-    while reactor.has_unwritten(BOARD) && clock::now() < until {
-        reactor.turn(Some(until))?.into_iter().for_each(|event| handle(bench, event));
-        transmit(reactor, bench);
-    }
-    Ok(())
-}
-
-/// Gives the line what the board has for it; whether there was anything.
-fn transmit(reactor: &mut Reactor, bench: &Bench) -> bool {
-    let mut any = false;
-    while reactor.wants_bytes(BOARD) {
-        let Some(bytes) = bench.board(|board, now| board.poll_transmit(now)) else { break };
-        any = true;
-        let written = reactor.write(BOARD, &bytes);
-        debug_assert_eq!(written, bytes.len(), "there was room for a frame");
-    }
-    any
 }
