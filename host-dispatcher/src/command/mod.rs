@@ -17,7 +17,6 @@ pub mod power;
 pub mod results;
 pub mod run;
 
-mod deploy_images;
 mod hands_on;
 
 use std::io::{self, Write};

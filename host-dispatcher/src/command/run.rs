@@ -1,9 +1,10 @@
 //! `pumice run`: one job on one board, in the foreground.
 
 use std::cell::RefCell;
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use super::deploy_images::deploy_images;
 use super::hands_on::{claim, configuration, deployer, fail, seed};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
@@ -14,6 +15,7 @@ use crate::report;
 use crate::script::deploy::seconds;
 use crate::script::job::{self, JobRun};
 use crate::script::observer::{Observer, Recorder};
+use crate::script::prepare::take_images;
 use crate::script::{Bench, Fault};
 use crate::store::run_dir::RunDir;
 
@@ -30,7 +32,15 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
     let mut claimed = claim(global, &wish)?;
     let board_type = claimed.board.board_type.clone();
-    let images = deploy_images(global, &mut job, &board_type)?;
+    let is_told = !global.json && std::io::stderr().is_terminal();
+    let mut tell = |what| {
+        if is_told {
+            let _ = writeln!(std::io::stderr(), "{what}");
+        }
+        ControlFlow::Continue(())
+    };
+    let store = super::images::store(global);
+    let images = take_images(&store, &mut job, &board_type, &mut tell)?;
     let started = clock::now();
     let wall = clock::wall();
     let dir = RunDir::create(&args.out, &job.name, wall, seed(wall)).map_err(stored)?;

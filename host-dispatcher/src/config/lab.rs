@@ -177,11 +177,12 @@ impl BoardWish {
             && self.tags.iter().all(|tag| board.tags.contains(tag))
     }
 
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
+        let named = self.name.as_ref().map(|name| format!("named {name}"));
         let of_type = self.board_type.as_ref().map(|name| format!("of the type {name}"));
         let tags =
             (!self.tags.is_empty()).then(|| format!("with the tags {}", self.tags.join(", ")));
-        of_type.into_iter().chain(tags).collect::<Vec<_>>().join(" ")
+        named.into_iter().chain(of_type).chain(tags).collect::<Vec<_>>().join(" ")
     }
 }
 

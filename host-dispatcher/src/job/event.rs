@@ -32,6 +32,15 @@ pub enum Event {
         /// [`STORE_VERSION`] of the writer.
         store_version: u32,
     },
+    /// The run is one of a job in a lab's queue.
+    Job {
+        /// The job's number.
+        id: u64,
+        /// Which of its runs this is: 1, or more where the lab failed before.
+        attempt: u32,
+        /// Who submitted it.
+        submitter: String,
+    },
     /// The board went from one phase to another.
     Phase {
         /// The phase that it left.
@@ -493,6 +502,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Self::RunStarted { .. } => "run_started",
+            Self::Job { .. } => "job",
             Self::Phase { .. } => "phase",
             Self::Power { .. } => "power",
             Self::ActionStarted { .. } => "action_started",
@@ -682,6 +692,7 @@ mod tests {
                 dispatcher_version: text(),
                 store_version: STORE_VERSION,
             },
+            Event::Job { id: 1, attempt: 2, submitter: text() },
             Event::Phase { from: text(), to: text(), cause: text() },
             Event::Power { operation: PowerOperation::Cycle, state: OperationState::Done },
             Event::ActionStarted { action: text() },

@@ -17,6 +17,9 @@ pub struct Summary {
     pub run: String,
     /// The job's name.
     pub job: String,
+    /// The job's number, where it came out of a lab's queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<u64>,
     /// The board's name.
     pub board: String,
     /// The board's type.
@@ -110,6 +113,7 @@ impl Summary {
                 self.dispatcher_version.clone_from(dispatcher_version);
                 self.store_version = *store_version;
             }
+            Event::Job { id, .. } => self.job_id = Some(*id),
             Event::TestStarted { suite } => {
                 self.suite(suite);
                 self.count();

@@ -82,6 +82,9 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
         Event::KernelReport(report) => {
             paint(color, YELLOW, &format!("kernel {}: {}", report.kind, printable(&report.title)))
         }
+        Event::Job { id, attempt, submitter } => {
+            printable(&format!("job {id} of {submitter}, attempt {attempt}"))
+        }
         Event::Note { text } => printable(text),
         Event::Warning { text } => paint(color, YELLOW, &format!("warning: {}", printable(text))),
         Event::Dropped(dropped) => {

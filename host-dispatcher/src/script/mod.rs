@@ -24,6 +24,7 @@ pub mod live;
 pub mod observer;
 pub mod output;
 mod placed;
+pub mod prepare;
 pub mod push;
 pub mod rescue;
 mod sources;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::board::{BoardEvent, ConsoleSource, PowerState};
 use crate::job::event::{Event, LogRecord, OperationState, Source, Stamped};
+use crate::job::verdict::Verdict;
 use crate::report::Reporter;
 use crate::script::Fault;
 use crate::store::StoreError;
@@ -89,10 +90,7 @@ impl Recorder {
         seconds: f64,
         link: &serde_json::Value,
     ) -> Result<u8, Fault> {
-        self.end_line(wall);
-        let verdict = self.dir.summary().decide();
-        let exit_status = verdict.exit_status();
-        self.event(wall, Event::RunEnded { verdict, exit_status, seconds });
+        let exit_status = self.end(wall, seconds).exit_status();
         let outcome = self.dir.finish(link);
         self.keep(outcome);
         self.reporter.finish(self.dir.summary(), self.dir.path());
@@ -102,6 +100,25 @@ impl Recorder {
             }
             None => Ok(exit_status),
         }
+    }
+
+    /// Puts the run's end on record; its directory is still to be completed.
+    pub fn end(&mut self, wall: Timestamp, seconds: f64) -> Verdict {
+        self.end_line(wall);
+        let verdict = self.dir.summary().decide();
+        let exit_status = verdict.exit_status();
+        self.event(wall, Event::RunEnded { verdict, exit_status, seconds });
+        verdict
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// The run directory, and the first failure to write into it.
+    pub fn into_dir(self) -> (RunDir, Option<StoreError>) {
+        (self.dir, self.failure)
     }
 
     fn keep<T>(&mut self, outcome: Result<T, StoreError>) {
@@ -264,6 +281,9 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
 fn said_by_dispatcher(event: &Event) -> Option<String> {
     Some(match event {
         Event::Note { text } => text.clone(),
+        Event::Job { id, attempt, submitter } => {
+            format!("job {id} of {submitter}, attempt {attempt}")
+        }
         Event::Warning { text } => format!("warning: {text}"),
         Event::Error { class, message, .. } => format!("{}: {message}", class.as_str()),
         Event::Phase { from, to, cause } => format!("board: {from} -> {to} ({cause})"),

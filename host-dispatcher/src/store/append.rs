@@ -39,12 +39,38 @@ impl Append {
         Ok(Self { file, path, left_bytes: bytes_max, dropped, mark: FULL })
     }
 
+    /// Goes on with a file that is there.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be opened.
+    pub fn reopen(path: &Path, bytes_max: u64) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.map_err(StoreError::of("open", path))?;
+        let length = file.metadata().map_err(StoreError::of("read", path))?.len();
+        let left_bytes = bytes_max.saturating_sub(length);
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            left_bytes,
+            dropped: Dropped::default(),
+            mark: FULL,
+        })
+    }
+
     /// The same, without a mark of its own when it is full: its lines are read by programs, and its owner says it in one.
     ///
     /// # Errors
     /// As for [`Self::create`].
     pub fn create_unmarked(path: &Path, bytes_max: u64) -> Result<Self, StoreError> {
         Ok(Self { mark: &[], ..Self::create(path, bytes_max)? })
+    }
+
+    /// [`Self::reopen`] for a file of [`Self::create_unmarked`].
+    ///
+    /// # Errors
+    /// As for [`Self::reopen`].
+    pub fn reopen_unmarked(path: &Path, bytes_max: u64) -> Result<Self, StoreError> {
+        Ok(Self { mark: &[], ..Self::reopen(path, bytes_max)? })
     }
 
     /// Appends all of `bytes`, or counts them as dropped.

@@ -10,6 +10,7 @@ pub mod log_text;
 pub mod names;
 pub mod reader;
 pub mod records;
+mod reopen;
 pub mod results;
 pub mod run_dir;
 pub mod timeline;

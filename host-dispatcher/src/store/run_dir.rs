@@ -15,7 +15,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::append::{Append, Dropped};
-use super::{StoreError, WholeFile, log_text, names, results, timeline, write_json, write_whole};
+use super::{
+    StoreError, WholeFile, log_text, names, reader, reopen, results, timeline, write_json,
+    write_whole,
+};
 use crate::job::event::{DroppedRecords, Event, LogRecord, Source, Stamped};
 use crate::report::summary::Summary;
 
@@ -117,6 +120,37 @@ impl RunDir {
             told: HashMap::new(),
             whole: HashSet::new(),
             path,
+            name,
+        })
+    }
+
+    /// Goes on with the directory of a run that nobody writes any more: its dispatcher died. With `from_test` the board
+    /// still has everything since the test image booted, and will tell all of it again: what is known of that is left
+    /// out, so that nothing stands there twice.
+    ///
+    /// # Errors
+    /// A file cannot be read or written. What was there is still there then.
+    pub fn reopen(path: &Path, from_test: bool) -> Result<Self, StoreError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        reopen::cut_back(path, from_test)?;
+        let old = reader::summary(path)?;
+        let open = |file: &str| Append::reopen(&path.join(file), LOG_BYTES_MAX);
+        let events = Append::reopen_unmarked(&path.join(EVENTS), EVENTS_BYTES_MAX)?;
+        events.mark();
+        Ok(Self {
+            events,
+            console: open("console.raw")?,
+            timeline: Append::reopen_unmarked(&path.join("timeline.ndjson"), LOG_BYTES_MAX)?,
+            kernel: open("kernel.log")?,
+            agent: open("agent.log")?,
+            user_console: open("user-console.log")?,
+            dispatcher: open("dispatcher.log")?,
+            summary: old,
+            events_max: EVENTS_BYTES_MAX,
+            told: HashMap::new(),
+            whole: HashSet::new(),
+            path: path.to_owned(),
             name,
         })
     }

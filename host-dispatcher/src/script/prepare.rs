@@ -1,0 +1,223 @@
+//! What a job needs before a board is touched: its file read, and its images taken into the store.
+//!
+//! Downloads, unpacks and waits, so it has its place on a thread; [`take_images`] also in a command's own.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::{Bench, Fault};
+use crate::config::board_type::BoardType;
+use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
+use crate::image::error::ImageError;
+use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
+use crate::job::event::{Event, Slot};
+use crate::job::spec::{Deploy, Image, Job};
+use crate::job::verdict::ErrorClass;
+use crate::worker::Worker;
+
+/// A job whose images are in the store, and what keeps them there.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The job, which names the raw images.
+    pub job: Job,
+    /// What else is deployed.
+    pub images: JobImages,
+}
+
+/// What is deployed, and what keeps it in the store.
+#[derive(Debug, Default)]
+pub struct JobImages {
+    /// For `testboot`.
+    pub boot: Option<Image>,
+    _held: Vec<CachedImage>,
+}
+
+/// What a preparation tells.
+enum Told {
+    Doing(&'static str),
+    Done(Box<Result<Prepared, Fault>>),
+}
+
+impl Bench {
+    /// Reads a job's file and takes its images, on a thread.
+    ///
+    /// # Errors
+    /// A ConfigurationError, JobError or InfrastructureError of the job's file or its images.
+    pub async fn prepare(
+        &self,
+        file: PathBuf,
+        store: PathBuf,
+        board_type: BoardType,
+    ) -> Result<Prepared, Fault> {
+        let waker = self.waker();
+        let stopped = Fault::infrastructure("what prepares jobs stopped without a word");
+        let worker = Worker::spawn(
+            "prepare",
+            AHEAD,
+            move || waker(),
+            Told::Done(Box::new(Err(stopped))),
+            move |teller| {
+                let mut tell = |what| match teller.tell(Told::Doing(what)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                };
+                Told::Done(Box::new(prepare(&file, &store, &board_type, &mut tell)))
+            },
+        );
+        let mut worker = worker
+            .map_err(|error| Fault::infrastructure(format!("no thread can be started: {error}")))?;
+        loop {
+            match self.until(|| worker.poll()).await {
+                Told::Doing(what) => self.tell(Event::Note { text: what.to_owned() }),
+                Told::Done(outcome) => return *outcome,
+            }
+        }
+    }
+}
+
+fn prepare(
+    file: &Path,
+    store: &Path,
+    board_type: &BoardType,
+    tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
+) -> Result<Prepared, Fault> {
+    let mut job = Job::load(file).map_err(|error| configuration(error.to_string()))?;
+    let images = take_images(store, &mut job, board_type, tell)?;
+    Ok(Prepared { job, images })
+}
+
+/// Takes the job's images into the store. Afterwards the job names the raw image for `testrootfs`. `tell` is told what is
+/// being done, and says whether to go on.
+///
+/// # Errors
+/// A ConfigurationError, JobError or InfrastructureError.
+pub fn take_images(
+    store: &Path,
+    job: &mut Job,
+    board_type: &BoardType,
+    tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
+) -> Result<JobImages, Fault> {
+    let Some(deploy) = &mut job.deploy else { return Ok(JobImages::default()) };
+    let boot_files = boot_files(deploy, board_type)?;
+    let images = Images::open(store, LIMIT_BYTES).map_err(fault)?;
+    let mut taking = Taking { images, held: Vec::new(), tell };
+    let mut boot = None;
+    if let Some(image) = &deploy.rootfs {
+        let bmap = deploy.bmap.clone();
+        let file_system_bytes = deploy.rootfs_size;
+        let source = ImageSource { bmap, file_system_bytes, ..source(image, "testrootfs") };
+        deploy.rootfs = taking.take(&source, false)?;
+    }
+    if let Some(image) = &deploy.boot {
+        boot = taking.take(&source(image, "testboot"), false)?;
+    }
+    if let Some(image) = &deploy.disk {
+        let part = |role: &str, partition| ImageSource {
+            bmap: deploy.bmap.clone(),
+            partition,
+            is_disk: true,
+            ..source(image, role)
+        };
+        let rootfs = taking.take(&part("testrootfs", deploy.partitions.testrootfs), false)?;
+        if boot_files.is_none() {
+            boot = taking.take(&part("testboot", deploy.partitions.testboot), true)?;
+        }
+        deploy.rootfs = rootfs;
+    }
+    if let Some(files) = boot_files {
+        let files = ImageSource::new(ImageFrom::Files(files), "testboot");
+        boot = taking.take(&ImageSource { epoch: epoch(), ..files }, false)?;
+    }
+    Ok(JobImages { boot, _held: taking.held })
+}
+
+fn source(image: &Image, role: &str) -> ImageSource {
+    let source = ImageSource::of_text(&image.path.to_string_lossy(), role);
+    ImageSource { sha256: image.sha256, epoch: epoch(), ..source }
+}
+
+/// The files that a kernel brings into `testboot`, with the names that boot loaders load.
+fn boot_files(
+    deploy: &Deploy,
+    board_type: &BoardType,
+) -> Result<Option<Vec<(String, PathBuf)>>, Fault> {
+    let Some(kernel) = &deploy.kernel else { return Ok(None) };
+    let commands = board_type.boot.as_ref().map(|boot| boot.loader.commands.get(Slot::Test));
+    let loads = |name: &str| {
+        commands
+            .is_some_and(|commands| commands.iter().any(|command| command.source().contains(name)))
+    };
+    if deploy.ramdisk.is_none() && loads("initrd.img") {
+        return Err(configuration(format!(
+            "the board type {} boots a kernel with an initial ramdisk: add ramdisk: to deploy:",
+            board_type.name
+        )));
+    }
+    let files = [
+        ("vmlinuz", Some(kernel)),
+        ("initrd.img", deploy.ramdisk.as_ref()),
+        ("dtb", deploy.dtb.as_ref()),
+    ];
+    let named =
+        files.into_iter().filter_map(|(name, image)| Some((name.into(), image?.path.clone())));
+    Ok(Some(named.collect()))
+}
+
+struct Taking<'t> {
+    images: Images,
+    held: Vec<CachedImage>,
+    tell: &'t mut dyn FnMut(&'static str) -> ControlFlow<()>,
+}
+
+impl Taking<'_> {
+    fn take(&mut self, source: &ImageSource, is_optional: bool) -> Result<Option<Image>, Fault> {
+        let mut told = None;
+        let mut progress = |Progress { phase, .. }: Progress| {
+            if told == Some(phase) {
+                return ControlFlow::Continue(());
+            }
+            told = Some(phase);
+            (self.tell)(sentence(phase, source.role == "testboot"))
+        };
+        let taken = self.images.take_if_there(source, is_optional, &mut progress).map_err(fault)?;
+        Ok(taken.map(|image| {
+            let path = image.dir.join(IMAGE);
+            let taken = Image { path, size_bytes: image.bytes, sha256: Some(image.sha256) };
+            self.held.push(image);
+            taken
+        }))
+    }
+}
+
+fn sentence(phase: Phase, is_boot: bool) -> &'static str {
+    match (phase, is_boot) {
+        (Phase::Download, false) => "downloading the image for testrootfs",
+        (Phase::Check, false) => "checking the image for testrootfs",
+        (Phase::Unpack, false) => "unpacking the image for testrootfs",
+        (Phase::Make, false) => "making a file system of the image for testrootfs",
+        (Phase::Download, true) => "downloading the image for testboot",
+        (Phase::Check, true) => "checking the image for testboot",
+        (Phase::Unpack, true) => "unpacking the image for testboot",
+        (Phase::Make, true) => "making a file system of the image for testboot",
+    }
+}
+
+fn configuration(message: String) -> Fault {
+    Fault { class: ErrorClass::ConfigurationError, message }
+}
+
+fn fault(error: ImageError) -> Fault {
+    if error.is_of_store() {
+        Fault::infrastructure(error.to_string())
+    } else {
+        Fault::job(error.to_string())
+    }
+}
+
+/// As all builders of images read it: <https://reproducible-builds.org/specs/source-date-epoch/>.
+fn epoch() -> Option<u64> {
+    std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()
+}
+
+/// What waits to be told is some sentences.
+const AHEAD: usize = 4;
