@@ -22,7 +22,7 @@ use host_dispatcher::report::lines::Lines;
 use host_dispatcher::report::summary::Summary;
 use host_dispatcher::script::ask::both;
 use host_dispatcher::script::deploy::Deployer;
-use host_dispatcher::script::job::{self, JobRun};
+use host_dispatcher::script::job::{self, Begin, JobRun};
 use host_dispatcher::script::line_test::{LineTest, Measured};
 use host_dispatcher::script::observer::{Narrator, Observer, Recorder};
 use host_dispatcher::script::{Bench, Fault, Script};
@@ -688,6 +688,7 @@ impl World {
                 agents: board.agents.clone(),
             },
             boot_image: None,
+            begin: Begin::AtMaster,
         };
         self.drive(&bench, job::run(&bench, &job_run));
         let mut recorder = recorder.borrow_mut();

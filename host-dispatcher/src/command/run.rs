@@ -13,7 +13,7 @@ use crate::job::event::{Event, STORE_VERSION};
 use crate::job::spec::Job;
 use crate::report;
 use crate::script::deploy::seconds;
-use crate::script::job::{self, JobRun};
+use crate::script::job::{self, Begin, JobRun};
 use crate::script::observer::{Observer, Recorder};
 use crate::script::prepare::take_images;
 use crate::script::{Bench, Fault};
@@ -67,6 +67,7 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
         board_type: &board_type,
         deployer: deployer(global, &claimed.board),
         boot_image: images.boot.clone(),
+        begin: Begin::AtMaster,
     };
     let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {
         job::run(bench, &job_run).await;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::board_type::{self, BoardType};
 use super::connection::Connection;
 use super::power::Power;
-use super::value::Name;
+use super::value::{Name, Period};
 use super::yaml::{self, Examples, FileError, Spanned, did_you_mean, place};
 
 /// The boards of one dispatcher.
@@ -23,6 +23,22 @@ pub struct Lab {
     pub images: Option<PathBuf>,
     /// The boards, at least one, in the file's order.
     pub boards: Vec<Board>,
+    /// Jobs that show whether a board works, by board type.
+    pub health_checks: BTreeMap<String, Check>,
+    /// Folders of this host whose files every job that is submitted may name.
+    pub job_folders: Vec<PathBuf>,
+}
+
+/// The health check of a board type.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The job's file.
+    pub job: PathBuf,
+    /// It is due when the last one is so old.
+    pub every: Option<Period>,
+    /// It is due after so many jobs.
+    pub every_jobs: Option<u32>,
 }
 
 /// One board of a lab.
@@ -104,7 +120,26 @@ impl Lab {
             }
             boards.push(board_of(file, form, &types, &agents)?);
         }
-        Ok(Self { file: None, images: form.images, boards })
+        if let Some(checks) = &form.health_checks {
+            let unknown = checks.value.keys().find(|name| !types.contains_key(name.as_str()));
+            if let Some(name) = unknown {
+                let mut known: Vec<&str> = types.keys().map(String::as_str).collect();
+                known.sort_unstable();
+                let message = format!("a health check for the unknown board type \"{name}\"");
+                return Err(FileError::at(file, place(checks), message)
+                    .mend(did_you_mean(name.as_str(), known)));
+            }
+        }
+        let health_checks = form.health_checks.into_iter().flat_map(|checks| checks.value);
+        Ok(Self {
+            file: None,
+            images: form.images,
+            boards,
+            health_checks: health_checks
+                .map(|(name, check)| (name.as_str().to_owned(), check))
+                .collect(),
+            job_folders: form.job_folders,
+        })
     }
 
     /// The lab in a file. Folders that it names are relative to it.
@@ -120,6 +155,12 @@ impl Lab {
         lab.images = lab.images.map(|images| base.join(images));
         for path in lab.boards.iter_mut().flat_map(|board| board.agents.values_mut()) {
             *path = base.join(&path);
+        }
+        for check in lab.health_checks.values_mut() {
+            check.job = base.join(&check.job);
+        }
+        for folder in &mut lab.job_folders {
+            *folder = base.join(&*folder);
         }
         lab.file = Some(path.to_owned());
         Ok(lab)
@@ -262,6 +303,9 @@ struct LabForm {
     images: Option<PathBuf>,
     #[serde(default)]
     agents: BTreeMap<String, PathBuf>,
+    health_checks: Option<Spanned<BTreeMap<Name, Check>>>,
+    #[serde(default)]
+    job_folders: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -289,6 +333,7 @@ const EXAMPLES: Examples = &[
     ("on", "on: COMMAND"),
     ("off", "off: COMMAND"),
     ("exec", "exec: [PROGRAM, ARGUMENT, …]"),
+    ("job", "job: health.yaml"),
 ];
 
 /// Why a lab has no board that was asked for.

@@ -1,6 +1,7 @@
 //! What the lab knows of one board beside its line: what it is used for, who has it, how healthy it is.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -52,8 +53,8 @@ pub struct Kept {
 /// A job that shows whether a board works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// The job file's text.
-    pub definition: String,
+    /// The job's file.
+    pub file: PathBuf,
     /// The name in it.
     pub name: String,
     /// It is due when the last one is so old.
@@ -206,7 +207,7 @@ mod tests {
 
     fn check(every_s: Option<u64>, every_jobs: Option<u32>) -> HealthCheck {
         HealthCheck {
-            definition: String::new(),
+            file: PathBuf::new(),
             name: "health".into(),
             every: every_s.map(std::time::Duration::from_secs),
             every_jobs,

@@ -128,7 +128,7 @@ fn leases_keep_jobs_away_and_end() {
 fn a_new_board_is_checked_first_and_a_bad_one_gets_nothing() {
     let mut lab = Lab::new(1, []);
     let check = HealthCheck {
-        definition: "name: health".into(),
+        file: "health.yaml".into(),
         name: "health".into(),
         every: Some(std::time::Duration::from_secs(100)),
         every_jobs: None,

@@ -17,7 +17,7 @@ use super::kernel::while_running;
 use super::live::{Live, RETURN_WAIT};
 use super::{Bench, Either, Fault, Trouble, race};
 use crate::board::spec::PowerKind;
-use crate::board::{Goal, Slot};
+use crate::board::{Goal, Phase, Slot};
 use crate::config::board_type::BoardType;
 use crate::config::boot_loader::BootFrom;
 use crate::image::stored::Wanted;
@@ -42,6 +42,12 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// ... and for so long more while it tells of its panic: 64 KiB at 115200 baud take 6 s.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
 
+/// An agent without a session shows itself every 2 s, and one that still believes in an old session after its silence.
+const FIND_WAIT: Duration = Duration::from_secs(90);
+
+/// The step that looks for a board that runs on by itself.
+const FIND: &str = "find the board";
+
 /// The steps that bring files home.
 const COLLECT: &str = "collect";
 const COLLECT_THROUGH_MASTER: &str = "collect through the master agent";
@@ -61,6 +67,17 @@ pub struct JobRun<'j> {
     pub deployer: Deployer,
     /// An image for `testboot`, made from the job's kernel or given by it.
     pub boot_image: Option<Image>,
+    /// Where it begins.
+    pub begin: Begin,
+}
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Nothing has been done yet.
+    AtMaster,
+    /// Another dispatcher booted the test image, and died: the board may run on by itself.
+    WhereTheBoardIs,
 }
 
 /// Runs a job. Its faults and results go on record; nothing is returned.
@@ -128,11 +145,28 @@ async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
 
 impl JobRun<'_> {
     async fn run_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
-        let prepared = self.prepare(bench, live).await;
+        let prepared = match self.begin {
+            Begin::AtMaster => self.prepare(bench, live).await,
+            Begin::WhereTheBoardIs => {
+                live.borrow_mut().begin_tests();
+                let found = bench.action(FIND, self.find(bench)).await;
+                let Err(fault) = &found else { return self.test_and_collect(bench, live).await };
+                bench.record_fault(fault);
+                if let Err(fault) = self.collect_through_master(bench, live).await {
+                    bench.warn(&fault.message);
+                }
+                return;
+            }
+        };
         bench.tell_clock(live, Slot::Master);
         if let Err(fault) = prepared {
             return bench.record_fault(&fault);
         }
+        self.test_and_collect(bench, live).await;
+    }
+
+    /// The test image runs its tests, and everything comes home.
+    async fn test_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
         let tested = bench.action("test", self.test(bench, live)).await;
         bench.tell_clock(live, Slot::Test);
         match tested {
@@ -152,6 +186,29 @@ impl JobRun<'_> {
                 }
             }
         }
+    }
+
+    /// Looks for the test agent of this run, without touching the board.
+    async fn find(&self, bench: &Bench) -> Result<(), Fault> {
+        let lost = |why: String| {
+            Fault::infrastructure(format!("the dispatcher died while the tests ran, and {why}"))
+        };
+        if bench.board(|board, _| board.spec().power.kind == PowerKind::WithConnection) {
+            return Err(lost("the emulated board with it".to_owned()));
+        }
+        match bench.within(FIND_WAIT, bench.reach(Goal::AnyUp)).await {
+            Some(Ok(())) => {}
+            Some(Err(fault)) => return Err(lost(fault.message)),
+            None => return Err(lost("no agent answers".to_owned())),
+        }
+        let answer =
+            bench.ask(Method::TEST_STATUS, &request::TestStatus {}, SHORT_DEADLINE).await?;
+        let status: TestStatus<'_> = answer.read()?;
+        let is_test = bench.board(|board, _| board.phase()) == Phase::Up(Slot::Test);
+        if !is_test || status.run != self.run {
+            return Err(lost("the board is in another image by now".to_owned()));
+        }
+        Ok(())
     }
 
     /// Everything up to the reboot into the image under test.

@@ -3,4 +3,7 @@
 //! The two meet in [`control`], what is asked of the loop, and [`feed`], what it tells.
 
 pub mod control;
+pub mod database;
 pub mod feed;
+pub mod history;
+pub mod log;

@@ -599,12 +599,12 @@ pub(crate) mod tests {
 
         let length = fs::metadata(run.path().join("events.ndjson")).unwrap().len();
         assert!(length <= 1 << 20, "{length}");
-        let read = super::super::reader::events(run.path()).unwrap();
+        let read = reader::events(run.path()).unwrap();
         assert_eq!((read.skipped, read.torn), (0, false));
         let count = |name| read.events.iter().filter(|event| event.event.name() == name).count();
         assert_eq!((count("test_ended"), count("error"), count("run_ended")), (2, 1, 1));
         assert!((100..2000).contains(&count("case_ended")), "{}", count("case_ended"));
-        let summary = super::super::reader::summary(run.path()).unwrap();
+        let summary = reader::summary(run.path()).unwrap();
         assert_eq!(summary.verdict, run.summary().verdict);
         assert_eq!(summary.suites[1].all_cases().next().unwrap().result, CaseResult::Fail);
         let files: Vec<&str> =
