@@ -4,6 +4,7 @@
 //! [`verdict`](crate::job::verdict).
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use regex::Regex;
 use crate::config::connection::PowerOperation;
 use crate::config::value::Period;
 use crate::job::event::Source;
+use crate::lab::view::Health;
 use crate::report::log_filter::{self, Level, When};
 
 /// The whole command line.
@@ -49,6 +51,9 @@ pub struct Global {
     /// The folder that keeps unpacked images; without it $PUMICE_STORE, or ~/.local/share/pumice
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// The lab that commands of a lab speak with; without it $PUMICE_SERVER, or http://127.0.0.1:8080
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
     /// Write JSON for programs instead of text for people
     #[arg(long, global = true)]
     pub json: bool,
@@ -188,6 +193,87 @@ A line: seconds from the run's start, source, level, text. --json gives the line
 
 Exit status: 0 the log could be read; 2 otherwise.")]
     Log(LogArgs),
+    /// Serve a lab: all its boards, a queue of jobs, an HTTP interface and a web page
+    #[command(after_help = "Examples:
+  pumice serve                                       one emulated board, http://127.0.0.1:8080
+  pumice serve --lab lab.yaml --store /var/lib/pumice
+
+Jobs come from `pumice submit`, the page, or the HTTP interface. What was accepted is never forgotten: after
+an end of any kind the next start goes on, also with the runs of boards that went on by themselves. SIGTERM and
+Ctrl-C end it at once, boards and their runs as they are; SIGHUP reads the lab file again.
+One address that is not this host's own needs tokens: `pumice token --help`. docs/lab.md is the manual.
+
+Exit status: 0 ended by a signal, 2 a lab file or option that cannot be meant so, 3 store or event loop.")]
+    Serve(ServeArgs),
+    /// Submit jobs to a lab's queue, with the files that they name
+    #[command(after_help = "Examples:
+  pumice submit examples/smoke.yaml
+  pumice submit --watch --priority 80 job.yaml
+  pumice --server http://lab:8080 submit a.yaml b.yaml
+
+Files that a job names by paths relative to it go with it, each only if the lab does not have it yet. Absolute
+paths are files of the lab's host, below the job_folders: of its lab file. $PUMICE_TOKEN is the token.
+
+Exit status: 0 accepted, and with --watch passed; else as for `pumice run`.")]
+    Submit(SubmitArgs),
+    /// List a lab's jobs, the newest first
+    #[command(after_help = "Example:
+  pumice jobs --state queued")]
+    Jobs(JobsArgs),
+    /// Watch a job of a lab to its end: progress, or its log
+    #[command(after_help = "Examples:
+  pumice watch 12
+  pumice watch 12 --log
+
+Ctrl-C ends the watching, not the job. Exit status: as for `pumice run`.")]
+    Watch(WatchArgs),
+    /// End a job of a lab, queued or running
+    Cancel {
+        /// The job's number
+        job: u64,
+    },
+    /// List a lab's boards, or show one
+    Boards {
+        /// Only this one
+        board: Option<String>,
+    },
+    /// Take a board of a lab for yourself: no job is given to it
+    #[command(after_help = "Example, on the lab's host:
+  pumice acquire bbb-01 --for 2h --reason 'new kernel'
+  pumice --lab lab.yaml exec bbb-01 -- uname -a
+  pumice release bbb-01
+
+While a board is acquired the lab lets go of its line, so pumice's other commands can use it.")]
+    Acquire {
+        /// The board's name
+        board: String,
+        /// For so long
+        #[arg(long = "for", value_name = "PERIOD", value_parser = period, default_value = "1h")]
+        period: Duration,
+        /// What for; others see it
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Give a board back to its lab
+    Release {
+        /// The board's name
+        board: String,
+    },
+    /// Say how healthy a board of a lab is
+    #[command(after_help = "Examples:
+  pumice health bbb-01 maintenance --reason 'SD card is being changed'
+  pumice health bbb-01 unknown                        gets a health check next, where its type has one
+
+Only a health check that failed says that a board is bad; this ends it.")]
+    Health {
+        /// The board's name
+        board: String,
+        /// How healthy it is
+        health: HealthWord,
+        /// Why; others see it
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
     /// Check files without touching a board: jobs, test definitions, labs, board types
     #[command(after_help = "Examples:
   pumice check job.yaml lab.yaml
@@ -321,6 +407,105 @@ pub enum LogFormat {
     Lava,
 }
 
+/// `pumice serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}
+
+/// `pumice submit`.
+#[derive(Args, Clone, Debug)]
+pub struct SubmitArgs {
+    /// The job files
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<PathBuf>,
+    /// 0 to 100; a larger one is begun earlier
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub priority: u8,
+    /// Watch them to their end
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// `pumice jobs`.
+#[derive(Args, Clone, Debug)]
+pub struct JobsArgs {
+    /// Only these
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<StateWord>,
+    /// Only those whose last run was on this board
+    #[arg(long, value_name = "NAME")]
+    pub board: Option<String>,
+    /// Only your own
+    #[arg(long)]
+    pub mine: bool,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+}
+
+/// `pumice watch`.
+#[derive(Args, Clone, Debug)]
+pub struct WatchArgs {
+    /// The job's number
+    pub job: u64,
+    /// Show the log as it comes, instead of progress; --json gives its lines as in timeline.ndjson
+    #[arg(long)]
+    pub log: bool,
+}
+
+/// How far jobs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateWord {
+    /// They wait for a board.
+    Queued,
+    /// They are on a board.
+    Running,
+    /// They are over.
+    Ended,
+}
+
+impl StateWord {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// What a person may say of a board's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HealthWord {
+    /// It works: it gets jobs.
+    Good,
+    /// Nobody knows: it gets jobs, after a health check where its type has one.
+    Unknown,
+    /// Its health check runs again and again; no jobs.
+    Looping,
+    /// A person works on it: no jobs, no health checks.
+    Maintenance,
+    /// It will not come back.
+    Retired,
+}
+
+impl HealthWord {
+    /// As the lab knows it.
+    pub fn health(self) -> Health {
+        match self {
+            Self::Good => Health::Good,
+            Self::Unknown => Health::Unknown,
+            Self::Looping => Health::Looping,
+            Self::Maintenance => Health::Maintenance,
+            Self::Retired => Health::Retired,
+        }
+    }
+}
+
 /// `pumice exec`.
 #[derive(Args, Clone, Debug)]
 pub struct ExecArgs {
@@ -400,6 +585,17 @@ Jobs:
   results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
   log          Show the timeline of a run, filtered, live if it still goes on
 
+A lab of many boards:
+  serve        Serve a lab: its boards, a queue of jobs, an HTTP interface and a web page
+  submit       Submit jobs to its queue, with the files that they name
+  jobs         List its jobs
+  watch        Watch a job to its end: progress, or its log
+  cancel       End a job
+  boards       List its boards
+  acquire      Take a board for yourself;  release gives it back
+  release      Give a board back
+  health       Say how healthy a board is
+
 Hands on a board, through its agent:
   exec         Run a command, as if it ran here
   push, pull   Copy a file to the board, from the board
@@ -427,6 +623,7 @@ Examples:
   pumice run examples/smoke.yaml             one job on the emulated board
   pumice --lab lab.yaml run job.yaml         the same in your lab
   pumice exec qemu-01 -- uname -a            one command on a board
+  pumice serve                               the lab, on http://127.0.0.1:8080
 
 `pumice COMMAND --help` teaches a command, `pumice --help` the exit statuses.";
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`cli`] | what can be typed | nothing |
 //! | [`command`] | what the words do | the shell below, standard streams |
+//! | [`client`] | the other end of a lab's HTTP interface | a server |
 //! | [`config`] | lab and board type files | nothing (`load` functions read files) |
 //! | [`definition`] | test definitions, and what goes to a board with them | files and `git`, while a job is loaded |
 //! | [`job`] | job files, events, verdicts, plans | nothing (`load` reads files) |
@@ -22,6 +23,7 @@
 
 pub mod board;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -8,7 +8,6 @@ use crate::cli::Global;
 use crate::config::lab::{self, BoardWish, Lab};
 use crate::config::power::Power;
 use crate::config::value::Name;
-use crate::deploy::effort::Effort;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
 use crate::io::drive::{Wiring, drive};
@@ -126,16 +125,7 @@ pub(super) fn with_agent<T>(
 
 /// Where its images are kept, and how small they are made for its line.
 pub(super) fn deployer(global: &Global, board: &lab::Board) -> Deployer {
-    // The session's own speed, where there is one; 8 bits, a start and a stop bit.
-    let baud = board.connection.session_baud().or_else(|| board.connection.baud());
-    let line = baud.map(|baud| u64::from(baud) / 10);
-    Deployer {
-        store: super::images::store(global),
-        board: board.name.clone(),
-        effort: Effort::for_line(line),
-        line_speed: line,
-        agents: board.agents.clone(),
-    }
+    Deployer::new(super::images::store(global), board)
 }
 
 /// Who tells a person what a command waits for.

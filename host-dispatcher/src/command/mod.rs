@@ -2,6 +2,7 @@
 //! [`verdict`](crate::job::verdict), or, for `exec`, from the command on the board.
 
 pub mod board_types;
+pub mod boards;
 pub mod check;
 pub mod completions;
 pub mod console;
@@ -11,13 +12,18 @@ pub mod files;
 pub mod hand_over;
 pub mod images;
 pub mod info;
+pub mod jobs;
 pub mod line_test;
 pub mod log;
 pub mod power;
 pub mod results;
 pub mod run;
+pub mod serve;
+pub mod submit;
+pub mod watch;
 
 mod hands_on;
+mod lab_client;
 
 use std::io::{self, Write};
 
@@ -48,6 +54,19 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Power { board, operation } => return power::power(global, board, *operation),
         Command::Reboot { board } => return power::reboot(global, board),
         Command::Console { board } => return console::console(global, board),
+        Command::Serve(args) => return serve::serve(global, args),
+        Command::Submit(args) => return submit::submit(global, args),
+        Command::Jobs(args) => return jobs::jobs(global, args),
+        Command::Watch(args) => return watch::watch(global, args),
+        Command::Cancel { job } => return jobs::cancel(global, *job),
+        Command::Boards { board } => return boards::boards(global, board.as_deref()),
+        Command::Acquire { board, period, reason } => {
+            return boards::acquire(global, board, *period, reason);
+        }
+        Command::Release { board } => return boards::release(global, board),
+        Command::Health { board, health, reason } => {
+            return boards::health(global, board, *health, reason);
+        }
         Command::Check { files } => {
             check::check(files, global.lab.as_deref(), global.json, &mut out, &mut errors)
         }

@@ -84,6 +84,18 @@ pub struct RunEnd {
     pub tally: Tally,
 }
 
+impl RunEnd {
+    /// The lab is to blame.
+    pub fn of_lab(error: impl Into<String>) -> Self {
+        Self {
+            run: String::new(),
+            verdict: Verdict::Error(ErrorClass::InfrastructureError),
+            error: error.into(),
+            tally: Tally::default(),
+        }
+    }
+}
+
 /// Why the lab does not do something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabError {

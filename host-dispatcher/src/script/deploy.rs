@@ -25,6 +25,7 @@ use super::sources::{self, Other, Sources};
 use super::tree::{Compared, too_old};
 use super::{Bench, Fault};
 use crate::board::Direction;
+use crate::config::lab::Board;
 use crate::deploy::effort::Effort;
 use crate::deploy::encode::Encoded;
 use crate::deploy::plan::Blocks;
@@ -48,6 +49,22 @@ pub struct Deployer {
     pub line_speed: Option<u64>,
     /// The lab's agents, by what `uname -m` calls the machine.
     pub agents: BTreeMap<String, PathBuf>,
+}
+
+impl Deployer {
+    /// For a board of a lab.
+    pub fn new(store: PathBuf, board: &Board) -> Self {
+        // The session's own speed, where there is one; 8 bits, a start and a stop bit.
+        let baud = board.connection.session_baud().or_else(|| board.connection.baud());
+        let line = baud.map(|baud| u64::from(baud) / 10);
+        Self {
+            store,
+            board: board.name.clone(),
+            effort: Effort::for_line(line),
+            line_speed: line,
+            agents: board.agents.clone(),
+        }
+    }
 }
 
 /// Where an image goes.

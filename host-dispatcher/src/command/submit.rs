@@ -1,0 +1,63 @@
+//! `pumice submit`: a job into a lab's queue.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::lab_client::with_lab;
+use super::watch::watch_job;
+use crate::cli::{Global, SubmitArgs};
+use crate::client::{Client, job_files};
+use crate::config::yaml;
+use crate::job::verdict::ErrorClass;
+use crate::lab::view::JobView;
+use crate::script::Fault;
+
+/// Submits the jobs, the files that they name first. With `watch` the exit status is that of the last one that did not
+/// pass.
+pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
+    with_lab(global, |client| {
+        let mut jobs = Vec::new();
+        for file in &args.jobs {
+            let job = submit_one(client, file, args.priority)?;
+            if global.json {
+                println!("{}", json!(job));
+            } else {
+                println!("job {}: {} ({}/#/jobs/{})", job.id, job.name, client.base(), job.id);
+            }
+            jobs.push(job);
+        }
+        let mut status = 0;
+        for job in jobs.iter().filter(|_| args.watch) {
+            match watch_job(global, client, job.id, false)? {
+                0 => {}
+                other => status = other,
+            }
+        }
+        Ok(status)
+    })
+}
+
+fn submit_one(client: &Client, file: &Path, priority: u8) -> Result<JobView, Fault> {
+    let configuration = |message: String| Fault { class: ErrorClass::ConfigurationError, message };
+    let text = yaml::read(file).map_err(|error| configuration(error.to_string()))?;
+    let name = file.display().to_string();
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let files =
+        job_files::of(&name, &text, folder).map_err(|error| configuration(error.to_string()))?;
+    let mut digests = BTreeMap::new();
+    for (name, place) in files {
+        let mut tell = |bytes| {
+            if std::io::stderr().is_terminal() {
+                let _ = writeln!(std::io::stderr(), "sending {name}, {}", HumanBytes(bytes));
+            }
+        };
+        let digest = client.upload(&place, &mut tell)?;
+        digests.insert(name, digest);
+    }
+    let body = json!({"definition": text, "file": name, "priority": priority, "files": digests});
+    client.post("/jobs", &body)
+}

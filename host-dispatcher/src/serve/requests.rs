@@ -1,0 +1,245 @@
+//! What is asked of the loop from outside, done.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::control::{Command, Refusal, RefusalKind, Reply, Submission};
+use super::feed::Change;
+use super::fleet::{Fleet, seed};
+use super::shown::HandsObserver;
+use super::station::{Busy, Work};
+use super::{checks, log, runner};
+use crate::board::{Board, BoardSpec, Goal, Slot};
+use crate::config::connection::PowerOperation;
+use crate::config::lab::Lab as LabFile;
+use crate::config::power::Power;
+use crate::config::value::Name;
+use crate::io::clock;
+use crate::io::drive::Drive;
+use crate::io::emulator::BoardFolder;
+use crate::lab::board::Kept;
+use crate::lab::view::{BoardView, JobView};
+use crate::lab::{LabError, NewJob};
+use crate::script::{Bench, Script};
+
+impl Fleet {
+    /// Does what is asked, and answers. Whoever asked may be gone.
+    pub(super) fn handle_command(&mut self, command: Command) {
+        let now = clock::wall();
+        match command {
+            Command::Submit(submission, reply) => {
+                let _ = reply.send(self.submit(&submission));
+            }
+            Command::Cancel(id, reply) => {
+                let _ = reply.send(self.lab.cancel(now, id).map_err(refusal));
+            }
+            Command::Acquire { board, holder, reason, minutes, reply } => {
+                let done = self.lab.acquire(now, &board, &holder, &reason, minutes);
+                self.answer_board(&board, done, reply);
+            }
+            Command::Release { board, holder, reply } => {
+                let done = self.lab.release(&board, holder.as_deref());
+                self.answer_board(&board, done, reply);
+            }
+            Command::SetHealth { board, health, reason, reply } => {
+                let done = self.lab.set_health(now, &board, health, &reason);
+                self.answer_board(&board, done, reply);
+            }
+            Command::Power { board, holder, operation, reply } => {
+                match self.station_in_hand(&board, holder.as_deref()) {
+                    Ok(index) => self.begin_power(index, operation, reply),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                }
+            }
+            Command::Console { board, holder, output, reply } => {
+                let _ = reply.send(self.open_console(&board, holder.as_deref(), output));
+            }
+            Command::Type(console, bytes) => self.type_on(console, &bytes),
+            Command::Reload(reply) => {
+                let _ = reply.send(self.reload());
+            }
+        }
+    }
+
+    /// Reads the lab file again. What is being done with boards goes on as it began.
+    pub(super) fn reload(&mut self) -> Result<(), Refusal> {
+        let Some(path) = self.settings.lab_file.clone() else {
+            let message = "there is no lab file to read again: start with --lab";
+            return Err(Refusal::new(RefusalKind::Conflict, message));
+        };
+        let invalid = |message: String| Refusal::new(RefusalKind::Invalid, message);
+        let lab = LabFile::load(&path).map_err(|error| invalid(error.to_string()))?;
+        let checks = checks(&lab).map_err(|fault| invalid(fault.message))?;
+        self.set_boards(&lab, &checks, |_| Kept::default());
+        log::note(&format!("read {} again", path.display()));
+        Ok(())
+    }
+
+    fn submit(&mut self, submission: &Submission) -> Result<JobView, Refusal> {
+        self.refuse_if_paused()?;
+        let job = NewJob {
+            name: submission.name.clone(),
+            submitter: submission.submitter.clone(),
+            priority: submission.priority,
+            board_wish: submission.board_wish.clone(),
+        };
+        let job = self.lab.submit(clock::wall(), job).map_err(refusal)?;
+        if let Err(error) = self.database.accept(&job, submission) {
+            self.lab.forget(job.id);
+            return Err(Refusal::unavailable(format!("the job cannot be kept: {error}")));
+        }
+        self.feed.tell(Change::Job(job.clone()));
+        Ok(job)
+    }
+
+    fn answer_board(&mut self, name: &str, done: Result<(), LabError>, reply: Reply<BoardView>) {
+        let view = done.map_err(refusal).and_then(|()| {
+            self.claim_folders();
+            self.show(name);
+            self.feed.board(name).ok_or_else(|| refusal(LabError::NoBoard(name.to_owned())))
+        });
+        let _ = reply.send(view);
+    }
+
+    /// The station of a board that `holder` has acquired, ready to be used; without a holder, of any that is not used.
+    fn station_in_hand(&mut self, name: &str, holder: Option<&str>) -> Result<usize, Refusal> {
+        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let standing = self.lab.board(name).ok_or_else(unknown)?;
+        match (&standing.kept.lease, holder) {
+            (Some(lease), Some(holder)) if lease.holder == holder => {}
+            (Some(lease), _) => {
+                return Err(refusal(LabError::NotYours(name.to_owned(), lease.holder.clone())));
+            }
+            (None, Some(_)) => {
+                let why = LabError::NotAcquired(name.to_owned());
+                return Err(Refusal::new(
+                    RefusalKind::Conflict,
+                    format!("{why}: acquire it first"),
+                ));
+            }
+            (None, None) if standing.job.is_some() => {
+                return Err(refusal(LabError::InUse(name.to_owned(), standing.state())));
+            }
+            (None, None) => {}
+        }
+        let index = *self.by_name.get(name).ok_or_else(unknown)?;
+        let station = self.stations.get_mut(&index).ok_or_else(unknown)?;
+        if !station.is_idle() && !station.is_typing() {
+            return Err(Refusal::new(RefusalKind::Conflict, format!("{name} is busy: try again")));
+        }
+        if station.folder.is_none() {
+            let board: Name = name.parse().map_err(|_| unknown())?;
+            let folder = BoardFolder::claim(&self.settings.folders, &board)
+                .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
+            station.folder = Some(folder);
+        }
+        Ok(index)
+    }
+
+    fn begin_power(&mut self, index: usize, operation: PowerOperation, reply: Reply<()>) {
+        match self.power_bench(index, operation) {
+            Ok((drive, bench, goal)) => {
+                let script = Script::new(runner::power(bench, operation, goal));
+                if let Some(station) = self.stations.get_mut(&index) {
+                    station.shown.borrow_mut().begin("");
+                    station.begin(Busy { drive, script, work: Work::Hands(reply) });
+                }
+                self.go_on(index);
+            }
+            Err(why) => drop(reply.send(Err(Refusal::new(RefusalKind::Conflict, why)))),
+        }
+    }
+
+    fn power_bench(
+        &self,
+        index: usize,
+        operation: PowerOperation,
+    ) -> Result<(Drive, Bench, Goal), String> {
+        let wiring = self.wiring(index)?;
+        let station = self.stations.get(&index).ok_or("the board is gone")?;
+        if station.is_typing() {
+            return Err("its console is in use: close it first".to_owned());
+        }
+        let name = &station.board.name;
+        if station.board.power == Power::WithConnection && operation == PowerOperation::On {
+            return Err(format!("{name} is an emulator: what needs it starts it"));
+        }
+        let goal = match station.board.board_type.boot {
+            Some(_) => Goal::Up(Slot::Master),
+            None => Goal::AnyUp,
+        };
+        let spec = BoardSpec::from_lab(&station.board).map_err(|error| error.to_string())?;
+        let (wall, now) = (clock::wall(), clock::now());
+        let observer = HandsObserver(Rc::<RefCell<_>>::clone(&station.shown));
+        let board = Board::new(spec, seed(wall, index));
+        let bench = Bench::new(board, Box::new(observer), now, wall);
+        Ok((Drive::new(&self.reactor, index, wiring, bench.clone()), bench, goal))
+    }
+
+    fn open_console(
+        &mut self,
+        name: &str,
+        holder: Option<&str>,
+        output: tokio::sync::mpsc::Sender<Vec<u8>>,
+    ) -> Result<u64, Refusal> {
+        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let mine = holder.is_some_and(|holder| {
+            let lease = self.lab.board(name).and_then(|board| board.kept.lease.as_ref());
+            lease.is_some_and(|lease| lease.holder == holder)
+        });
+        let index = *self.by_name.get(name).ok_or_else(unknown)?;
+        let is_idle = self.stations.get(&index).is_some_and(|station| station.is_idle());
+        if mine && is_idle {
+            self.station_in_hand(name, holder)?;
+        }
+        let station = self.stations.get_mut(&index).ok_or_else(unknown)?;
+        if !station.shown.borrow_mut().add_viewer(output) {
+            return Err(Refusal::unavailable(format!("too many people look at {name}")));
+        }
+        if mine && is_idle {
+            let wiring =
+                self.wiring(index).map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
+            if let Some(station) = self.stations.get_mut(&index) {
+                station.begin_typing(&mut self.reactor, &wiring);
+            }
+            self.note_due(index);
+        }
+        let console = self.next_console;
+        self.next_console += 1;
+        if mine {
+            self.consoles.insert(console, index);
+            if self.consoles.len() > CONSOLES_MAX
+                && let Some(oldest) = self.consoles.keys().min().copied()
+            {
+                self.consoles.remove(&oldest);
+            }
+        }
+        Ok(console)
+    }
+
+    fn type_on(&mut self, console: u64, bytes: &[u8]) {
+        let index = self.consoles.get(&console).copied();
+        let typing = index.and_then(|index| self.stations.get(&index)).filter(|s| s.is_typing());
+        if let Some(station) = typing {
+            // What the line has no room for is dropped, as on a terminal; a person sees that.
+            self.reactor.write(station.index, bytes);
+        }
+    }
+}
+
+/// As the interface says it.
+fn refusal(error: LabError) -> Refusal {
+    let kind = match error {
+        LabError::NoBoard(_) | LabError::NoJob(_) => RefusalKind::NotFound,
+        LabError::NoSuchBoard(_) | LabError::NotSaid => RefusalKind::Invalid,
+        LabError::QueueFull => RefusalKind::Unavailable,
+        LabError::InUse(..) | LabError::NotAcquired(_) | LabError::Ended(_) => {
+            RefusalKind::Conflict
+        }
+        LabError::NotYours(..) => RefusalKind::Forbidden,
+    };
+    Refusal::new(kind, error.to_string())
+}
+
+/// Numbers of consoles that nobody uses any more are forgotten beyond this.
+const CONSOLES_MAX: usize = 1000;

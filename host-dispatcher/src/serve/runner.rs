@@ -1,0 +1,83 @@
+//! A job of the queue, as a script on a board.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::board::{Goal, Phase};
+use crate::config::connection::PowerOperation;
+use crate::config::lab::Board;
+use crate::job::event::Event;
+use crate::lab::view::JobId;
+use crate::script::deploy::Deployer;
+use crate::script::job::{self, Begin, JobRun};
+use crate::script::{Bench, Fault};
+
+/// What is to be run, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Assignment {
+    pub(super) id: JobId,
+    pub(super) attempt: u32,
+    pub(super) submitter: String,
+    /// The job's file.
+    pub(super) file: PathBuf,
+    pub(super) board: Board,
+    pub(super) store: PathBuf,
+    /// The run's name.
+    pub(super) run: String,
+    pub(super) begin: Begin,
+}
+
+/// Runs the job. What comes of it is on record; the line's counters are returned.
+pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> {
+    if work.begin == Begin::AtMaster {
+        let (id, attempt, submitter) = (work.id, work.attempt, work.submitter.clone());
+        bench.tell(Event::Job { id, attempt, submitter });
+    } else {
+        bench.warn("the dispatcher died during this run; another one goes on with it");
+    }
+    let board_type = work.board.board_type.clone();
+    let preparing = bench.prepare(work.file.clone(), work.store.clone(), board_type);
+    let prepared = match bench.action("prepare", bench.cancelable(preparing)).await {
+        Ok(prepared) => prepared,
+        Err(fault) => {
+            bench.record_fault(&fault);
+            return Err(fault);
+        }
+    };
+    if let Some(Err(error)) = bench.run_dir(|dir| dir.keep_job(&prepared.job.source)) {
+        bench.warn(&error.to_string());
+    }
+    let job_run = JobRun {
+        job: &prepared.job,
+        run: &work.run,
+        board: &work.board.name,
+        board_type: &work.board.board_type,
+        deployer: Deployer::new(work.store.clone(), &work.board),
+        boot_image: prepared.images.boot.clone(),
+        begin: work.begin,
+    };
+    job::run(&bench, &job_run).await;
+    Ok(bench.line_report().to_json().clone())
+}
+
+/// Switches a board's power for a person, and waits for the board to show it where its type says how.
+pub(super) async fn power(
+    bench: Bench,
+    operation: PowerOperation,
+    goal: Goal,
+) -> Result<Value, Fault> {
+    let work = async {
+        if operation != PowerOperation::On {
+            bench.reach(Goal::Off).await?;
+        }
+        if operation != PowerOperation::Off {
+            bench.reach(goal).await?;
+        }
+        Ok(())
+    };
+    let action = format!("power {operation}");
+    bench.cancelable(bench.action(&action, work)).await?;
+    debug_assert!(!matches!(bench.board(|board, _| board.phase()), Phase::Broken(_)));
+    Ok(Value::Null)
+}

@@ -1,0 +1,383 @@
+//! One board in the lab's loop: what is done with it at the moment, from its beginning to the free line.
+//!
+//! ```text
+//!   Idle ──▶ Busy (script) ──▶ Leaving (goodbye) ──▶ Closing (line, processes) ──▶ Finishing (run directory) ──▶ Idle
+//!     └────▶ Typing (a person on the raw line) ─────────┘
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use agent_core::link::{Coding, HostLink, LineConfig};
+use agent_core::time::{Duration, Instant};
+use serde_json::Value;
+
+use super::shown::Shown;
+use crate::config::board_type;
+use crate::config::lab::Board;
+use crate::io::clock;
+use crate::io::drive::{Drive, Wiring};
+use crate::io::emulator::BoardFolder;
+use crate::io::event::BoardEvent;
+use crate::io::event_loop::Reactor;
+use crate::lab::RunEnd;
+use crate::lab::view::JobId;
+use crate::script::observer::Recorder;
+use crate::script::{Fault, Script};
+use crate::store::run_dir::RunDir;
+use crate::worker::Worker;
+
+use super::control::Reply;
+
+/// One board.
+pub(super) struct Station {
+    /// Its number in the reactor.
+    pub(super) index: usize,
+    /// As the lab file describes it.
+    pub(super) board: Board,
+    /// What makes it ours; nothing while somebody has acquired it, or another process uses it.
+    pub(super) folder: Option<BoardFolder>,
+    /// What is shown of it.
+    pub(super) shown: Rc<RefCell<Shown>>,
+    /// The quality of its line, in a word, as the last run saw it.
+    pub(super) line: String,
+    seat: Seat,
+    /// When it is due.
+    due: Option<Instant>,
+}
+
+/// What is done with a board.
+enum Seat {
+    Idle,
+    Busy(Box<Busy>),
+    Leaving(Box<Busy>, Instant, Result<Value, Fault>),
+    Closing(Option<Done>),
+    Finishing(Worker<Box<Finished>>, Option<JobId>),
+    Typing(Box<HostLink>),
+}
+
+/// A script on a board.
+pub(super) struct Busy {
+    pub(super) drive: Drive,
+    pub(super) script: Script<'static, Result<Value, Fault>>,
+    pub(super) work: Work,
+}
+
+/// Whom a script is for.
+pub(super) enum Work {
+    /// A job.
+    Job {
+        /// Its number.
+        id: JobId,
+        /// Its record.
+        recorder: Rc<RefCell<Recorder>>,
+        /// When the run began.
+        started: Instant,
+    },
+    /// A person.
+    Hands(Reply<()>),
+}
+
+/// What is left when the line is free.
+struct Done {
+    id: JobId,
+    /// Nothing only if somebody still held it, which nobody does.
+    recorder: Option<Recorder>,
+    started: Instant,
+    link: Value,
+}
+
+/// A run whose directory is complete.
+pub(super) struct Finished {
+    pub(super) dir: Option<RunDir>,
+    pub(super) end: RunEnd,
+}
+
+/// What became of a station in a turn.
+pub(super) enum Outcome {
+    /// It goes on.
+    Same,
+    /// It is idle again.
+    Idle,
+    /// The run of this job has ended, and it is idle again.
+    Ended(JobId, Box<Finished>),
+}
+
+impl Station {
+    /// An idle one.
+    pub(super) fn new(index: usize, board: Board) -> Self {
+        let (shown, line) = (Rc::default(), String::new());
+        Self { index, board, folder: None, shown, line, seat: Seat::Idle, due: None }
+    }
+
+    /// Whether nothing is done with it.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.seat, Seat::Idle)
+    }
+
+    /// The phase of the board, for people.
+    pub(super) fn phase(&self) -> String {
+        match &self.seat {
+            Seat::Busy(busy) | Seat::Leaving(busy, ..) => {
+                busy.drive.bench().board(|board, _| board.phase()).to_string()
+            }
+            Seat::Typing(_) => "console".to_owned(),
+            Seat::Closing(_) | Seat::Finishing(..) => "closing".to_owned(),
+            Seat::Idle => "idle".to_owned(),
+        }
+    }
+
+    /// A script begins.
+    pub(super) fn begin(&mut self, busy: Busy) {
+        self.seat = Seat::Busy(Box::new(busy));
+        self.due = Some(clock::now());
+    }
+
+    /// A person gets the raw line.
+    pub(super) fn begin_typing(&mut self, reactor: &mut Reactor, wiring: &Wiring) {
+        let line = &self.board.board_type.line;
+        let coding = match line.coding {
+            board_type::Coding::TextSafe => Coding::TextSafe,
+            board_type::Coding::Binary => Coding::Binary,
+        };
+        // Only its demultiplexer is used.
+        let mut link = Box::new(HostLink::host(LineConfig { coding, baud: line.baud }, 1));
+        link.set_answering(false);
+        reactor.connect(self.index, wiring.endpoint.clone());
+        self.seat = Seat::Typing(link);
+        self.due = Some(clock::now() + VIEWED_EVERY);
+    }
+
+    /// Whether a person may type.
+    pub(super) fn is_typing(&self) -> bool {
+        matches!(self.seat, Seat::Typing(_))
+    }
+
+    /// The script is to come to an end.
+    pub(super) fn interrupt(&mut self) {
+        if let Seat::Busy(busy) = &self.seat {
+            busy.drive.bench().interrupt();
+            self.due = Some(clock::now());
+        }
+    }
+
+    /// Something happened on its line.
+    pub(super) fn handle(&mut self, event: BoardEvent) {
+        match (&mut self.seat, event) {
+            (Seat::Busy(busy) | Seat::Leaving(busy, ..), event) => {
+                busy.drive.set_time();
+                busy.drive.handle(event);
+            }
+            (Seat::Typing(link), BoardEvent::Bytes(bytes)) => {
+                let mut text = Vec::new();
+                link.handle_input(clock::now(), &bytes, &mut |console| {
+                    text.extend_from_slice(console);
+                });
+                while link.poll_event().is_some() {}
+                self.shown.borrow_mut().console(&text);
+            }
+            (Seat::Typing(_), BoardEvent::Disconnected(why)) => {
+                self.shown.borrow_mut().console(format!("\r\n[{why}]\r\n").as_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Self::go_on`] is due without an event.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// A little time has passed.
+    pub(super) fn tick(&mut self, reactor: &Reactor) {
+        if let Seat::Busy(busy) = &mut self.seat {
+            busy.drive.tick(reactor);
+        }
+    }
+
+    /// Does what there is to do.
+    pub(super) fn go_on(&mut self, reactor: &mut Reactor) -> Outcome {
+        let now = clock::now();
+        self.due = None;
+        match std::mem::replace(&mut self.seat, Seat::Idle) {
+            Seat::Idle => return Outcome::Same,
+            Seat::Busy(mut busy) => {
+                busy.drive.set_time();
+                busy.drive.handle_timeout(reactor);
+                self.seat = match busy.drive.go_on(reactor, &mut busy.script) {
+                    None => {
+                        self.due = busy.drive.poll_timeout(reactor);
+                        Seat::Busy(busy)
+                    }
+                    Some(outcome) => {
+                        let until = busy.drive.begin_leave(reactor);
+                        self.due = Some(now);
+                        Seat::Leaving(busy, until, outcome)
+                    }
+                };
+            }
+            Seat::Leaving(mut busy, until, outcome) => {
+                busy.drive.set_time();
+                if busy.drive.has_left(reactor, until) {
+                    reactor.disconnect(self.index);
+                    self.seat = Seat::Closing(self.left(*busy, outcome));
+                    self.due = Some(now);
+                } else {
+                    self.seat = Seat::Leaving(busy, until, outcome);
+                    self.due = Some(now + SOON);
+                }
+            }
+            Seat::Closing(done) if !reactor.is_idle(self.index) => {
+                self.seat = Seat::Closing(done);
+                self.due = Some(now + SOON);
+            }
+            Seat::Closing(None) => return Outcome::Idle,
+            Seat::Closing(Some(done)) => {
+                let id = done.id;
+                match finish(reactor, self.index, done, &self.shown.borrow().errors) {
+                    Ok(worker) => self.seat = Seat::Finishing(worker, Some(id)),
+                    Err(finished) => return Outcome::Ended(id, finished),
+                }
+            }
+            Seat::Finishing(mut worker, id) => match worker.poll() {
+                None => self.seat = Seat::Finishing(worker, id),
+                Some(finished) => {
+                    return id.map_or(Outcome::Idle, |id| Outcome::Ended(id, finished));
+                }
+            },
+            Seat::Typing(link) => {
+                if self.shown.borrow_mut().is_viewed() {
+                    self.seat = Seat::Typing(link);
+                    self.due = Some(now + VIEWED_EVERY);
+                } else {
+                    reactor.disconnect(self.index);
+                    self.seat = Seat::Closing(None);
+                    self.due = Some(now);
+                }
+            }
+        }
+        Outcome::Same
+    }
+
+    /// Ends a person's use of the raw line.
+    pub(super) fn end_typing(&mut self, reactor: &mut Reactor) {
+        if self.is_typing() {
+            reactor.disconnect(self.index);
+            self.seat = Seat::Closing(None);
+            self.due = Some(clock::now());
+        }
+    }
+
+    /// The agent of a session is told that this dispatcher leaves; what was written down stays as it is.
+    pub(super) fn abandon(&mut self, reactor: &mut Reactor) {
+        if let Seat::Busy(busy) = &mut self.seat {
+            busy.drive.set_time();
+            busy.drive.begin_leave(reactor);
+        }
+    }
+
+    fn left(&mut self, busy: Busy, outcome: Result<Value, Fault>) -> Option<Done> {
+        let Busy { drive, script, work } = busy;
+        self.line = drive.bench().line_report().verdict.to_string();
+        // Both hold the recorder.
+        drop(script);
+        drop(drive);
+        match work {
+            Work::Hands(reply) => {
+                let outcome = outcome
+                    .map(drop)
+                    .map_err(|fault| super::control::Refusal::unavailable(fault.message));
+                // Who asked may be gone.
+                let _ = reply.send(outcome);
+                None
+            }
+            Work::Job { id, recorder, started } => {
+                let link = outcome.unwrap_or(Value::Null);
+                let recorder = Rc::try_unwrap(recorder).ok().map(RefCell::into_inner);
+                Some(Done { id, recorder, started, link })
+            }
+        }
+    }
+}
+
+/// Puts the end on record, and completes the directory on a thread: it sorts what may be a million lines.
+fn finish(
+    reactor: &Reactor,
+    index: usize,
+    done: Done,
+    errors: &[String],
+) -> Result<Worker<Box<Finished>>, Box<Finished>> {
+    let Some(mut recorder) = done.recorder else {
+        let end = RunEnd::of_lab("the record of the run could not be completed");
+        return Err(Box::new(Finished { dir: None, end }));
+    };
+    let seconds = clock::now().since(done.started).as_micros() as f64 / 1e6;
+    let verdict = recorder.end(clock::wall(), seconds);
+    let (dir, failure) = recorder.into_dir();
+    let end = RunEnd {
+        run: dir.name().to_owned(),
+        verdict,
+        error: errors.first().cloned().unwrap_or_default(),
+        tally: dir.summary().tally,
+    };
+    complete(reactor, index, dir, end, failure.map(|error| error.to_string()), done.link)
+}
+
+/// Completes a run directory on a thread.
+pub(super) fn complete(
+    reactor: &Reactor,
+    index: usize,
+    mut dir: RunDir,
+    end: RunEnd,
+    failure: Option<String>,
+    link: Value,
+) -> Result<Worker<Box<Finished>>, Box<Finished>> {
+    let waker = reactor.worker_waker(index);
+    let incomplete = |end: RunEnd, why: &str| {
+        let of_lab = RunEnd::of_lab(format!("the record of the run is incomplete: {why}"));
+        RunEnd { run: end.run, tally: end.tally, ..of_lab }
+    };
+    let stopped = incomplete(end.clone(), "what completes it stopped");
+    let unstarted = stopped.clone();
+    let work = move |_: &crate::worker::Teller<Box<Finished>>| {
+        let finished = dir.finish(&link).err().map(|error| error.to_string());
+        let end = match failure.or(finished) {
+            Some(why) => incomplete(end, &why),
+            None => end,
+        };
+        Box::new(Finished { dir: Some(dir), end })
+    };
+    let stopped = Box::new(Finished { dir: None, end: stopped });
+    Worker::spawn("finish", 1, move || waker.wake(), stopped, work)
+        .map_err(|_| Box::new(Finished { dir: None, end: unstarted }))
+}
+
+impl Station {
+    /// A run that had ended when the dispatcher died is completed.
+    pub(super) fn begin_completing(
+        &mut self,
+        reactor: &Reactor,
+        id: JobId,
+        dir: RunDir,
+        end: RunEnd,
+    ) -> Outcome {
+        match complete(reactor, self.index, dir, end, None, Value::Null) {
+            Ok(worker) => {
+                self.seat = Seat::Finishing(worker, Some(id));
+                Outcome::Same
+            }
+            Err(finished) => Outcome::Ended(id, finished),
+        }
+    }
+}
+
+impl std::fmt::Debug for Station {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Station").field("board", &self.board.name).finish_non_exhaustive()
+    }
+}
+
+/// A line that is closing, or a goodbye on its way, is looked at so often.
+const SOON: Duration = Duration::from_millis(10);
+/// Whether anybody still looks at the raw line is asked so often.
+const VIEWED_EVERY: Duration = Duration::from_secs(1);
