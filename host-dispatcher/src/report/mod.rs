@@ -17,6 +17,7 @@ pub mod summary;
 pub mod tap13;
 pub mod terminal;
 pub mod text;
+pub mod timeline_spans;
 pub mod yaml;
 
 use std::io::{self, IsTerminal};
