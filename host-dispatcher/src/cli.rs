@@ -17,6 +17,7 @@ use crate::config::value::Period;
 use crate::job::event::Source;
 use crate::lab::view::Health;
 use crate::report::log_filter::{self, Level, When};
+use crate::store::tokens::Role;
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -303,6 +304,22 @@ Exit status: 0 all are in order, 2 otherwise.")]
         #[command(subcommand)]
         action: Option<ImagesAction>,
     },
+    /// Make the tokens by which people and programs are known to the lab, list them, or take them back
+    #[command(after_help = "Examples:
+  pumice token add anna --role admin
+  pumice token add ci --role submitter | install -m 600 /dev/stdin ci.token
+  pumice token remove ci
+
+A token is shown once: the store (--store) keeps only what it is known by. A lab that others can reach takes
+nobody without one; it takes note of changes within a second.
+
+Roles: viewer looks at everything; submitter submits jobs, and works on boards that he has acquired;
+admin says how healthy boards are, and may take from others what they hold.")]
+    Token {
+        /// What to do
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Print a script that completes pumice's words in a shell
     #[command(after_help = "Example:
   pumice completions bash > ~/.local/share/bash-completion/completions/pumice")]
@@ -552,6 +569,26 @@ pub enum ImagesAction {
     Prune,
 }
 
+/// `pumice token …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenAction {
+    /// Make a token and print it
+    Add {
+        /// Whose it is: 1 to 64 letters, digits and . _ @ + -
+        name: String,
+        /// What he may do
+        #[arg(long, value_name = "ROLE", value_enum, default_value = "submitter")]
+        role: Role,
+    },
+    /// List the tokens, without themselves
+    List,
+    /// Take a token back
+    Remove {
+        /// Whose it is
+        name: String,
+    },
+}
+
 fn power_operation() -> impl TypedValueParser<Value = PowerOperation> {
     let words = PossibleValuesParser::new(PowerOperation::ALL.map(PowerOperation::as_str));
     words.map(|word| {
@@ -612,6 +649,7 @@ Hands on a board, without an agent:
 This program:
   board-types  List the board types that ship in it, or show one
   images       List the unpacked images of the store, or remove them
+  token        Make, list and take back the tokens of a lab's people
   completions  Print a script that completes its words in a shell
 
 Options:

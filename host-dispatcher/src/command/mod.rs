@@ -20,6 +20,7 @@ pub mod results;
 pub mod run;
 pub mod serve;
 pub mod submit;
+pub mod token;
 pub mod watch;
 
 mod hands_on;
@@ -74,6 +75,7 @@ pub fn run(cli: &Cli) -> u8 {
             board_types::board_types(action.as_ref(), global.json, &mut out, &mut errors)
         }
         Command::Images { action } => images::images(global, *action, &mut out, &mut errors),
+        Command::Token { action } => token::token(global, action, &mut out),
         Command::Completions { shell } => completions::completions(*shell, &mut out).map(|()| 0),
     };
     // A reader that has seen enough closes the pipe: no error of ours.

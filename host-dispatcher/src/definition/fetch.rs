@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::fence::Fence;
 use super::form::Definition;
 use super::git::{self, Checkout, Wanted};
 use super::install::Repository;
@@ -19,6 +20,8 @@ pub struct Fetcher<'a> {
     file: &'a str,
     /// What relative paths are relative to.
     folder: &'a Path,
+    /// What files of this host may be read; any where there is none.
+    fence: Option<&'a Fence>,
     /// Several tests of a job are often of one repository.
     checkouts: HashMap<Wanted, Checkout>,
 }
@@ -41,7 +44,13 @@ pub struct Fetched {
 impl<'a> Fetcher<'a> {
     /// A fetcher for the job file `file`; relative paths are relative to `folder`.
     pub fn new(file: &'a str, folder: &'a Path) -> Self {
-        Self { file, folder, checkouts: HashMap::new() }
+        Self { file, folder, fence: None, checkouts: HashMap::new() }
+    }
+
+    /// The same one, which reads only what `fence` holds.
+    #[must_use]
+    pub fn fenced(self, fence: Option<&'a Fence>) -> Self {
+        Self { fence, ..self }
     }
 
     /// A definition in a file of its own: nothing goes with it. `at` is where the job names it.
@@ -50,6 +59,7 @@ impl<'a> Fetcher<'a> {
     /// It cannot be read, or is none.
     pub fn file(&self, path: &str, at: Place) -> Result<Fetched, FileError> {
         let place = self.folder.join(path);
+        self.is_within_fence(&place, path, at)?;
         if !place.is_file() {
             return Err(self.no_definition(&place, at));
         }
@@ -68,6 +78,7 @@ impl<'a> Fetcher<'a> {
         at: Place,
     ) -> Result<Fetched, FileError> {
         let root = self.folder.join(directory);
+        self.is_within_fence(&root, directory, at)?;
         let place = self.within(&root, path, at)?;
         let mut overlay = Overlay::default();
         overlay.add(&root, "", include).map_err(|error| self.no_overlay(&error, at))?;
@@ -146,9 +157,22 @@ impl<'a> Fetcher<'a> {
         if let Some(checkout) = self.checkouts.get(wanted) {
             return Ok(checkout.clone());
         }
+        let address = git::address(self.folder, &wanted.repository);
+        if self.fence.is_some_and(|fence| !fence.takes_repository(&address)) {
+            let repository = shorten(&wanted.repository);
+            return Err(format!("{repository} is no repository of an http or https server"));
+        }
         let checkout = git::checkout(self.folder, wanted)?;
         self.checkouts.insert(wanted.clone(), checkout.clone());
         Ok(checkout)
+    }
+
+    fn is_within_fence(&self, place: &Path, path: &str, at: Place) -> Result<(), FileError> {
+        if self.fence.is_none_or(|fence| fence.holds(place)) {
+            return Ok(());
+        }
+        let message = Fence::refusal(&shorten(path));
+        Err(FileError::at(self.file, at, message).mend(Fence::MEND))
     }
 
     /// A definition's file in a folder, which it must not leave by a link.

@@ -81,7 +81,7 @@ impl Checkout {
 }
 
 /// A path as git's own rule tells it from a URL and from `host:path`: no colon before the first slash.
-fn address(folder: &Path, text: &str) -> String {
+pub(super) fn address(folder: &Path, text: &str) -> String {
     let first = text.split('/').next().unwrap_or_default();
     if first.contains(':') { text.to_owned() } else { folder.join(text).display().to_string() }
 }

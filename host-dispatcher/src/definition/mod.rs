@@ -3,6 +3,7 @@
 //! [`form`], [`install`] and [`script`] are pure. [`fetch`], [`git`] and [`overlay`] read this host's disk; they run before a board
 //! is touched. What comes out of here can be sent as it is: names are checked, links are followed, sizes are bounded.
 
+pub mod fence;
 pub mod fetch;
 pub mod form;
 pub mod git;

@@ -14,6 +14,7 @@ use super::test::{self, TestForm};
 use crate::config::lab::BoardWish;
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{self, Examples, FileError, Spanned, place};
+use crate::definition::fence::Fence;
 use crate::definition::fetch::Fetcher;
 use crate::definition::variable::{Variable, VariablesForm};
 use crate::kernel::Policy;
@@ -111,6 +112,36 @@ impl Job {
         folder: &Path,
         size_of: impl Fn(&Path) -> io::Result<u64>,
     ) -> Result<Self, FileError> {
+        Self::read(file, text, folder, size_of, None)
+    }
+
+    /// The job in a text that somebody submitted from elsewhere: of this host's files it may name only what `fence`
+    /// holds, and of repositories only those and what http(s) servers have.
+    ///
+    /// # Errors
+    /// As for [`Self::from_str`].
+    pub fn from_str_within(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        fence: &Fence,
+    ) -> Result<Self, FileError> {
+        let size_of = |path: &Path| {
+            if fence.holds(path) {
+                return size_of_file(path);
+            }
+            Err(io::Error::other("it did not come with the job"))
+        };
+        Self::read(file, text, folder, size_of, Some(fence))
+    }
+
+    fn read(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        size_of: impl Fn(&Path) -> io::Result<u64>,
+        fence: Option<&Fence>,
+    ) -> Result<Self, FileError> {
         let form: JobForm = yaml::from_str(file, text, EXAMPLES)?;
         let characters = form.name.value.chars().count();
         if !(1..=NAME_CHARACTERS_MAX).contains(&characters)
@@ -134,7 +165,7 @@ impl Job {
         }
         let environment = form.environment.map(|form| environment_of(file, form)).transpose()?;
         let environment = environment.unwrap_or_default();
-        let mut fetcher = Fetcher::new(file, folder);
+        let mut fetcher = Fetcher::new(file, folder).fenced(fence);
         Ok(Self {
             boot_with,
             name: form.name.value,

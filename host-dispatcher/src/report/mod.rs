@@ -11,6 +11,7 @@ pub mod lava_log;
 pub mod lines;
 pub mod log_filter;
 pub mod log_line;
+pub mod results_form;
 pub mod rows;
 pub mod suite;
 pub mod summary;

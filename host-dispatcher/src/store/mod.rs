@@ -6,6 +6,7 @@
 pub mod append;
 pub mod find;
 pub mod held;
+pub mod log_index;
 pub mod log_text;
 pub mod names;
 pub mod reader;
@@ -14,6 +15,7 @@ mod reopen;
 pub mod results;
 pub mod run_dir;
 pub mod timeline;
+pub mod tokens;
 
 use std::fmt;
 use std::fs::{self, File};

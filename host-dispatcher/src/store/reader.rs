@@ -52,15 +52,24 @@ pub fn is_abandoned(run: &Path) -> Result<bool, StoreError> {
 /// # Errors
 /// As for [`events`].
 pub fn summary(run: &Path) -> Result<Summary, StoreError> {
+    let mut summary = Summary::default();
+    each(run, |event| summary.handle_event(event))?;
+    Ok(summary)
+}
+
+/// Gives each event of a run to `take`, as far as they can be read; without holding them.
+///
+/// # Errors
+/// As for [`events`].
+pub fn each(run: &Path, mut take: impl FnMut(&Stamped)) -> Result<(), StoreError> {
     let path = run.join("events.ndjson");
     let file = File::open(&path).map_err(StoreError::of("open", &path))?;
-    let mut summary = Summary::default();
     each_event(BufReader::new(file), |event| {
-        summary.handle_event(&event);
+        take(&event);
         true
     })
     .map_err(StoreError::of("read", &path))?;
-    Ok(summary)
+    Ok(())
 }
 
 /// The events in a text.
