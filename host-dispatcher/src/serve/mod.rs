@@ -9,6 +9,7 @@ mod disk;
 pub mod feed;
 mod fleet;
 pub mod history;
+pub mod http;
 mod interrupted;
 pub mod log;
 mod requests;

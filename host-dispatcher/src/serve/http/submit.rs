@@ -1,0 +1,159 @@
+//! Jobs that are submitted: checked here, whole, before the loop hears of them.
+//!
+//! A job is read in a folder of its own in which there is nothing but the files that came with it. What else it may
+//! name is fenced in where files are opened: [`Fence`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Deserialize;
+
+use super::access::Identity;
+use super::error::ApiError;
+use super::input::Body;
+use super::paths::{is_job_file, shorten};
+use super::state::{self, Shared};
+use super::upload;
+use crate::config::yaml::FileError;
+use crate::definition::fence::Fence;
+use crate::job::spec::Job;
+use crate::lab::view::JobView;
+use crate::serve::control::{Command, Submission};
+use crate::store::tokens::{hexadecimal, random};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Form {
+    definition: String,
+    #[serde(default = "job_yaml")]
+    file: String,
+    #[serde(default = "middle")]
+    priority: u8,
+    /// The SHA-256 of each file by its name, relative to the job file.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+}
+
+pub(super) async fn submit(
+    State(shared): state::State,
+    Extension(who): Extension<Identity>,
+    Body(form): Body<Form, BYTES_MAX>,
+) -> Result<(StatusCode, Json<JobView>), ApiError> {
+    let Ok(permit) = Arc::clone(&shared.checks).acquire_owned().await else {
+        return Err(ApiError::busy("the lab is shutting down"));
+    };
+    let submission = shared
+        .blocking(move |shared| {
+            let _permit = permit;
+            check(shared, form, who.name)
+        })
+        .await?;
+    let submit = |reply| Command::Submit(Box::new(submission), reply);
+    Ok((StatusCode::CREATED, Json(shared.control.ask(submit).await?)))
+}
+
+/// Removes what a dispatcher left that died while a job was checked.
+pub(super) fn sweep(store: &Path) {
+    let _ = fs::remove_dir_all(incoming(store));
+}
+
+fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, ApiError> {
+    if form.priority > 100 {
+        return Err(ApiError::invalid("priority is 0 to 100"));
+    }
+    if form.files.len() > FILES_MAX {
+        return Err(ApiError::invalid(format!("a job brings at most {FILES_MAX} files")));
+    }
+    let file = if form.file.is_empty() { job_yaml() } else { shorten(&form.file) };
+    let mut files = BTreeMap::new();
+    for (name, sha256) in form.files {
+        if !is_job_file(&name) {
+            let message = format!("\"{}\" cannot be the name of a job's file", shorten(&name));
+            return Err(ApiError::invalid(message)
+                .mend("names are relative to the job file, without . and .."));
+        }
+        let Some(place) = upload::find(&shared.options.store, &sha256) else {
+            let message = format!("the lab does not have the file {}", shorten(&name));
+            return Err(ApiError::invalid(message).mend("PUT it to /api/v1/files/SHA256 first"));
+        };
+        files.insert(name, place);
+    }
+    let folder = Folder::new(&shared.options.store)?;
+    for (name, place) in &files {
+        folder.link(name, place)?;
+    }
+    let fence = Fence::new(&folder.0, &shared.options.job_folders);
+    let job = Job::from_str_within(&file, &form.definition, &folder.0, &fence)
+        .map_err(|error| folder.without(error))?;
+    Ok(Submission {
+        name: job.name,
+        definition: form.definition,
+        board_wish: job.board,
+        submitter,
+        priority: form.priority,
+        files,
+    })
+}
+
+/// A job's folder, while it is checked.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(store: &Path) -> Result<Self, ApiError> {
+        let name = hexadecimal(&random().map_err(upload::failed)?[..8]);
+        let folder = incoming(store).join(name);
+        fs::create_dir_all(&folder).map_err(upload::failed)?;
+        Ok(Self(fs::canonicalize(&folder).map_err(upload::failed)?))
+    }
+
+    fn link(&self, name: &str, file: &Path) -> Result<(), ApiError> {
+        let place = self.0.join(name);
+        let made = place.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::hard_link(file, &place)).map_err(|error| match error.kind() {
+            // One name is a folder of another.
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+                ApiError::invalid(format!("\"{}\" is a file and a folder", shorten(name)))
+            }
+            _ => upload::failed(error),
+        })
+    }
+
+    /// What was wrong, in the client's words: he knows nothing of this folder.
+    fn without(&self, error: FileError) -> FileError {
+        let shown = format!("{}/", self.0.display());
+        let clean = |text: String| text.replace(&shown, "");
+        FileError {
+            file: clean(error.file),
+            message: clean(error.message),
+            mend: error.mend.map(clean),
+            ..error
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn incoming(store: &Path) -> PathBuf {
+    store.join("jobs").join("incoming")
+}
+
+fn job_yaml() -> String {
+    "job.yaml".into()
+}
+
+fn middle() -> u8 {
+    50
+}
+
+/// A job file has at most 1 MiB, and its characters may be escaped.
+pub(super) const BYTES_MAX: usize = 4 << 20;
+const FILES_MAX: usize = 1000;
