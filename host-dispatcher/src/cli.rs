@@ -430,6 +430,12 @@ pub struct ServeArgs {
     /// The address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// A name by which browsers reach the lab, beside this host's own; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// Want tokens on a loopback address too: a reverse proxy stands in front
+    #[arg(long)]
+    pub tokens: bool,
 }
 
 /// `pumice submit`.

@@ -8,22 +8,60 @@ use serde_json::Value;
 
 use crate::config::yaml::{self, FileError};
 
-/// The files by their names relative to the job file: images, definitions, and everything in a definition's folder.
-/// Absolute paths and URLs stay where they are: the lab has, or fetches, them itself.
+/// What goes with a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFiles {
+    /// The folder of the job file among the files; empty unless it names some by `..`.
+    pub folder: String,
+    /// By their names: images, definitions, and everything in a definition's folder.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+/// The files that a job names by relative paths. Absolute paths and URLs stay where they are: the lab has, or fetches,
+/// them itself.
 ///
 /// # Errors
-/// A sentence: a file lies outside the job file's folder, is missing, or there are too many.
-pub fn of(
-    file: &str,
-    text: &str,
-    folder: &Path,
-) -> Result<BTreeMap<String, PathBuf>, JobFilesError> {
+/// A sentence: a file is missing, lies too far away, or there are too many.
+pub fn of(file: &str, text: &str, folder: &Path) -> Result<JobFiles, JobFilesError> {
     let job: Value = yaml::from_str(file, text, &[]).map_err(JobFilesError::File)?;
-    let mut files = BTreeMap::new();
-    for name in named(&job) {
-        add(&mut files, folder, &name)?;
+    let names = named(&job);
+    let up = names.iter().map(|name| levels_up(name)).max().unwrap_or(0);
+    let folder = folder.canonicalize();
+    let folder = folder.map_err(|error| JobFilesError::Missing(PathBuf::from(file), error))?;
+    let base = folder.ancestors().nth(up).ok_or_else(|| JobFilesError::Outside(file.to_owned()))?;
+    let below = folder.strip_prefix(base).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let mut job_files = JobFiles { folder: below.clone(), files: BTreeMap::new() };
+    for name in names {
+        add(&mut job_files.files, base, &normal(&format!("{below}/{name}")))?;
     }
-    Ok(files)
+    Ok(job_files)
+}
+
+/// How far a path leads above where it begins.
+fn levels_up(path: &str) -> usize {
+    let (mut depth, mut up) = (0usize, 0usize);
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => up += 1,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    up
+}
+
+/// The path without `.` and `..`, which lead nowhere above its beginning.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// The relative paths in a job.
@@ -35,7 +73,7 @@ fn named(job: &Value) -> Vec<String> {
     let definitions = tests.filter_map(|test| match &test["definition"] {
         Value::String(path) => Some(path.as_str()),
         Value::Object(source) if source.contains_key("git") => None,
-        Value::Object(source) => source.get("directory").or(source.get("path"))?.as_str(),
+        Value::Object(source) => source.get("directory").or_else(|| source.get("path"))?.as_str(),
         _ => None,
     });
     let is_relative = |path: &&str| !path.contains("://") && !path.starts_with('/');
@@ -44,26 +82,21 @@ fn named(job: &Value) -> Vec<String> {
 
 fn add(
     files: &mut BTreeMap<String, PathBuf>,
-    folder: &Path,
+    base: &Path,
     name: &str,
 ) -> Result<(), JobFilesError> {
-    let parts = || name.split('/').filter(|part| !matches!(*part, "" | "."));
-    if parts().any(|part| part == "..") {
-        return Err(JobFilesError::Outside(name.to_owned()));
-    }
-    let clean: Vec<&str> = parts().collect();
-    let (clean, place) = (clean.join("/"), folder.join(name));
+    let place = base.join(name);
     let metadata =
         fs::metadata(&place).map_err(|error| JobFilesError::Missing(place.clone(), error))?;
     if !metadata.is_dir() {
-        files.insert(clean, place);
+        files.insert(name.to_owned(), place);
         return if files.len() > FILES_MAX { Err(JobFilesError::TooMany) } else { Ok(()) };
     }
     let entries = fs::read_dir(&place).map_err(|error| JobFilesError::Missing(place, error))?;
     for entry in entries.flatten() {
         let Some(entry) = entry.file_name().to_str().map(str::to_owned) else { continue };
         if entry != ".git" {
-            add(files, folder, &if clean.is_empty() { entry } else { format!("{clean}/{entry}") })?;
+            add(files, base, &normal(&format!("{name}/{entry}")))?;
         }
     }
     Ok(())
@@ -79,7 +112,7 @@ const FILES_MAX: usize = 1000;
 pub enum JobFilesError {
     /// The job file itself.
     File(FileError),
-    /// It does not lie below the job file's folder.
+    /// It names files above the root of the file system.
     Outside(String),
     /// It cannot be read.
     Missing(PathBuf, std::io::Error),
@@ -91,11 +124,7 @@ impl std::fmt::Display for JobFilesError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(error) => write!(f, "{error}"),
-            Self::Outside(name) => write!(
-                f,
-                "{name} lies outside the job file's folder, and only what lies in it goes to a lab: move it \
-                 there, or name it by a URL or by its absolute path on the lab's host"
-            ),
+            Self::Outside(file) => write!(f, "{file} names files above /: mend its paths"),
             Self::Missing(path, error) => write!(f, "failed to read {}: {error}", path.display()),
             Self::TooMany => {
                 write!(
@@ -133,16 +162,17 @@ tests:
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             fs::write(place, file).unwrap();
         }
-        let files = of("job.yaml", JOB, folder.path()).unwrap();
-        let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["images/a.ext4", "smoke.yaml", "suite/b/c", "suite/suite.yaml"]);
-        let outside = JOB.replace("images/a.ext4", "../a.ext4");
-        assert!(
-            of("job.yaml", &outside, folder.path())
-                .unwrap_err()
-                .to_string()
-                .starts_with("../a.ext4 lies outside the job file's folder")
-        );
+        let job_files = of("job.yaml", JOB, folder.path()).unwrap();
+        let names =
+            |job_files: &JobFiles| job_files.files.keys().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&job_files), "images/a.ext4 smoke.yaml suite/b/c suite/suite.yaml");
+        assert_eq!(job_files.folder, "");
+        let from_below =
+            JOB.replace("./smoke.yaml", "../smoke.yaml").replace("images/", "../images/");
+        let from_below = from_below.replace("directory: suite", "directory: .");
+        let job_files = of("job.yaml", &from_below, &folder.path().join("suite")).unwrap();
+        assert_eq!(names(&job_files), "images/a.ext4 smoke.yaml suite/b/c suite/suite.yaml");
+        assert_eq!(job_files.folder, "suite");
         let missing = JOB.replace("images/a.ext4", "b.ext4");
         assert!(matches!(of("job.yaml", &missing, folder.path()), Err(JobFilesError::Missing(..))));
     }

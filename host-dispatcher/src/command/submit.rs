@@ -10,7 +10,8 @@ use serde_json::json;
 use super::lab_client::with_lab;
 use super::watch::watch_job;
 use crate::cli::{Global, SubmitArgs};
-use crate::client::{Client, job_files};
+use crate::client::Client;
+use crate::client::job_files::{self, JobFiles};
 use crate::config::yaml;
 use crate::job::verdict::ErrorClass;
 use crate::lab::view::JobView;
@@ -46,7 +47,8 @@ fn submit_one(client: &Client, file: &Path, priority: u8) -> Result<JobView, Fau
     let text = yaml::read(file).map_err(|error| configuration(error.to_string()))?;
     let name = file.display().to_string();
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    let files =
+    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+    let JobFiles { folder, files } =
         job_files::of(&name, &text, folder).map_err(|error| configuration(error.to_string()))?;
     let mut digests = BTreeMap::new();
     for (name, place) in files {
@@ -58,6 +60,12 @@ fn submit_one(client: &Client, file: &Path, priority: u8) -> Result<JobView, Fau
         let digest = client.upload(&place, &mut tell)?;
         digests.insert(name, digest);
     }
-    let body = json!({"definition": text, "file": name, "priority": priority, "files": digests});
+    let body = json!({
+        "definition": text,
+        "file": name,
+        "priority": priority,
+        "folder": folder,
+        "files": digests,
+    });
     client.post("/jobs", &body)
 }

@@ -13,6 +13,7 @@ use super::lab_client::with_lab;
 use crate::cli::{Global, WatchArgs};
 use crate::client::Client;
 use crate::io::clock;
+use crate::io::hangup::wait_or_hangup;
 use crate::job::event::{Event, LogRecord, Stamped};
 use crate::job::verdict::{ErrorClass, Verdict};
 use crate::lab::view::{BoardView, JobId, JobState, JobView};
@@ -63,7 +64,9 @@ pub(super) fn watch_job(
             let infrastructure = Verdict::Error(ErrorClass::InfrastructureError);
             return Ok(job.verdict.unwrap_or(infrastructure).exit_status());
         }
-        std::thread::sleep(EVERY);
+        if wait_or_hangup(io::stdout(), EVERY) {
+            return Ok(0);
+        }
     }
 }
 

@@ -27,6 +27,9 @@ const POWER_LIMIT: Duration = Duration::from_secs(90);
 /// A line that takes nothing is not waited for longer: it is as good as gone.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 
+/// Whether a line is closed and its process gone is asked so often.
+const CLOSING: Duration = Duration::from_millis(10);
+
 /// What moves on a terminal moves so often.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -138,7 +141,9 @@ impl Drive {
         let has_room = reactor.wants_bytes(self.board);
         let board =
             self.bench.board(|board, now| board.poll_timeout().filter(|at| has_room || *at > now));
-        [board, self.bench.wake_at()].into_iter().flatten().min()
+        // No event tells of a line that is closed.
+        let closed = self.closing.then(|| clock::now() + CLOSING);
+        [board, self.bench.wake_at(), closed].into_iter().flatten().min()
     }
 
     /// Something happened.

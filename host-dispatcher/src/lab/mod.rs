@@ -414,6 +414,7 @@ impl Lab {
                 submitter: HEALTH_SUBMITTER.to_owned(),
                 priority: 100,
                 board_wish: BoardWish::named(&name),
+                folder: String::new(),
             };
             let job = self.number(now, job, true);
             let id = job.id;
@@ -491,6 +492,7 @@ impl Lab {
             submitter: job.submitter,
             priority: job.priority.min(100),
             board_wish: job.board_wish,
+            folder: job.folder,
             is_health_check,
             state: JobState::Queued,
             waits_for: String::new(),
@@ -533,6 +535,8 @@ pub struct NewJob {
     pub priority: u8,
     /// The board that it asks for.
     pub board_wish: BoardWish,
+    /// The folder of its file among the files that came with it.
+    pub folder: String,
 }
 
 fn end_job(job: &mut JobView, now: Timestamp, end: RunEnd) {

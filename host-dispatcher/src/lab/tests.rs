@@ -15,6 +15,7 @@ fn new(name: &str, submitter: &str) -> NewJob {
         submitter: submitter.into(),
         priority: 50,
         board_wish: BoardWish::default(),
+        folder: String::new(),
     }
 }
 

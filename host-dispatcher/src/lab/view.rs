@@ -115,6 +115,9 @@ pub struct JobView {
     pub priority: u8,
     /// The board that it asks for.
     pub board_wish: BoardWish,
+    /// The folder of its file among the files that came with it; empty where these lie beside it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub folder: String,
     /// Whether it is the health check of the board that it asks for.
     pub is_health_check: bool,
     /// How far it is.

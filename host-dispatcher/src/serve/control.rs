@@ -96,6 +96,8 @@ pub struct Submission {
     pub submitter: String,
     /// 0 to 100.
     pub priority: u8,
+    /// The folder of the job file among these; empty where they lie beside it.
+    pub folder: String,
     /// Files that go into the folder of the job: their relative names, and where they are in the store.
     pub files: BTreeMap<String, PathBuf>,
 }

@@ -124,7 +124,10 @@ impl Database {
             // The same file system, by construction: no byte is copied.
             fs::hard_link(from, &place).map_err(StoreError::of("link", &place))?;
         }
-        write_whole(&folder.join(JOB_FILE), submission.definition.as_bytes())?;
+        let place = job_file(&self.store, job);
+        let above = place.parent().unwrap_or(folder);
+        fs::create_dir_all(above).map_err(StoreError::of("create", above))?;
+        write_whole(&place, submission.definition.as_bytes())?;
         write_json(&folder.join(JOB_JSON), job)?;
         Ok(())
     }
@@ -233,7 +236,7 @@ impl History for Reader {
     }
 
     fn definition(&self, id: JobId) -> Option<String> {
-        fs::read_to_string(job_folder(&self.store, id).join(JOB_FILE)).ok()
+        fs::read_to_string(job_file(&self.store, &self.job(id)?)).ok()
     }
 
     fn runs(&self, filter: &RunFilter, before: Option<&str>, limit: usize) -> Vec<RunRow> {
@@ -267,8 +270,10 @@ pub fn job_folder(store: &Path, id: JobId) -> PathBuf {
     store.join("jobs").join(id.to_string())
 }
 
-/// The name of a job's file in its folder.
-pub const JOB_FILE: &str = "job.yaml";
+/// Where a job's file lies. Its name is that of no file that came with it.
+pub fn job_file(store: &Path, job: &JobView) -> PathBuf {
+    job_folder(store, job.id).join(&job.folder).join(JOB_FILE)
+}
 
 /// Where run directories lie.
 pub fn runs_folder(store: &Path) -> PathBuf {
@@ -355,7 +360,8 @@ fn json(value: &impl Serialize) -> Result<String, DatabaseError> {
     })
 }
 
-const JOB_JSON: &str = "job.json";
+const JOB_FILE: &str = ".job.yaml";
+const JOB_JSON: &str = ".job.json";
 
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -434,6 +440,7 @@ mod tests {
             submitter: "ann".into(),
             priority: 50,
             board_wish: BoardWish::default(),
+            folder: String::new(),
         };
         lab.submit(jiff::Timestamp::UNIX_EPOCH, new).unwrap()
     }
@@ -445,6 +452,7 @@ mod tests {
             board_wish: BoardWish::default(),
             submitter: "ann".into(),
             priority: 50,
+            folder: String::new(),
             files: files.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect(),
         }
     }

@@ -14,7 +14,7 @@ use agent_core::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::control::{Command, Refusal};
-use super::database::{Database, JOB_FILE, job_folder, row_of, runs_folder};
+use super::database::{Database, job_file, row_of, runs_folder};
 use super::feed::{Change, Feed};
 use super::log;
 use super::runner::{self, Assignment};
@@ -317,7 +317,7 @@ impl Fleet {
                 Step::Begin { job, check } => {
                     let file = match check {
                         Some(check) => check.file,
-                        None => job_folder(&self.settings.store, job.id).join(JOB_FILE),
+                        None => job_file(&self.settings.store, &job),
                     };
                     self.begin(&job, file, None);
                 }

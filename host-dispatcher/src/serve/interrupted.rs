@@ -6,7 +6,7 @@
 //! | the test image was to boot | the board is looked for: it runs on by itself |
 //! | less | the run ends with an InfrastructureError, and the job waits again |
 
-use super::database::{JOB_FILE, job_folder, runs_folder};
+use super::database::{job_file, runs_folder};
 use super::fleet::Fleet;
 use super::log;
 use crate::io::clock;
@@ -56,8 +56,7 @@ impl Fleet {
                 Some(board) if job.is_health_check => board.check.as_ref().map(|c| c.file.clone()),
                 _ => None,
             };
-            let file =
-                file.unwrap_or_else(|| job_folder(&self.settings.store, job.id).join(JOB_FILE));
+            let file = file.unwrap_or_else(|| job_file(&self.settings.store, job));
             let dir = RunDir::reopen(&path, true)?;
             self.begin(job, file, Some(dir));
             return Ok(());

@@ -82,6 +82,7 @@ impl Fleet {
             submitter: submission.submitter.clone(),
             priority: submission.priority,
             board_wish: submission.board_wish.clone(),
+            folder: submission.folder.clone(),
         };
         let job = self.lab.submit(clock::wall(), job).map_err(refusal)?;
         if let Err(error) = self.database.accept(&job, submission) {

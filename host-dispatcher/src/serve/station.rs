@@ -234,7 +234,8 @@ impl Station {
             Seat::Closing(None) => return Outcome::Idle,
             Seat::Closing(Some(done)) => {
                 let id = done.id;
-                match finish(reactor, self.index, done, &self.shown.borrow().errors) {
+                let error = self.shown.borrow().errors.first().cloned().unwrap_or_default();
+                match finish(reactor, self.index, done, error) {
                     Ok(worker) => self.seat = Seat::Finishing(worker, Some(id)),
                     Err(finished) => return Outcome::Ended(id, finished),
                 }
@@ -305,7 +306,7 @@ fn finish(
     reactor: &Reactor,
     index: usize,
     done: Done,
-    errors: &[String],
+    error: String,
 ) -> Result<Worker<Box<Finished>>, Box<Finished>> {
     let Some(mut recorder) = done.recorder else {
         let end = RunEnd::of_lab("the record of the run could not be completed");
@@ -314,12 +315,7 @@ fn finish(
     let seconds = clock::now().since(done.started).as_micros() as f64 / 1e6;
     let verdict = recorder.end(clock::wall(), seconds);
     let (dir, failure) = recorder.into_dir();
-    let end = RunEnd {
-        run: dir.name().to_owned(),
-        verdict,
-        error: errors.first().cloned().unwrap_or_default(),
-        tally: dir.summary().tally,
-    };
+    let end = RunEnd { run: dir.name().to_owned(), verdict, error, tally: dir.summary().tally };
     complete(reactor, index, dir, end, failure.map(|error| error.to_string()), done.link)
 }
 

@@ -34,7 +34,10 @@ pub(super) struct Form {
     file: String,
     #[serde(default = "middle")]
     priority: u8,
-    /// The SHA-256 of each file by its name, relative to the job file.
+    /// The folder of the job file among the files, where it names some by `..`.
+    #[serde(default)]
+    folder: String,
+    /// The SHA-256 of each file by its name.
     #[serde(default)]
     files: BTreeMap<String, String>,
 }
@@ -83,12 +86,17 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
         };
         files.insert(name, place);
     }
+    if !form.folder.is_empty() && !is_job_file(&form.folder) {
+        return Err(ApiError::invalid("folder cannot be the folder of a job file"));
+    }
     let folder = Folder::new(&shared.options.store)?;
     for (name, place) in &files {
         folder.link(name, place)?;
     }
     let fence = Fence::new(&folder.0, &shared.options.job_folders);
-    let job = Job::from_str_within(&file, &form.definition, &folder.0, &fence)
+    let base = folder.0.join(&form.folder);
+    fs::create_dir_all(&base).map_err(upload::failed)?;
+    let job = Job::from_str_within(&file, &form.definition, &base, &fence)
         .map_err(|error| folder.without(error))?;
     Ok(Submission {
         name: job.name,
@@ -96,6 +104,7 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
         board_wish: job.board,
         submitter,
         priority: form.priority,
+        folder: form.folder,
         files,
     })
 }
