@@ -1,8 +1,12 @@
 //! `pumice serve`: a lab.
 
+use agent_core::time::{Duration, Instant};
+use sd_notify::NotifyState;
+
 use super::hands_on::{configuration, fail};
 use crate::cli::{Global, ServeArgs};
-use crate::script::Fault;
+use crate::io::clock;
+use crate::script::{self, Fault};
 use crate::serve::database::runs_folder;
 use crate::serve::http::{self, Limits, Options};
 use crate::serve::{LabOptions, Serve, log};
@@ -32,5 +36,31 @@ fn try_serve(global: &Global, args: &ServeArgs) -> Result<(), Fault> {
     let server = http::start(options, control, feed, history)
         .map_err(|error| configuration(error.to_string()))?;
     log::note(&format!("the lab is at http://{}", server.address()));
-    serve.run(|| {})
+    let mut notifier = Notifier::new();
+    serve.run(|| notifier.alive())
+}
+
+/// Tells a service manager (systemd) that the lab is ready, and then that the loop with the boards turns: one that hangs is
+/// ended and started again (sd_notify(3), WatchdogSec= in systemd.service(5)).
+struct Notifier {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Notifier {
+    fn new() -> Self {
+        // Without a service manager there is nobody to tell.
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        let period = sd_notify::watchdog_enabled();
+        let every = period.map(|period| script::job::duration(period / 3));
+        Self { every, next: clock::now() }
+    }
+
+    fn alive(&mut self) {
+        let now = clock::now();
+        if let Some(every) = self.every.filter(|_| now >= self.next) {
+            self.next = now + every;
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+    }
 }

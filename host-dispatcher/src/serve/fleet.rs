@@ -71,6 +71,8 @@ pub(super) struct Settings {
     pub(super) lab_file: Option<PathBuf>,
     /// Where boards keep what outlives a run.
     pub(super) folders: Folders,
+    /// It was started by hand: a hangup is the end of its terminal, and no wish to read the lab file again.
+    pub(super) is_on_terminal: bool,
 }
 
 impl Fleet {
@@ -132,6 +134,9 @@ impl Fleet {
                         self.handle_board(index, event);
                     }
                     IoEvent::Signal(Signal::Interrupt | Signal::Terminate) => {
+                        return self.leave();
+                    }
+                    IoEvent::Signal(Signal::Hangup) if self.settings.is_on_terminal => {
                         return self.leave();
                     }
                     IoEvent::Signal(Signal::Hangup) => {

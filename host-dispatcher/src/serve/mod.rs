@@ -19,6 +19,7 @@ mod station;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -82,6 +83,7 @@ impl Serve {
             store: options.store.clone(),
             lab_file: options.lab.clone(),
             folders: Folders::from_environment().map_err(configuration)?,
+            is_on_terminal: std::io::stdin().is_terminal(),
         };
         let lab = Lab::new(loaded.next_id, std::mem::take(&mut loaded.jobs));
         let feed = Feed::default();
