@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::cli::{Global, TokenAction};
+use crate::io::clock;
 use crate::store::tokens::{self, NotAdded, Role, Tokens};
 
 use super::images::store;
@@ -20,7 +20,7 @@ pub fn token(global: &Global, action: &TokenAction, out: &mut impl Write) -> io:
     match action {
         TokenAction::Add { name, role } => {
             let random = tokens::random()?;
-            let token = known.add(name, *role, Timestamp::now(), random);
+            let token = known.add(name, *role, clock::wall(), random);
             let token = token.map_err(|why| io::Error::other(sentence(name, why)))?;
             known.save(&store).map_err(io::Error::other)?;
             if global.json {

@@ -5,14 +5,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
+use agent_core::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, FORWARDED, HOST};
 use sha2::{Digest, Sha256};
 
 use super::Options;
 use super::error::ApiError;
+use crate::io::clock;
 use crate::store::tokens::{self, Role, Tokens};
 
 /// Who asks.
@@ -58,7 +60,7 @@ impl Access {
         let held = Held {
             tokens: Tokens::load(&options.store).map_err(io::Error::other)?,
             changed: tokens::changed(&options.store),
-            looked: Instant::now(),
+            looked: clock::now(),
             sessions: HashMap::new(),
         };
         let store = options.store.clone();
@@ -108,7 +110,7 @@ impl Access {
     /// Begins a session for the page, and returns its cookie's value.
     pub(super) fn begin_session(&self, identity: &Identity) -> io::Result<String> {
         let session = tokens::hexadecimal(&tokens::random()?);
-        let now = Instant::now();
+        let now = clock::now();
         let mut held = self.held();
         held.sessions.retain(|_, (_, until)| *until > now);
         if held.sessions.len() >= SESSIONS_MAX {
@@ -132,14 +134,14 @@ impl Access {
         let (name, until) = held.sessions.get(&digest(session))?;
         // A token that was taken back ends its sessions.
         let token = held.tokens.all().iter().find(|token| token.name == *name)?;
-        (*until > Instant::now()).then(|| Identity { name: name.clone(), role: token.role })
+        (*until > clock::now()).then(|| Identity { name: name.clone(), role: token.role })
     }
 
     /// With the tokens as they are in their file, or were a moment ago.
     fn fresh(&self) -> MutexGuard<'_, Held> {
         let mut held = self.held();
-        if held.looked.elapsed() >= LOOK_EVERY {
-            held.looked = Instant::now();
+        if clock::now().since(held.looked) >= LOOK_EVERY {
+            held.looked = clock::now();
             let changed = tokens::changed(&self.store);
             if changed != held.changed {
                 // A file that is none of ours any more gives nobody anything.

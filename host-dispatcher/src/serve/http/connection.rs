@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -28,6 +28,7 @@ use tokio::time::Sleep;
 
 use super::routes;
 use super::state::Shared;
+use crate::io::clock;
 
 /// The connections that are open.
 #[derive(Debug)]
@@ -42,9 +43,8 @@ struct Connection {
     number: u64,
     /// Requests whose answer has not come to its end.
     busy: AtomicUsize,
-    /// Since when it is not, in milliseconds after `began`.
+    /// Since when it is not, in microseconds of the dispatcher's clock.
     idle_since: AtomicU64,
-    began: Instant,
     end: Notify,
 }
 
@@ -52,7 +52,6 @@ struct Connection {
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let router = routes::router(&shared);
-    let began = Instant::now();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -60,7 +59,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         };
         match accepted {
             Ok((stream, _)) => {
-                if let Some(connection) = shared.connections.add(began) {
+                if let Some(connection) = shared.connections.add() {
                     tokio::spawn(one(stream, connection, router.clone(), Arc::clone(&shared)));
                 }
             }
@@ -112,7 +111,7 @@ impl Connections {
 
     /// Takes one more, in the place of the one that has been idle the longest where there are too many. Nothing where all
     /// of them are busy.
-    fn add(&self, began: Instant) -> Option<Arc<Connection>> {
+    fn add(&self) -> Option<Arc<Connection>> {
         let mut held = self.held();
         if held.len() >= self.max {
             let idle =
@@ -126,8 +125,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             busy: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(began.elapsed().as_millis() as u64),
-            began,
+            idle_since: AtomicU64::new(clock::now().as_micros()),
             end: Notify::new(),
         });
         held.insert(connection.number, Arc::clone(&connection));
@@ -176,7 +174,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let now = self.0.began.elapsed().as_millis() as u64;
+        let now = clock::now().as_micros();
         self.0.idle_since.store(now, Ordering::Relaxed);
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }

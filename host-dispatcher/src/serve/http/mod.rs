@@ -25,6 +25,7 @@ mod runs;
 mod state;
 mod submit;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "clients are threads that wait by themselves")]
 mod tests;
 mod upload;
 

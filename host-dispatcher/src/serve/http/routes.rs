@@ -312,7 +312,7 @@ async fn login(
     };
     let session = shared.access.begin_session(&identity);
     let session = session.map_err(|error| ApiError::internal(error.to_string()))?;
-    let cookie = cookie(&session, SESSION.as_secs(), &headers);
+    let cookie = cookie(&session, SESSION.as_micros() / 1_000_000, &headers);
     let me = Json(Me { name: identity.name, role: identity.role, needs_token: true });
     Ok(([(header::SET_COOKIE, cookie)], me).into_response())
 }

@@ -111,7 +111,7 @@ pub(super) fn sweep(store: &Path) {
 /// How much of the disk at a path is free for this process.
 pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
     let disk = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
-    Ok(u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())))
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }
 
 /// A file on its way; removed if it does not come to its end.

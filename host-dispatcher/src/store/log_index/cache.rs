@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+
+use agent_core::time::Duration;
 
 use super::{LogIndex, Page, Start};
+use crate::io::clock;
 use crate::report::log_filter::Filter;
 use crate::store::StoreError;
 
@@ -47,7 +49,7 @@ impl LogIndexes {
         from: Start,
         count: usize,
     ) -> Result<Page, StoreError> {
-        self.with(run, |index, deadline| index.page(filter, from, count, deadline))
+        self.with(run, |index, is_late| index.page(filter, from, count, is_late))
     }
 
     /// How many lines the run in `run` has by now, and the generation of their numbers.
@@ -55,8 +57,8 @@ impl LogIndexes {
     /// # Errors
     /// The timeline cannot be read.
     pub fn size(&self, run: &Path) -> Result<(u64, u64), StoreError> {
-        self.with(run, |index, deadline| {
-            index.refresh(deadline)?;
+        self.with(run, |index, is_late| {
+            index.refresh(is_late)?;
             Ok((index.lines(), index.generation()))
         })
     }
@@ -64,12 +66,13 @@ impl LogIndexes {
     fn with<T>(
         &self,
         run: &Path,
-        work: impl FnOnce(&mut LogIndex, Instant) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut LogIndex, &dyn Fn() -> bool) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let index = self.get(run)?;
         let (result, bytes) = {
             let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = work(&mut index, Instant::now() + WORK_MAX);
+            let began = clock::now();
+            let result = work(&mut index, &|| clock::now().since(began) >= WORK_MAX);
             (result, index.bytes())
         };
         self.make_room(run, bytes);
@@ -121,7 +124,7 @@ const INDEXES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{far, write};
+    use super::super::tests::write;
     use super::*;
     use crate::io::test_folder::TestFolder;
 
@@ -144,6 +147,5 @@ mod tests {
         let again = indexes.page(&runs[0], &Filter::default(), Start::Number(-1), 5).unwrap();
         assert_eq!((again.records.len(), again.records[0].0), (1, 999));
         assert!(indexes.size(&folder.path().join("none")).is_err());
-        let _ = far();
     }
 }

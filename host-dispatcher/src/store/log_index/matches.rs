@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -48,14 +47,14 @@ pub(super) fn find(all: &mut Vec<Matches>, filter: &Filter) -> usize {
 }
 
 impl Matches {
-    /// Looks at what was not looked at. Whether that is all there is; else the deadline came first.
+    /// Looks at what was not looked at. Whether that is all there is; else it became late.
     pub(super) fn update(
         &mut self,
         index: &LogIndex,
         filter: &Filter,
-        deadline: Instant,
+        is_late: &dyn Fn() -> bool,
     ) -> io::Result<bool> {
-        self.look(index, filter, deadline)?;
+        self.look(index, filter, is_late)?;
         let is_complete = self.looked_at == index.entries.len();
         if self.generation != index.generation || self.considered > index.order.len() {
             self.generation = index.generation;
@@ -85,7 +84,12 @@ impl Matches {
         self.taken.capacity() * size_of::<u64>() + self.numbers.capacity() * size_of::<u32>()
     }
 
-    fn look(&mut self, index: &LogIndex, filter: &Filter, deadline: Instant) -> io::Result<()> {
+    fn look(
+        &mut self,
+        index: &LogIndex,
+        filter: &Filter,
+        is_late: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
         let quick = Quick::new(filter, index);
         let mut piece = Piece::default();
         for (number, entry) in index.entries.iter().enumerate().skip(self.looked_at) {
@@ -98,7 +102,7 @@ impl Matches {
             };
             self.set(number, is_taken);
             self.looked_at = number + 1;
-            if number % LOOK_AT_CLOCK_EVERY == 0 && Instant::now() >= deadline {
+            if number % LOOK_AT_CLOCK_EVERY == 0 && is_late() {
                 return Ok(());
             }
         }

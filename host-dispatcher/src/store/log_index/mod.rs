@@ -2,7 +2,7 @@
 //!
 //! Lines are numbered in the order of time. A file that is written grows at its end, and what comes late has its place
 //! before the end: then the numbers change, and with them the [`LogIndex::generation`]. A finished file is sorted and
-//! takes the old one's place by rename: the index begins anew. All work is bounded by a deadline, and goes on with the
+//! takes the old one's place by rename: the index begins anew. All work stops when it is late, and goes on with the
 //! next call where it stopped. 36 bytes a line.
 
 mod cache;
@@ -14,7 +14,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -23,6 +22,7 @@ use line::{Entry, Tests};
 use matches::Matches;
 
 use super::StoreError;
+use crate::io::clock;
 use crate::job::event::LogRecord;
 use crate::report::log_filter::Filter;
 
@@ -93,13 +93,13 @@ impl LogIndex {
         })
     }
 
-    /// Takes up what the file has grown by. Whether that is all there is; else the deadline came first.
+    /// Takes up what the file has grown by. Whether that is all there is; else it became late.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn refresh(&mut self, deadline: Instant) -> Result<bool, StoreError> {
+    pub fn refresh(&mut self, is_late: &dyn Fn() -> bool) -> Result<bool, StoreError> {
         let path = self.path.clone();
-        self.grow(deadline).map_err(StoreError::of("read", &path))
+        self.grow(is_late).map_err(StoreError::of("read", &path))
     }
 
     /// Lines that are records.
@@ -121,13 +121,13 @@ impl LogIndex {
         filter: &Filter,
         from: Start,
         count: usize,
-        deadline: Instant,
+        is_late: &dyn Fn() -> bool,
     ) -> Result<Page, StoreError> {
-        let is_read = self.refresh(deadline)?;
+        let is_read = self.refresh(is_late)?;
         let failed = StoreError::of("read", &self.path);
         let at = matches::find(&mut self.matches, filter);
         let mut matches = self.matches.remove(at);
-        let looked = matches.update(self, filter, deadline);
+        let looked = matches.update(self, filter, is_late);
         let page =
             looked.map(|looked| self.page_of(matches.numbers(), from, count, is_read && looked));
         self.matches.insert(0, matches);
@@ -193,7 +193,7 @@ impl LogIndex {
         serde_json::from_slice(&bytes).ok()
     }
 
-    fn grow(&mut self, deadline: Instant) -> io::Result<bool> {
+    fn grow(&mut self, is_late: &dyn Fn() -> bool) -> io::Result<bool> {
         let (file, identity) = open(&self.path)?;
         let length = file.metadata()?.len();
         if identity != self.identity || length < self.indexed {
@@ -211,12 +211,12 @@ impl LogIndex {
             };
         }
         let known = self.entries.len();
-        let is_read = self.read_lines(length, deadline);
+        let is_read = self.read_lines(length, is_late);
         self.put_in_order(known);
         is_read
     }
 
-    fn read_lines(&mut self, length: u64, deadline: Instant) -> io::Result<bool> {
+    fn read_lines(&mut self, length: u64, is_late: &dyn Fn() -> bool) -> io::Result<bool> {
         let mut buffer = vec![0; PIECE_BYTES];
         while self.indexed < length && self.entries.len() < LINES_MAX {
             let want = usize::try_from(length - self.indexed).unwrap_or(PIECE_BYTES);
@@ -231,7 +231,7 @@ impl LogIndex {
             } else if taken == 0 {
                 return Ok(true);
             }
-            if Instant::now() >= deadline {
+            if is_late() {
                 return Ok(self.indexed >= length);
             }
         }
@@ -297,7 +297,7 @@ fn open(path: &Path) -> io::Result<(File, (u64, u64))> {
 /// must not take old numbers for new ones. A browser can count so far.
 fn new_generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros() as u64);
+    let now = u64::try_from(clock::wall().as_microsecond()).unwrap_or(0);
     let last =
         NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
     last.map_or(now, |last| now.max(last + 1))
@@ -311,4 +311,5 @@ const LINES_MAX: usize = 5_000_000;
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what is measured here is real time")]
 mod tests;

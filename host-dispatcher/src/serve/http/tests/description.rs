@@ -124,7 +124,7 @@ fn answers_are_as_they_are_described() {
         let operation = &description["paths"][template][method];
         let status = answer.status.to_string();
         let told = operation["responses"].get(&status);
-        let told = told.unwrap_or(&operation["responses"]["default"]);
+        let told = told.unwrap_or_else(|| &operation["responses"]["default"]);
         let schema = &told["content"]["application/json"]["schema"];
         assert!(schema.is_object(), "{method} {template}: {status} is not described");
         check(schemas, schema, &answer.json(), "")

@@ -117,7 +117,7 @@ impl Bed {
     }
 
     pub(super) fn get(&self, path: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
 
     pub(super) fn json(&self, path: &str) -> Value {
@@ -132,7 +132,7 @@ impl Bed {
 
     /// `headers` are whole lines.
     pub(super) fn post_with(&self, path: &str, headers: &str, body: &str) -> Answer {
-        self.ask(&format!(
+        self.ask(format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -144,7 +144,7 @@ impl Bed {
             "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        self.ask(&[head.as_bytes(), body].concat())
+        self.ask([head.as_bytes(), body].concat())
     }
 
     /// Writes these bytes, and reads until the connection ends.
