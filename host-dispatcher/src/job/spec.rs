@@ -135,6 +135,17 @@ impl Job {
         Self::read(file, text, folder, size_of, Some(fence))
     }
 
+    /// The job in the file of one that was submitted from elsewhere, when it is begun: what it names may have changed since
+    /// it was accepted, and is held against `fence` again.
+    ///
+    /// # Errors
+    /// As for [`Self::from_str`].
+    pub fn load_within(path: &Path, fence: &Fence) -> Result<Self, FileError> {
+        let text = yaml::read(path)?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        Self::from_str_within(&path.display().to_string(), &text, folder, fence)
+    }
+
     fn read(
         file: &str,
         text: &str,

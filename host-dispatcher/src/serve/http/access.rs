@@ -173,7 +173,7 @@ fn local(headers: &HeaderMap) -> Result<Identity, ApiError> {
         return Err(ApiError::forbidden(
             "a proxy stands in front of the lab, and no token is asked for",
         )
-        .mend("start pumice serve with --require-tokens"));
+        .mend("start pumice serve with --tokens"));
     }
     let name = match headers.get("x-pumice-user") {
         None => "local",

@@ -162,8 +162,8 @@ async fn watch(shared: &Arc<Shared>, run: &mut Option<Watched>) -> Option<Event>
             if seen == watched.seen {
                 return Ok((watched, None));
             }
-            watched.seen = seen;
-            let (lines, generation) = shared.indexes.size(&watched.directory)?;
+            let (lines, generation, is_complete) = shared.indexes.size(&watched.directory)?;
+            watched.seen = seen.filter(|_| is_complete);
             let grown = Grown { run: &watched.name, lines, generation, state };
             let event = Event::default().event("run").json_data(grown).ok();
             Ok((watched, event))

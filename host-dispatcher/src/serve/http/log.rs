@@ -67,7 +67,8 @@ pub(super) async fn page(
             let records = page.records.into_iter();
             Ok(Json(Page {
                 generation: page.generation,
-                is_growing,
+                // More comes, of whatever reason.
+                is_growing: is_growing || !page.is_complete,
                 is_complete: page.is_complete,
                 lines: page.lines,
                 matched: page.matched,

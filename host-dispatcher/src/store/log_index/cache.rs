@@ -38,7 +38,7 @@ impl LogIndexes {
         Self { held: Mutex::default(), bytes_max }
     }
 
-    /// Some lines of the run in `run`, as [`LogIndex::page`] has them. Takes about a second at most.
+    /// Some lines of the run in `run`, as [`LogIndex::page`] has them. Takes some seconds at most.
     ///
     /// # Errors
     /// The timeline cannot be read.
@@ -52,14 +52,14 @@ impl LogIndexes {
         self.with(run, |index, is_late| index.page(filter, from, count, is_late))
     }
 
-    /// How many lines the run in `run` has by now, and the generation of their numbers.
+    /// How many lines the run in `run` has by now, the generation of their numbers, and whether that is all.
     ///
     /// # Errors
     /// The timeline cannot be read.
-    pub fn size(&self, run: &Path) -> Result<(u64, u64), StoreError> {
+    pub fn size(&self, run: &Path) -> Result<(u64, u64, bool), StoreError> {
         self.with(run, |index, is_late| {
-            index.refresh(is_late)?;
-            Ok((index.lines(), index.generation()))
+            let is_complete = index.refresh(is_late)?;
+            Ok((index.lines(), index.generation(), is_complete))
         })
     }
 
@@ -117,8 +117,9 @@ impl LogIndexes {
     }
 }
 
-/// A person waits for it; what is missing then comes with the next question.
-const WORK_MAX: Duration = Duration::from_secs(1);
+/// A person waits for it. More than a million lines take on a small host; what is missing then comes with the next
+/// question.
+const WORK_MAX: Duration = Duration::from_secs(10);
 /// Each holds a file open.
 const INDEXES_MAX: usize = 64;
 

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::testbed::{Answer, Bed};
+use crate::definition::fence::Fence;
+use crate::job::spec::Job;
 use crate::store::tokens::hexadecimal;
 
 fn digest(bytes: &[u8]) -> String {
@@ -265,4 +267,22 @@ fn a_disk_that_is_full_and_files_that_are_too_large() {
     old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7200)).unwrap();
     assert_eq!(put(&small, b"abcdefghij").status, 201);
     assert_eq!(fs::read_dir(small.path("store/files")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_job_is_held_against_the_fence_again_when_it_is_begun() {
+    let folder = crate::io::test_folder::TestFolder::new();
+    let place = |name: &str| folder.path().join(name);
+    fs::create_dir(place("job")).unwrap();
+    fs::write(place("outside.yaml"), DEFINITION).unwrap();
+    fs::write(place("job/inside.yaml"), DEFINITION).unwrap();
+    let load = |path: &str| {
+        let job = format!("name: x\ntests: [{{definition: {path}}}]\n");
+        fs::write(place("job/job.yaml"), job).unwrap();
+        Job::load_within(&place("job/job.yaml"), &Fence::new(&place("job"), &[]))
+    };
+    assert_eq!(load("inside.yaml").unwrap().tests[0].name, "smoke");
+    assert!(
+        load("../outside.yaml").unwrap_err().message.contains("no file that came with the job")
+    );
 }
