@@ -182,6 +182,18 @@ A run may still be going on, or have been cut off: what is known of it is shown.
 
 Exit status: 0 the results could be read, whatever they are; 2 otherwise. That of the run stands in them.")]
     Results(ResultsArgs),
+    /// Write a run as one HTML file that a browser shows without a server
+    #[command(after_help = "Examples:
+  pumice report last
+  pumice report smoke-x7k2 --output smoke.html
+  pumice report last --output - > report.html
+
+RUN is a run directory, a part of a name below --out that only one has, or \"last\", the one that began last.
+The page is that of the lab: timeline, log with filters, results. Of a log of more than 200,000 lines the
+middle is left out, and the page says so.
+
+Exit status: 0 the page was written; 2 otherwise.")]
+    Report(ReportArgs),
     /// Show the timeline of a run: every source, merged in the order of time
     #[command(after_help = "Examples:
   pumice log last
@@ -373,6 +385,20 @@ pub enum ResultsFormat {
     Csv,
     /// LAVA's results in YAML.
     Lava,
+}
+
+/// `pumice report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// The run
+    pub run: String,
+    /// The folder with run directories
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Write to this file, which is then there whole or not at all, or to standard output (-); without it
+    /// to report.html in the run directory
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `pumice log`.
@@ -627,6 +653,7 @@ Jobs:
   check        Check jobs, test definitions, labs and board types without touching a board
   results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
   log          Show the timeline of a run, filtered, live if it still goes on
+  report       Write a run as one HTML file: timeline, log, results
 
 A lab of many boards:
   serve        Serve a lab: its boards, a queue of jobs, an HTTP interface and a web page

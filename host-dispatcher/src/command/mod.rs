@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod line_test;
 pub mod log;
 pub mod power;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod serve;
@@ -40,6 +41,7 @@ pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Run(args) => return run::run(global, args),
         Command::Results(args) => results::results(global, args, &mut out),
+        Command::Report(args) => report::report(args, &mut out),
         Command::Log(args) => log::log(global, args, &mut out),
         Command::Exec(args) => return exec::exec(global, args),
         Command::Push { board, local, remote } => return files::push(global, board, local, remote),

@@ -48,13 +48,7 @@ pub fn bytes(form: Form, summary: &Summary, run: &Path) -> io::Result<Vec<u8>> {
 
 /// The summary with the cases of its suites.
 fn json(summary: &Summary) -> io::Result<Vec<u8>> {
-    let mut value = serde_json::to_value(summary)?;
-    let suites: Result<Vec<Value>, _> =
-        summary.suites.iter().map(|suite| serde_json::to_value(suite.whole())).collect();
-    if let Value::Object(map) = &mut value {
-        map.insert("suites".into(), suites?.into());
-    }
-    let mut bytes = serde_json::to_vec_pretty(&value)?;
+    let mut bytes = serde_json::to_vec_pretty(&summary.with_cases()?)?;
     bytes.push(b'\n');
     Ok(bytes)
 }

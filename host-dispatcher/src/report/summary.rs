@@ -182,6 +182,20 @@ impl Summary {
         Verdict::of(&self.tally, ErrorClass::worst(self.errors.iter().map(|error| error.class)))
     }
 
+    /// As JSON, with the cases of its suites, which `run.json` leaves to the suites' own files.
+    ///
+    /// # Errors
+    /// A number that JSON does not know.
+    pub fn with_cases(&self) -> serde_json::Result<serde_json::Value> {
+        let mut value = serde_json::to_value(self)?;
+        let suites: Result<Vec<_>, _> =
+            self.suites.iter().map(|suite| serde_json::to_value(suite.whole())).collect();
+        if let serde_json::Value::Object(map) = &mut value {
+            map.insert("suites".into(), suites?.into());
+        }
+        Ok(value)
+    }
+
     fn kernel_report(&mut self, report: &KernelReport) {
         let decides = suite::is_not_allowed(report)
             && report.suite.as_deref().is_some_and(|name| {
