@@ -10,10 +10,11 @@ const LINE_PX = 20;
 // What a line of the window shows; the whole text stands below the log.
 const SHOWN_CHARACTERS = 2000;
 const WHEEL_LINES = 3;
+const ASK_AGAIN_MS = 200;
 
 export class Log {
   // `start`: microseconds of the run's start. Tells `told.selected(record)`, `told.hovered(record)`, `told.seen(from, to)` in
-  // microseconds, `told.count(matched, lines)`, `told.failed(error)`.
+  // microseconds, `told.count(matched, lines, isComplete)`, `told.failed(error)`.
   constructor(source, start, told) {
     this.start = start;
     this.told = told;
@@ -72,10 +73,11 @@ export class Log {
     this.draw();
   }
 
-  // The run has grown. `generation` is another one when lines before have moved: then what is seen is looked up anew.
+  // The run has grown, or may have (null). `generation` is another one when lines before have moved: then what is seen is
+  // looked up anew.
   async grew(generation) {
     try {
-      const isSame = this.pages.generation === null || this.pages.generation === generation;
+      const isSame = [null, this.pages.generation].includes(generation) || this.pages.generation === null;
       if (isSame && (await this.pages.refresh())) {
         this.layout();
         if (this.isFollowing) this.toEnd();
@@ -254,7 +256,8 @@ export class Log {
     if (active) this.box.setAttribute("aria-activedescendant", this.rows[this.selected - first].line.id);
     else this.box.removeAttribute("aria-activedescendant");
     this.drawEmpty();
-    this.told.count(this.pages.matched, this.pages.lines);
+    this.told.count(this.pages.matched, this.pages.lines, this.pages.isComplete);
+    if (!this.pages.isComplete) this.askSoon();
     const [from, to] = [this.pages.at(first), this.pages.at(last)];
     if (from !== null && to !== null) this.told.seen(from.us, to.us);
   }
@@ -298,8 +301,16 @@ export class Log {
     const isEmpty = this.pages.matched === 0 && this.pages.generation !== null;
     this.empty.hidden = !isEmpty;
     if (isEmpty) {
-      setText(this.empty, this.pages.lines === 0 ? "The log has no line yet." : "No line is taken by these filters.");
+      setText(this.empty, this.pages.isComplete ? (this.pages.lines === 0 ? "The log has no line yet." : "No line is taken by these filters.") : "Looking…");
     }
+  }
+
+  askSoon() {
+    if (this.asking) return;
+    this.asking = setTimeout(() => {
+      this.asking = null;
+      this.grew(this.pages.generation);
+    }, ASK_AGAIN_MS);
   }
 
   failed(error) {

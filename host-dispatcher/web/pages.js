@@ -32,6 +32,9 @@ export class Pages {
     this.matched = 0;
     this.lines = 0;
     this.generation = null;
+    this.isComplete = true;
+    // The time of the newest line that was seen, in microseconds.
+    this.newest = 0;
   }
 
   // The record of a number, or null where it has not come.
@@ -56,9 +59,12 @@ export class Pages {
   // The page around a time; returns the number of the first record that is not before it, `matched` if there is none.
   async locate(time, us) {
     const abort = this.abort;
-    const page = await this.source.log(this.filter, { around: time, count: PAGE }, abort.signal);
-    if (abort !== this.abort) return null;
-    this.take(page);
+    let page;
+    do {
+      page = await this.source.log(this.filter, { around: time, count: PAGE }, abort.signal);
+      if (abort !== this.abort) return null;
+      this.take(page);
+    } while (!this.isComplete);
     const index = page.records.findIndex((record) => record.us >= us);
     return index < 0 ? page.from + page.records.length : page.from + index;
   }
@@ -106,6 +112,9 @@ export class Pages {
     this.generation = page.generation;
     this.matched = page.matched;
     this.lines = page.lines;
+    // A server that was slow has counted a part so far: the same question finds more.
+    this.isComplete = page.is_complete !== false;
+    this.newest = Math.max(this.newest, page.records.at(-1)?.us ?? 0);
     // A page around a time begins anywhere: only what fills whole pages of ours, or ends the log, is kept.
     let at = page.from;
     const end = page.from + page.records.length;

@@ -41,7 +41,7 @@ export class RunPage {
       hovered: (record) => this.details.hover(record),
       seen: (from, to) => this.timeline.seen(from, to),
       marked: (range) => this.marked(range),
-      count: (matched, lines) => this.counted(matched, lines),
+      count: (...numbers) => this.counted(...numbers),
       failed: (error) => this.bar.fail(this.sentence(error)),
     });
     this.details.start = this.log.start;
@@ -54,6 +54,7 @@ export class RunPage {
   }
 
   close() {
+    clearTimeout(this.timer);
     this.log?.pages.clear();
     for (const end of this.ends) end();
   }
@@ -75,7 +76,8 @@ export class RunPage {
   draw() {
     const { summary, spans, state } = this.data;
     const start = this.start;
-    const end = summary.ended ? micros(summary.ended) : start;
+    // The lines of a run that goes on are newer than its last event; the clock here may be another one.
+    const end = Math.max(summary.ended ? micros(summary.ended) : start, this.log.pages.newest);
     const verdict = summary.verdict ?? (state === "running" ? null : "no end");
     document.title = `${summary.job || summary.run} · ${verdict ?? "running"} · Pumice`;
     fill(this.head,
@@ -148,14 +150,17 @@ export class RunPage {
     this.route.replace(query);
   }
 
-  counted(matched, lines) {
-    const text = isEverything(this.filter) ? `${amount(lines)} lines` : `${amount(matched)} of ${amount(lines)} lines`;
+  counted(matched, lines, isComplete) {
+    const known = isEverything(this.filter) ? `${amount(lines)} lines` : `${amount(matched)} of ${amount(lines)} lines`;
+    const text = isComplete ? known : `${known} so far`;
     setText(this.count, text);
     this.tabs.count("log", matched);
     this.followButton.setAttribute("aria-pressed", String(this.log.isFollowing));
   }
 
   async grew(grown) {
+    // The first word on a run that is over says nothing new.
+    if (grown !== null && grown.state === this.data.state && grown.state !== "running" && grown.lines === this.log.pages.lines) return;
     if (grown === null || grown.state !== this.data.state) await this.reload();
     else this.reloadSoon();
     await this.log.grew(grown?.generation ?? null);

@@ -34,7 +34,7 @@ fn write<W: Write>(run: &Path, out: W) -> io::Result<W> {
     let (mut summary, mut spans) = (Summary::default(), TimelineSpans::default());
     // Asked for before the files are read: a run that ends meanwhile is shown as one that goes on.
     let state = state_of(run)?;
-    reader::fold(run, |event| {
+    reader::each(run, |event| {
         summary.handle_event(event);
         spans.handle_event(event);
     })

@@ -13,7 +13,7 @@ pub fn bundle(entry: &str) -> String {
     visit(entry, &mut order);
     let mut script = String::new();
     for name in order {
-        let text = page::asset(name).map_or("", |asset| asset.text);
+        let text = page::asset(name).map_or("", page::Asset::text);
         for line in text.lines().filter(|line| import(line).is_none()) {
             script.push_str(line.strip_prefix("export ").unwrap_or(line));
             script.push('\n');
@@ -28,7 +28,7 @@ fn visit(name: &str, order: &mut Vec<&'static str>) {
     if order.contains(&asset.name) {
         return;
     }
-    asset.text.lines().filter_map(import).for_each(|(_, from)| visit(from, order));
+    asset.text().lines().filter_map(import).for_each(|(_, from)| visit(from, order));
     order.push(asset.name);
 }
 
@@ -60,7 +60,7 @@ mod tests {
         let modules = ASSETS.iter().filter(|asset| asset.name.ends_with(".js"));
         let mut exported = BTreeMap::new();
         for module in modules.clone() {
-            for line in module.text.lines() {
+            for line in module.text().lines() {
                 let place = format!("{}: {line}", module.name);
                 if line.trim_start().starts_with("import") {
                     assert!(import(line).is_some() && !line.contains(" as "), "{place}");
@@ -74,7 +74,7 @@ mod tests {
         }
         for module in modules {
             let mut seen = Vec::new();
-            for (names, from) in module.text.lines().filter_map(import) {
+            for (names, from) in module.text().lines().filter_map(import) {
                 assert!(!seen.contains(&from), "{} imports {from} twice", module.name);
                 seen.push(from);
                 for name in names.split(", ") {
@@ -90,7 +90,7 @@ mod tests {
             let mut order = Vec::new();
             visit(asset.name, &mut order);
             for (index, name) in order.iter().enumerate() {
-                let text = page::asset(name).unwrap().text;
+                let text = page::asset(name).unwrap().text();
                 for (_, from) in text.lines().filter_map(import) {
                     assert!(order[..index].contains(&from), "{name} and {from} import each other");
                 }

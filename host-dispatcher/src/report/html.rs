@@ -102,7 +102,7 @@ impl<W: Write> Html<W> {
     /// # Errors
     /// A failed write.
     pub fn begin(mut out: W, run: &str, bound: Bound) -> io::Result<Self> {
-        let style = page::asset("page.css").map_or("", |asset| asset.text);
+        let style = page::asset("page.css").map_or("", page::Asset::text);
         let script = bundle(ENTRY);
         write!(
             out,
@@ -119,7 +119,7 @@ impl<W: Write> Html<W> {
             digest(&script),
             digest(style),
             text(run),
-            STANDARD.encode(page::asset("icon.svg").map_or("", |asset| asset.text)),
+            STANDARD.encode(page::asset("icon.svg").map_or("", page::Asset::text)),
         )?;
         Ok(Self {
             out,
