@@ -29,7 +29,8 @@ pub fn of(file: &str, text: &str, folder: &Path) -> Result<JobFiles, JobFilesErr
     let folder = folder.canonicalize();
     let folder = folder.map_err(|error| JobFilesError::Missing(PathBuf::from(file), error))?;
     let base = folder.ancestors().nth(up).ok_or_else(|| JobFilesError::Outside(file.to_owned()))?;
-    let below = folder.strip_prefix(base).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let below =
+        folder.strip_prefix(base).unwrap_or_else(|_| Path::new("")).to_string_lossy().into_owned();
     let mut job_files = JobFiles { folder: below.clone(), files: BTreeMap::new() };
     for name in names {
         add(&mut job_files.files, base, &normal(&format!("{below}/{name}")))?;

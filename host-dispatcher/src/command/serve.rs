@@ -6,6 +6,7 @@ use sd_notify::NotifyState;
 use super::hands_on::{configuration, fail};
 use crate::cli::{Global, ServeArgs};
 use crate::io::clock;
+use crate::report::page;
 use crate::script::{self, Fault};
 use crate::serve::database::runs_folder;
 use crate::serve::http::{self, Limits, Options};
@@ -30,7 +31,7 @@ fn try_serve(global: &Global, args: &ServeArgs) -> Result<(), Fault> {
         hosts: args.host.clone(),
         tokens_required: args.tokens,
         job_folders: serve.job_folders().to_vec(),
-        assets: &[],
+        assets: page::ASSETS,
         limits: Limits::default(),
     };
     let server = http::start(options, control, feed, history)

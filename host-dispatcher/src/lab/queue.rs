@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn priority_then_fairness_then_age() {
-        let mut jobs = vec![
+        let mut jobs = [
             queued(1, "ann", 50),
             queued(2, "ann", 50),
             queued(3, "ann", 50),

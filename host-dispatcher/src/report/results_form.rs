@@ -3,8 +3,6 @@
 use std::io;
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::summary::Summary;
 use super::text::{self, Cases, Color};
 use super::{junit, lava, tap13};
@@ -61,7 +59,7 @@ mod tests {
     #[test]
     fn json_has_the_cases() {
         let bytes = json(&Summary::of(&run_with_cases())).unwrap();
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["suites"][0]["cases"][0]["measurement"], 41.5);
         assert_eq!(value["suites"][0]["cases"][3]["result"], "unknown");
         assert_eq!(value["verdict"], "Timeout");

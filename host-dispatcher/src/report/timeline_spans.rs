@@ -138,11 +138,9 @@ impl TimelineSpans {
                     test.to = Some(end_of_test(test, now, end, *seconds));
                 }
             }
-            Event::CaseStarted { suite, set, case } => {
-                if self.open_cases.len() < OPEN_MAX {
-                    let (suite, set, case) = (suite.clone(), set.clone(), case.clone());
-                    self.open_cases.push(OpenCase { suite, set, case, from: now });
-                }
+            Event::CaseStarted { suite, set, case } if self.open_cases.len() < OPEN_MAX => {
+                let (suite, set, case) = (suite.clone(), set.clone(), case.clone());
+                self.open_cases.push(OpenCase { suite, set, case, from: now });
             }
             Event::CaseEnded(case) => self.case_ended(case, now),
             Event::KernelReport(report) if suite::is_not_allowed(report) => {
@@ -346,7 +344,9 @@ mod tests {
     }
 
     /// Kind, name, seconds from the run's start.
-    fn told(spans: &[Span]) -> Vec<(SpanKind, &str, f64, Option<f64>, Option<CaseResult>)> {
+    type Told<'s> = (SpanKind, &'s str, f64, Option<f64>, Option<CaseResult>);
+
+    fn told(spans: &[Span]) -> Vec<Told<'_>> {
         let seconds = |time: Timestamp| (time - at(0)).total(jiff::Unit::Second).unwrap();
         let told = spans.iter().map(|span| {
             (span.kind, &*span.name, seconds(span.from), span.to.map(seconds), span.result)

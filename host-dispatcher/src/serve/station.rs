@@ -51,7 +51,7 @@ enum Seat {
     Idle,
     Busy(Box<Busy>),
     Leaving(Box<Busy>, Instant, Result<Value, Fault>),
-    Closing(Option<Done>),
+    Closing(Option<Box<Done>>),
     Finishing(Worker<Box<Finished>>, Option<JobId>),
     Typing(Box<HostLink>),
 }
@@ -235,7 +235,7 @@ impl Station {
             Seat::Closing(Some(done)) => {
                 let id = done.id;
                 let error = self.shown.borrow().errors.first().cloned().unwrap_or_default();
-                match finish(reactor, self.index, done, error) {
+                match finish(reactor, self.index, *done, error) {
                     Ok(worker) => self.seat = Seat::Finishing(worker, Some(id)),
                     Err(finished) => return Outcome::Ended(id, finished),
                 }
@@ -277,7 +277,7 @@ impl Station {
         }
     }
 
-    fn left(&mut self, busy: Busy, outcome: Result<Value, Fault>) -> Option<Done> {
+    fn left(&mut self, busy: Busy, outcome: Result<Value, Fault>) -> Option<Box<Done>> {
         let Busy { drive, script, work } = busy;
         self.line = drive.bench().line_report().verdict.to_string();
         // Both hold the recorder.
@@ -295,7 +295,7 @@ impl Station {
             Work::Job { id, recorder, started } => {
                 let link = outcome.unwrap_or(Value::Null);
                 let recorder = Rc::try_unwrap(recorder).ok().map(RefCell::into_inner);
-                Some(Done { id, recorder, started, link })
+                Some(Box::new(Done { id, recorder, started, link }))
             }
         }
     }

@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use super::control::Control;
 use super::feed::Feed;
 use super::history::History;
+pub use crate::report::page::Asset;
 use crate::store::tokens::Tokens;
 use state::Shared;
 
@@ -64,17 +65,6 @@ pub struct Options {
     pub assets: &'static [Asset],
     /// Bounds.
     pub limits: Limits,
-}
-
-/// A file of the page: `index.html` is `/`, every other one is `/static/<name>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asset {
-    /// Its name.
-    pub name: &'static str,
-    /// Its media type.
-    pub media_type: &'static str,
-    /// Its bytes.
-    pub bytes: &'static [u8],
 }
 
 /// What clients may take of this host.

@@ -99,11 +99,18 @@ pub(super) async fn one(
             })?;
             let filter = RunFilter { job: Some(summary.job.clone()), board: None };
             let previous = shared.history.runs(&filter, Some(&run), 1).into_iter().next();
-            // What the file knows more than the events do.
-            let kept = run_json(&directory).map_or_else(|| serde_json::to_value(&summary), Ok);
-            let summary = kept.map_err(|error| ApiError::internal(error.to_string()))?;
+            let whole = summary.with_cases();
+            let mut whole = whole.map_err(|error| ApiError::internal(error.to_string()))?;
+            if let (Value::Object(whole), Some(Value::Object(kept))) =
+                (&mut whole, run_json(&directory))
+            {
+                // What the file knows more than the events do.
+                for (key, value) in kept {
+                    whole.entry(key).or_insert(value);
+                }
+            }
             let previous = previous.map(|row| row.run);
-            Ok(Json(Run { state, summary, spans: spans.spans(), previous }))
+            Ok(Json(Run { state, summary: whole, spans: spans.spans(), previous }))
         })
         .await
 }
