@@ -26,7 +26,7 @@ export class JobsPage {
     this.element = h("div", { class: "page" }, h("h1", null, "Jobs"),
       h("details", { class: "panel-box" }, h("summary", null, "Submit a job"), new SubmitForm().element),
       h("div", { class: "bar-of-buttons", role: "search", "aria-label": "Filters of jobs" }, this.state, field("name", "name"), field("board", "board"), field("submitter", "submitter")),
-      this.wrong, h("section", { class: "panel-box", "aria-label": "Jobs" }, this.list, this.more));
+      this.wrong, h("div", { class: "panel-box" }, this.list, this.more));
   }
 
   async open() {

@@ -17,7 +17,7 @@ export class RunsPage {
     this.wrong = h("p", { class: "wrong", role: "alert" });
     const field = (name) => h("input", { type: "search", "aria-label": name, placeholder: name, value: this.query.get(name) ?? "", on: { change: (event) => this.filter(name, event.target.value.trim()) } });
     this.element = h("div", { class: "page" }, h("h1", null, "Runs"), h("div", { class: "bar-of-buttons", role: "search", "aria-label": "Filters of runs" }, field("job"), field("board")),
-      this.wrong, h("section", { class: "panel-box", "aria-label": "Runs" }, this.list, this.more));
+      this.wrong, h("div", { class: "panel-box" }, this.list, this.more));
   }
 
   async open() {

@@ -343,8 +343,8 @@ mod tests {
         Event::Phase { from: from.into(), to: to.into(), cause: String::new() }
     }
 
-    /// Kind, name, seconds from the run's start.
-    type Told<'s> = (SpanKind, &'s str, f64, Option<f64>, Option<CaseResult>);
+    /// Kind, name, from and to in seconds from the run's start, result.
+    type Told<'a> = (SpanKind, &'a str, f64, Option<f64>, Option<CaseResult>);
 
     fn told(spans: &[Span]) -> Vec<Told<'_>> {
         let seconds = |time: Timestamp| (time - at(0)).total(jiff::Unit::Second).unwrap();
