@@ -20,6 +20,7 @@ export class BoardPage {
     this.wrong = h("p", { class: "wrong", role: "alert" });
     this.terminal = new Terminal(`Console of ${name}`, (bytes) => this.type(bytes));
     this.state = h("span", { class: "faint", role: "status" });
+    this.hint = h("span", { class: "faint", hidden: true }, "What is typed on the console goes to the board, Tab too; Shift and Tab leave it.");
     this.minutes = h("input", { type: "number", min: "1", max: "1440", value: "60", "aria-label": "Minutes" });
     this.reason = h("input", { type: "text", placeholder: "what for", "aria-label": "What for", maxlength: "200" });
     this.acquire = button("Acquire", () => this.ask("acquire", { minutes: Number(this.minutes.value), reason: this.reason.value }), { class: "primary" });
@@ -27,7 +28,7 @@ export class BoardPage {
     this.power = ["on", "off", "cycle"].map((operation) => button(`Power ${operation}`, () => this.ask("power", { operation })));
     this.health = h("select", { "aria-label": "Health", on: { change: () => this.setHealth() } }, h("option", { value: "" }, "set health…"), HEALTHS.map((name) => h("option", { value: name }, name)));
     this.element = h("div", { class: "page tall" }, this.head, h("div", { class: "bar-of-buttons" }, this.minutes, this.reason, this.acquire, this.release, this.power, this.health), this.wrong,
-      this.terminal.element, h("div", { class: "bar-of-buttons" }, this.state, button("To the end", () => this.terminal.toEnd(), { class: "quiet" }), button("Clear", () => this.terminal.clear(), { class: "quiet" })));
+      this.terminal.element, h("div", { class: "bar-of-buttons" }, this.state, this.hint, button("To the end", () => this.terminal.toEnd(), { class: "quiet" }), button("Clear", () => this.terminal.clear(), { class: "quiet" })));
   }
 
   async open() {
@@ -56,6 +57,7 @@ export class BoardPage {
     this.release.hidden = !isLeased;
     for (const control of this.power) control.disabled = board.state === "running";
     this.terminal.allowTyping(isLeased);
+    this.hint.hidden = !isLeased;
   }
 
   async ask(what, body) {

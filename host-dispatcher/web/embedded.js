@@ -10,7 +10,7 @@ export class EmbeddedRun {
     for (const record of this.all) record.us = micros(record.host_time);
     this.filter = null;
     this.taken = this.all;
-    this.canDownload = false;
+    this.isServed = false;
   }
 
   // The run as a whole, with `summary` (its suites with their cases), `spans` and `previous`.

@@ -4,10 +4,11 @@ import { get, sentenceOf } from "./api.js";
 import { fill, h, setClass, setText, svg } from "./dom.js";
 import { jobTable } from "./job_table.js";
 import { hashOf } from "./router.js";
-import { ago, amount, visible } from "./words.js";
+import { ago, amount, counted, visible } from "./words.js";
 
 const HEALTH = { good: "good", unknown: "odd", looping: "live", bad: "bad", maintenance: "odd", retired: "skip" };
 const RUNS_SHOWN = 20;
+const QUEUE_MS = 500;
 
 export class LabPage {
   constructor(stream) {
@@ -34,6 +35,7 @@ export class LabPage {
   }
 
   close() {
+    clearTimeout(this.timer);
     this.ends?.forEach((end) => end());
   }
 
@@ -52,7 +54,7 @@ export class LabPage {
   }
 
   showLab(lab) {
-    fill(this.state, h("h1", null, "Lab"), h("span", { class: "faint" }, `${amount(lab.boards)} boards, ${amount(lab.running)} jobs run, ${amount(lab.queued)} wait`),
+    fill(this.state, h("h1", null, "Lab"), h("span", { class: "faint" }, `${counted(lab.boards, "board")}, ${counted(lab.running, "job")} on them, ${amount(lab.queued)} in the queue`),
       h("span", { class: "faint" }, `Pumice ${lab.version}, started ${ago(lab.started)}`), lab.paused ? h("strong", { class: "wrong" }, `No job is begun: ${lab.paused}`) : null);
   }
 
@@ -75,10 +77,13 @@ export class LabPage {
   showJob(job) {
     if (job.state === "ended") this.jobs.delete(job.id);
     else this.jobs.set(job.id, job);
-    this.drawQueue();
+    // In a busy lab jobs change more often than anybody reads.
+    this.timer ??= setTimeout(() => this.drawQueue(), QUEUE_MS);
   }
 
   drawQueue() {
+    clearTimeout(this.timer);
+    this.timer = null;
     const jobs = [...this.jobs.values()].sort((one, other) => rank(one) - rank(other) || other.priority - one.priority || one.id - other.id);
     fill(this.queue, h("h2", null, "Queue"), jobs.length === 0 ? h("p", { class: "faint" }, "No job runs or waits. ", h("a", { href: "#/jobs" }, "Submit one")) : jobTable(jobs, "Jobs that run or wait"));
   }
@@ -119,6 +124,9 @@ class Card {
   }
 
   drawSpark(recent) {
+    const drawn = recent.map((run) => run.run).join("/");
+    if (this.drawn === drawn) return;
+    this.drawn = drawn;
     const words = recent.map((run) => run.verdict);
     const passed = words.filter((word) => word === "passed").length;
     const label = words.length === 0 ? "no runs yet" : `${passed} of ${words.length} passed`;

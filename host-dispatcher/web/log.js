@@ -76,6 +76,20 @@ export class Log {
   // The run has grown, or may have (null). `generation` is another one when lines before have moved: then what is seen is
   // looked up anew.
   async grew(generation) {
+    // Growth that is told while the last one is looked at is looked at once, behind it.
+    if (this.isGrowing) {
+      this.grewAgain = { generation };
+      return;
+    }
+    this.isGrowing = true;
+    await this.grow(generation);
+    this.isGrowing = false;
+    const again = this.grewAgain;
+    this.grewAgain = null;
+    if (again) await this.grew(again.generation);
+  }
+
+  async grow(generation) {
     try {
       const isSame = [null, this.pages.generation].includes(generation) || this.pages.generation === null;
       if (isSame && (await this.pages.refresh())) {

@@ -67,7 +67,7 @@ export class RunPage {
     const [from, to] = [micros(query.get("t")), micros(query.get("t2"))];
     this.range = Number.isFinite(from) && Number.isFinite(to) ? [from, to] : null;
     this.timeline.mark(this.range);
-    const isLive = this.data.state === "running";
+    const isLive = this.data.state === "running" && this.source.isServed;
     const time = Number.isFinite(from) ? query.get("t") : null;
     if (time !== null) this.tabs.show("log");
     await this.log.show(this.filter, { time, range: this.range, isFollowing: isLive && time === null });
@@ -83,15 +83,15 @@ export class RunPage {
     fill(this.head,
       h("h1", null, summary.job || summary.run, " ", verdict === null ? h("span", { class: "badge badge-live" }, "running") : badge(verdict)),
       h("dl", { class: "facts" },
-        fact("Run", summary.run), fact("Board", summary.board, this.source.canDownload ? `#/boards/${encodeURIComponent(summary.board)}` : null),
+        fact("Run", summary.run), fact("Board", summary.board, this.source.isServed ? `#/boards/${encodeURIComponent(summary.board)}` : null),
         fact("Type", summary.board_type), fact("Started", `${clock(summary.started)} UTC`),
         fact("Took", duration(summary.seconds ?? (end - start) / 1e6)), fact("Results", tallyWords(summary.tally))));
-    fill(this.troubles, troublesOf(this.data, (report) => this.showReport(report)));
+    fill(this.troubles, troublesOf(this.data, this.source.isServed, (report) => this.showReport(report)));
     this.timeline.show(spans, start, spans.reduce((most, span) => Math.max(most, micros(span.to ?? span.from)), end));
     this.results.show(summary, this.before ?? null, this.data.previous);
     this.bar.offer(testsOf(summary));
     this.tabs.count("results", this.results.rows.filter((row) => !row.isSuite).length || this.results.rows.length);
-    this.followButton.hidden = state !== "running";
+    this.followButton.hidden = state !== "running" || !this.source.isServed;
   }
 
   refilter(filter) {
@@ -101,7 +101,7 @@ export class RunPage {
     this.filter = filter;
     this.bar.show(filter);
     this.writeAddress({ t: time });
-    this.log.show(filter, { time, range: this.range, isFollowing: this.data.state === "running" && time === null });
+    this.log.show(filter, { time, range: this.range, isFollowing: !this.followButton.hidden && time === null });
   }
 
   chose(span) {
@@ -316,7 +316,7 @@ function fact(name, value, href) {
   return h("div", null, h("dt", null, name), h("dd", null, href ? h("a", { href }, value) : value));
 }
 
-function troublesOf({ summary, state, left_out: leftOut }, showReport) {
+function troublesOf({ summary, state, left_out: leftOut }, isLive, showReport) {
   const parts = [];
   for (const error of summary.errors ?? []) {
     const words = [h("strong", null, error.class), ` ${visible(error.message)}`];
@@ -329,6 +329,7 @@ function troublesOf({ summary, state, left_out: leftOut }, showReport) {
       lines(report.text), button("Show it in the log", () => showReport(report))));
   }
   if (reports.length > REPORTS_SHOWN) parts.push(h("p", { class: "trouble odd" }, `${reports.length - REPORTS_SHOWN} kernel reports more`));
+  if (state === "running" && !isLive) parts.push(h("p", { class: "trouble odd" }, "This page was written while the run went on."));
   if (state === "abandoned") parts.push(h("p", { class: "trouble odd" }, "The run has no end: the dispatcher that wrote it is gone."));
   if (leftOut) parts.push(h("p", { class: "trouble odd" }, `This page leaves out ${amount(leftOut)} lines from the middle of the log; `, h("code", null, "pumice log"), " shows all."));
   const warnings = summary.warnings ?? [];
@@ -355,10 +356,10 @@ function testsOf(summary) {
 }
 
 function fileTable(files, source) {
-  const forms = source.canDownload ? h("p", { class: "faint" }, "Results as ", ["junit", "tap", "csv", "lava", "json"].flatMap((format, index) =>
-    [index > 0 ? ", " : "", h("a", { href: source.resultsAddress(format), download: true }, format)])) : h("p", { class: "faint" }, "They lie in the run directory, beside this page's origin.");
+  const forms = source.isServed ? h("p", { class: "faint" }, "Results as ", ["junit", "tap", "csv", "lava", "json"].flatMap((format, index) =>
+    [index > 0 ? ", " : "", h("a", { href: source.resultsAddress(format), download: true }, format)])) : h("p", { class: "faint" }, "They lie in the run directory that this page was made of.");
   const rows = files.map((file) => h("tr", null,
-    h("th", { scope: "row" }, source.canDownload ? h("a", { href: source.fileAddress(file.path), download: true }, visible(file.path)) : visible(file.path)),
+    h("th", { scope: "row" }, source.isServed ? h("a", { href: source.fileAddress(file.path), download: true }, visible(file.path)) : visible(file.path)),
     h("td", { class: "number" }, bytes(file.bytes))));
   return [forms, h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Files" }, h("table", null, h("caption", { class: "hidden-words" }, "Files of the run"),
     h("thead", null, h("tr", null, h("th", { scope: "col" }, "File"), h("th", { scope: "col" }, "Size"))), h("tbody", null, rows)))];

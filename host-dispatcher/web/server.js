@@ -8,7 +8,7 @@ export class ServerRun {
     this.name = name;
     this.stream = stream;
     this.path = `/runs/${part(name)}`;
-    this.canDownload = true;
+    this.isServed = true;
   }
 
   async run() {

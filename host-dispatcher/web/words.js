@@ -65,6 +65,11 @@ export function amount(count) {
   return String(Math.round(count)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
+// So many of something: "1 board", "2 boards".
+export function counted(count, one) {
+  return `${amount(count)} ${one}${count === 1 ? "" : "s"}`;
+}
+
 // A date and time, UTC, to the second.
 export function clock(time) {
   return time ? `${time.slice(0, 10)} ${time.slice(11, 19)}` : "";

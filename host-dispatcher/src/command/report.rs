@@ -98,3 +98,57 @@ fn files_of(run: &Path) -> Vec<RunFile> {
 const FILE: &str = "report.html";
 /// As many as a run brings home, and its own.
 const FILES_MAX: usize = 2000;
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::job::event::{LogRecord, Source};
+    use crate::report::summary::tests::panicked_run;
+    use crate::store::run_dir::RunDir;
+    use crate::store::run_dir::tests::Scratch;
+
+    fn args(run: &Path, output: Option<&str>) -> ReportArgs {
+        let run = run.to_str().unwrap().to_owned();
+        ReportArgs { run, out: "runs".into(), output: output.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_one_that_was_cut_off_and_one_that_ended() {
+        let scratch = Scratch::new();
+        let mut run = RunDir::create(&scratch.0, "smoke", Timestamp::UNIX_EPOCH, 1).unwrap();
+        let path = run.path().to_owned();
+        panicked_run().iter().for_each(|event| run.event(event).unwrap());
+        let state = |expected: &str| {
+            let mut out = Vec::new();
+            assert_eq!(report(&args(&path, Some("-")), &mut out).unwrap(), 0);
+            let page = String::from_utf8(out).unwrap();
+            assert!(page.contains(&format!("{{\"state\":\"{expected}\",")), "{expected}");
+            page
+        };
+        state("running");
+        run.log(&LogRecord::new(Timestamp::UNIX_EPOCH, Source::Kernel, "a line")).unwrap();
+        run.finish(&serde_json::Value::Null).unwrap();
+        let page = state("ended");
+        assert!(page.contains("\"text\":\"a line\"") && page.contains("\"path\":\"run.json\""));
+        drop(run);
+        fs::remove_file(path.join("run.json")).unwrap();
+        fs::remove_file(path.join("timeline.ndjson")).unwrap();
+        state("abandoned");
+    }
+
+    #[test]
+    fn the_page_lies_in_the_run_directory_and_is_none_of_its_files() {
+        let scratch = Scratch::new();
+        let mut run = RunDir::create(&scratch.0, "smoke", Timestamp::UNIX_EPOCH, 1).unwrap();
+        run.event(&panicked_run()[0]).unwrap();
+        let place = run.path().join(FILE);
+        let mut out = Vec::new();
+        report(&args(run.path(), None), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", place.display()));
+        assert!(fs::read_to_string(&place).unwrap().ends_with("</html>\n"));
+        assert!(!files_of(run.path()).iter().any(|file| file.path == FILE));
+        assert!(report(&args(&scratch.0.join("none"), None), &mut Vec::new()).is_err());
+    }
+}
