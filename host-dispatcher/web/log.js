@@ -289,7 +289,10 @@ export class Log {
 
   drawRow(row, line) {
     row.line.hidden = line === null;
-    if (line === null) return;
+    if (line === null) {
+      setClass(row.line, "line");
+      return;
+    }
     row.line.dataset.line = line;
     row.line.setAttribute("aria-posinset", line + 1);
     row.line.setAttribute("aria-setsize", this.pages.matched);

@@ -85,13 +85,12 @@ export function ago(time, now = Date.now()) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
-// Text with what cannot be seen, or turns the direction of what follows, made visible; tabs as spaces.
+// Text with what cannot be seen, or turns the direction of what follows, as escapes; tabs as spaces. Pictures of control
+// characters are in few fonts.
 export function visible(text) {
   return text.replaceAll("\t", "    ").replace(UNSEEN, (character) => {
-    const code = character.codePointAt(0);
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-    if (code === 0x7f) return "\u2421";
-    return `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+    const code = character.codePointAt(0).toString(16);
+    return code.length > 2 ? `\\u{${code}}` : `\\x${code.padStart(2, "0")}`;
   });
 }
 
