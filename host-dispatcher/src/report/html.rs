@@ -38,7 +38,7 @@ pub struct Html<W> {
 pub struct Bound {
     /// Lines.
     pub lines: usize,
-    /// Bytes of their texts, and [`RECORD_BYTES`] each for the rest.
+    /// Bytes of their texts, and 160 each for the rest.
     pub bytes: usize,
 }
 
