@@ -250,7 +250,7 @@ pub(super) fn job(id: u64, submitter: &str) -> JobView {
         submitter: submitter.into(),
         priority: 50,
         board_wish: BoardWish::named("bbb-01"),
-        folder: String::new(),
+        folder: "suite".into(),
         is_health_check: false,
         state: JobState::Queued,
         waits_for: "a board".into(),
