@@ -2,8 +2,8 @@
 //!
 //! It has a thread with a runtime of its own, and a few more for what waits for disks. Boards notice nothing of it: it
 //! asks the loop through [`Control`], which never waits for it, and reads what the loop tells in the [`Feed`].
-//! Whoever connects is bounded: in number, bytes and time. What a client sends becomes a path in [`paths`] and nowhere
-//! else; who may do what is decided in [`guard`] and by the table in [`routes`].
+//! Whoever connects is bounded: in number, bytes and time. What a client sends becomes a path in `paths` and nowhere
+//! else; who may do what is decided in `guard` and by the table in `routes`.
 
 mod access;
 mod assets;
@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::sys::socket::Backlog;
 use tokio::sync::watch;
 
 use super::control::Control;
@@ -124,6 +125,8 @@ pub fn start(
         io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.listen))
     })?;
     listener.set_nonblocking(true)?;
+    // Those who come while others are being taken. The kernel lets more than fit wait for a second each.
+    nix::sys::socket::listen(&listener, Backlog::new(BACKLOG)?)?;
     let address = listener.local_addr()?;
     submit::sweep(&options.store);
     upload::sweep(&options.store);
@@ -206,5 +209,6 @@ fn no_tokens(options: &Options) -> String {
     )
 }
 
+const BACKLOG: i32 = 1024;
 /// Threads that wait for disks.
 const BLOCKING_THREADS: usize = 8;
