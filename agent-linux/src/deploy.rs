@@ -6,6 +6,7 @@ use crate::partitions::{Kind, Partitions};
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::{disk, program};
 use agent_core::agent::deploy::{Known, Limits, Nothing, Plan, Storage, Trouble, Walk};
+use agent_core::agent::unpack::Unpacker;
 use agent_core::tree::{HASH_LEN, Hash, root_level};
 use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{FailureKind, request};
@@ -15,7 +16,7 @@ use std::os::unix::fs::FileExt as _;
 
 /// A plan that is being carried out.
 pub(crate) struct Deployment {
-    plan: Plan<Box<[u8]>>,
+    plan: Plan<Box<[u8]>, Box<Unpacker>>,
     place: Place,
     /// What is left to be read back of a file, and the root that it must have.
     check: Option<(Walk, Hash)>,
@@ -92,7 +93,9 @@ impl Deployment {
             Target::Partition { file, is_device }
         };
         let memory = vec![0; limits.memory()].into_boxed_slice();
-        let plan = Plan::new(memory, limits, image_bytes, &sizes, is_partition).map_err(problem)?;
+        let unpacker = Box::new(Unpacker::new());
+        let plan = Plan::new(memory, unpacker, limits, image_bytes, &sizes, is_partition)
+            .map_err(problem)?;
         let check = match root {
             _ if is_partition => None,
             [] => None,

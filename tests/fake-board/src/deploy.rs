@@ -2,6 +2,7 @@
 
 use crate::disk::{Disk, Outcome, failure};
 use agent_core::agent::deploy::{Limits, Nothing, Plan, Storage, Trouble, Walk};
+use agent_core::agent::unpack::Unpacker;
 use agent_core::tree;
 use agent_core::wire::response::Written;
 use agent_core::wire::steps::BLOCK;
@@ -10,7 +11,7 @@ use agent_core::wire::{FailureKind, request};
 /// A plan that is being carried out.
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    plan: Plan<Box<[u8]>>,
+    plan: Plan<Box<[u8]>, Box<Unpacker>>,
     target: Target,
     sources: Vec<Source>,
     /// The root that a file must have; empty for none.
@@ -75,7 +76,7 @@ impl Deployment {
         let limits = Limits::STANDARD;
         let memory = vec![0; limits.memory()].into_boxed_slice();
         let is_in_place = matches!(target, Target::Partition(_));
-        let plan = Plan::new(memory, limits, image_bytes, &sizes, is_in_place)
+        let plan = Plan::new(memory, Box::default(), limits, image_bytes, &sizes, is_in_place)
             .map_err(|trouble| failure(trouble.kind, "the plan cannot begin"))?;
         Ok(Self { plan, target, sources, root: digest.to_vec() })
     }

@@ -48,6 +48,7 @@ fn carry_out(
     let is_in_place = disk.old.is_none();
     let plan = Plan::new(
         memory,
+        Box::default(),
         Limits::STANDARD,
         before.image_bytes as u64,
         &sizes.map(|size| size as u64),

@@ -51,13 +51,14 @@ impl Limits {
     }
 }
 
-/// A plan that is being carried out, in the memory `M`.
+/// A plan that is being carried out, in the memory `M`, with an unpacker that stands somewhere else (`U`): it has 16 KiB, and
+/// whoever makes a plan and puts it away would have it on its stack several times.
 ///
 /// ```text
 /// memory: dictionary and behind it a bin's output │ packed bytes │ steps of the group │ input
 /// ```
 #[derive(Debug)]
-pub struct Plan<M> {
+pub struct Plan<M, U> {
     memory: M,
     limits: Limits,
     image_bytes: u64,
@@ -65,7 +66,7 @@ pub struct Plan<M> {
     sources: Vec<u64, SOURCES_MAX>,
     /// Whether source 0 changes as the plan writes.
     is_in_place: bool,
-    unpacker: Unpacker,
+    unpacker: U,
     state: State,
     reader: StepReader,
     /// Bytes of the group's steps, and how many of them have been carried out.
@@ -138,7 +139,7 @@ enum Turn {
     Hungry,
 }
 
-impl<M: DerefMut<Target = [u8]>> Plan<M> {
+impl<M: DerefMut<Target = [u8]>, U: DerefMut<Target = Unpacker>> Plan<M, U> {
     /// One that has not begun, in at least [`Limits::memory`] bytes. The sources are their sizes in bytes, the target's
     /// own first; `is_in_place` when that one is what the plan writes to.
     ///
@@ -146,6 +147,7 @@ impl<M: DerefMut<Target = [u8]>> Plan<M> {
     /// [`Trouble`]: too little memory, or an image of more than 2³² blocks.
     pub fn new(
         memory: M,
+        unpacker: U,
         limits: Limits,
         image_bytes: u64,
         sources: &[u64],
@@ -168,7 +170,7 @@ impl<M: DerefMut<Target = [u8]>> Plan<M> {
             image_bytes,
             sources,
             is_in_place,
-            unpacker: Unpacker::new(),
+            unpacker,
             state: State::Between,
             reader: StepReader::new(),
             group: (0, 0),

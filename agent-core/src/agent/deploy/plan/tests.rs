@@ -7,6 +7,7 @@ use crate::xorshift::Xorshift32;
 use core::num::NonZeroU32;
 use lzma_rust2::{LzmaOptions, LzmaWriter};
 use proptest::prelude::*;
+use std::boxed::Box;
 use std::io::Write as _;
 use std::vec;
 use std::vec::Vec;
@@ -138,11 +139,11 @@ impl Disks {
         all.map(|bytes| bytes.len() as u64).collect()
     }
 
-    fn begin(&self) -> Result<Plan<std::boxed::Box<[u8]>>, Trouble> {
+    fn begin(&self) -> Result<Plan<Box<[u8]>, Box<Unpacker>>, Trouble> {
         let memory = vec![0xAA; Limits::STANDARD.memory()].into_boxed_slice();
         let is_in_place = self.old.is_none();
         let bytes = self.image_bytes as u64;
-        Plan::new(memory, Limits::STANDARD, bytes, &self.sizes(), is_in_place)
+        Plan::new(memory, Box::default(), Limits::STANDARD, bytes, &self.sizes(), is_in_place)
     }
 
     /// Carries out a stream that comes in pieces of this size, never more ahead than was granted.
