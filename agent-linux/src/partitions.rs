@@ -8,7 +8,7 @@ use crate::sys::{disk, file};
 use crate::text::number;
 use agent_core::wire::FailureKind;
 use std::fs::{self, File};
-use std::io::{Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 
 /// Finds partitions.
@@ -110,7 +110,7 @@ impl Partition {
         self.with_size(file::open(&self.path, file::READ_ANYTHING))
     }
 
-    /// Opens it for writing, alone.
+    /// Opens it for writing, alone; refuses what is write-protected before anything is sent for it.
     pub(crate) fn open_to_write(&self, label: &str) -> Outcome<(File, u64)> {
         if label == MASTER {
             return Err(Problem::refused("the master image is never written by its own agent"));
@@ -122,10 +122,14 @@ impl Partition {
             return Err(Problem::new(FailureKind::BUSY, &self.path));
         }
         let how = if self.kind == Kind::Device { file::ALONE } else { file::READ_WRITE };
-        self.with_size(file::open(&self.path, how))
+        let opened = self.with_size(file::open(&self.path, how))?;
+        if disk::is_read_only(&opened.0) {
+            return Err(about(&self.path)(io::Error::from_raw_os_error(EROFS)));
+        }
+        Ok(opened)
     }
 
-    fn with_size(&self, file: std::io::Result<File>) -> Outcome<(File, u64)> {
+    fn with_size(&self, file: io::Result<File>) -> Outcome<(File, u64)> {
         let mut file = file.map_err(about(&self.path))?;
         let size = file.seek(SeekFrom::End(0)).map_err(about(&self.path))?;
         Ok((file, size))
@@ -178,6 +182,9 @@ fn parse_uevent(text: &str) -> Option<(&str, &str)> {
 /// The label that is never written.
 const MASTER: &str = "master";
 
+/// "Read-only file system": what devices say that do tell when they are opened.
+const EROFS: i32 = 30;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +208,38 @@ mod tests {
         assert_eq!([(254, 3), (25, 41)].map(|numbers| mounts(table, numbers).0), [false; 2]);
         assert!(is_mount_point(table, "/run/pumice/mnt/testrootfs"));
         assert!(!is_mount_point(table, "/run/pumice/mnt/test"));
+    }
+
+    /// What `f` says of the write-protected device over a file of a MiB; nothing where this process may not make one.
+    fn on_read_only_device<T>(file: &std::path::Path, f: impl FnOnce(&str) -> T) -> Option<T> {
+        let losetup = |words: &[&std::ffi::OsStr]| {
+            let done = std::process::Command::new("losetup").args(words).output().ok()?;
+            let device = String::from_utf8(done.stdout).ok()?.trim().to_owned();
+            done.status.success().then_some(device)
+        };
+        fs::write(file, vec![7; 1 << 20]).unwrap();
+        let words = ["--read-only", "--find", "--show"].map(std::ffi::OsStr::new);
+        let device = losetup(&[&words[..], &[file.as_os_str()]].concat())?;
+        let said = f(&device);
+        losetup(&["--detach".as_ref(), device.as_ref()]);
+        Some(said)
+    }
+
+    /// Needs the right to make devices; without, there is none to refuse.
+    #[test]
+    fn a_write_protected_device_is_refused_by_name_and_can_be_read() {
+        let top = files::tests::directory("partitions-read-only");
+        let disk = top.join("disk");
+        on_read_only_device(&disk, |device| {
+            let partitions = Partitions::new(vec![("testboot".to_owned(), device.to_owned())]);
+            let found = partitions.find("testboot").unwrap();
+            assert_eq!((found.kind, found.size()), (Kind::Device, Ok(1 << 20)));
+            let refused = found.open_to_write("testboot").unwrap_err();
+            let Problem { kind, os_error, text } = refused;
+            assert_eq!((kind, os_error, text.as_str()), (FailureKind::OS, EROFS, device));
+        });
+        assert!(fs::read(&disk).unwrap() == vec![7; 1 << 20]);
+        fs::remove_dir_all(top).unwrap();
     }
 
     #[test]

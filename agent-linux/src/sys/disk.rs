@@ -84,6 +84,16 @@ pub(crate) fn drop_cache(file: &File, is_device: bool) {
     let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }
 
+/// Whether a block device is write-protected (BLKROGET). It can be opened for writing all the same, and fails with the first
+/// write, as if that were not permitted.
+pub(crate) fn is_read_only(device: &File) -> bool {
+    let mut told: libc::c_int = 0;
+    // SAFETY: the kernel fills a number that lives here.
+    #[allow(unsafe_code)]
+    let done = unsafe { ioctls::read_only(device.as_raw_fd(), &raw mut told) };
+    done.is_ok() && told != 0
+}
+
 /// Mounts, or with `again` changes how it is mounted. `data`: options of the file system's own.
 pub(crate) fn mount(
     device: &str,
@@ -151,7 +161,8 @@ pub(crate) fn major_minor(device: u64) -> (u32, u32) {
 /// The ioctls of include/uapi/linux/fs.h, in a module of their own because the macros make them public.
 #[allow(unreachable_pub, missing_docs, unsafe_code)]
 mod ioctls {
-    // BLKFLSBUF and BLKZEROOUT are _IO(0x12, n), though the latter reads two u64.
+    // All are _IO(0x12, n): BLKFLSBUF, BLKZEROOUT, though it reads two u64, and BLKROGET, though it writes an int.
     nix::ioctl_none!(flush_buffers, 0x12, 97);
+    nix::ioctl_read_bad!(read_only, nix::request_code_none!(0x12, 94), nix::libc::c_int);
     nix::ioctl_write_ptr_bad!(zero_out, nix::request_code_none!(0x12, 127), u64);
 }

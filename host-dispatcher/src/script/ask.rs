@@ -394,5 +394,30 @@ fn failed(kind: FailureKind, os_error: i32, text: &str) -> Fault {
             format!("{message} ({name})")
         };
     }
+    if os_error == EROFS {
+        message.push_str(": it is write-protected or mounted read-only: end that (a switch of the card, `blockdev --setrw`, a remount), or use another medium");
+    }
     Fault { class, message }
+}
+
+/// Of the board's Linux: "Read-only file system", and what an agent says of a write-protected device too.
+const EROFS: i32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_becomes_a_sentence_with_the_mend() {
+        let said = |kind, os_error, text| failed(kind, os_error, text).message;
+        assert_eq!(said(FailureKind::OS, 5, "/dev/vda3"), "/dev/vda3: Input/output error");
+        assert_eq!(said(FailureKind::BUSY, 16, "x"), "x: busy (Device or resource busy)");
+        assert_eq!(said(FailureKind::REFUSED, 0, ""), "refused");
+        let protected = said(FailureKind::OS, 30, "/dev/mmcblk0p3");
+        assert!(
+            protected
+                .starts_with("/dev/mmcblk0p3: Read-only file system: it is write-protected or"),
+            "{protected}"
+        );
+    }
 }

@@ -332,7 +332,14 @@ impl Bench {
                 let body = request::Partition { label };
                 let answer = self.ask(Method::PARTITION, &body, SHORT_DEADLINE).await?;
                 let partition: Partition<'_> = answer.read()?;
-                Some((partition.device.to_owned(), partition.size))
+                let device = partition.device.to_owned();
+                if partition.mounted {
+                    return Err(Fault::infrastructure(format!(
+                        "the partition {label} ({device}) is mounted on the board, and what is in use is not written: \
+                         unmount it there, or let the board start its master image (pumice reboot)",
+                    )));
+                }
+                Some((device, partition.size))
             }
             Place::File { .. } | Place::Program { .. } => None,
         };

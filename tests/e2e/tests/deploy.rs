@@ -158,6 +158,32 @@ fn an_update_sends_what_the_board_does_not_have() {
     assert!(number(&restored, "line_bytes_out") < 10_000, "{restored}");
 }
 
+/// Neither the image nor the board is touched, and no record says that anything was written.
+#[test]
+fn a_partition_that_is_mounted_is_refused_with_the_mend() {
+    let mut bench = Bench::new();
+    let (old, new) = versions();
+    bench.lab.write("old.img", &old);
+    bench.lab.write("new.img", &new);
+    bench.deploy("old.img");
+    // A partition given as a directory counts as mounted there.
+    let mounted = bench.line.root().join("other");
+    fs::create_dir(&mounted).unwrap();
+    bench.start_agent();
+    let words = ["deploy", "here", "new.img", "--to", "testboot"];
+    let refused = bench.lab.pumice(&words).exits_with(3).err();
+    assert!(refused.contains("the partition testboot ("), "{refused}");
+    assert!(
+        refused.contains("is mounted on the board") && refused.contains("unmount it"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_dir(&mounted).unwrap().count(), 0);
+    bench.holds(&old);
+    let records = fs::read_dir(bench.lab.path("store/boards/here")).unwrap();
+    let records: Vec<_> = records.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(records, ["testrootfs.json"]);
+}
+
 #[test]
 fn a_forecast_writes_nothing() {
     let bench = Bench::new();

@@ -18,6 +18,8 @@ pub(crate) struct Disk {
     /// Blocks that cannot be read, and that cannot be written.
     pub(crate) bad_reads: BTreeSet<(String, u64)>,
     pub(crate) bad_writes: BTreeSet<(String, u64)>,
+    /// Partitions that are write-protected.
+    pub(crate) protected: BTreeSet<String>,
     /// Bytes that may still be written to partitions until the power goes.
     pub(crate) until_cut: Option<u64>,
     /// Decides which sectors a crash leaves.
@@ -58,6 +60,9 @@ impl Disk {
         if self.mounted.contains(label) {
             return Err(failure(FailureKind::BUSY, "the partition is mounted"));
         }
+        if self.protected.contains(label) {
+            return Err(Failure { kind: FailureKind::OS, os_error: EROFS, text: "/dev/fake" });
+        }
         Ok(self.partition(label)?.len() as u64)
     }
 
@@ -77,6 +82,9 @@ impl Disk {
     pub(crate) fn write(&mut self, label: &str, offset: u64, bytes: &[u8]) -> Result<(), i32> {
         if is_bad(&self.bad_writes, label, offset, bytes.len()) {
             return Err(EIO);
+        }
+        if self.protected.contains(label) {
+            return Err(EPERM);
         }
         self.range(label, offset, bytes.len() as u64).map_err(|_| ENOSPC)?;
         self.change(label, offset, bytes);
@@ -293,6 +301,10 @@ const SECTOR: u64 = 512;
 
 /// What a kernel says to what is behind a disk's end.
 const ENOSPC: i32 = 28;
+
+/// What a kernel says to who would write to a write-protected device, and to who opens it for that.
+const EPERM: i32 = 1;
+const EROFS: i32 = 30;
 
 /// Where partitions are mounted.
 const MOUNTS: &str = "/run/pumice/";

@@ -416,6 +416,15 @@ impl FakeBoard {
         self.disk.bad_writes.insert((label.to_owned(), block));
     }
 
+    /// Knob: a partition is write-protected from now on, or no more.
+    pub fn protect(&mut self, label: &str, is_protected: bool) {
+        if is_protected {
+            self.disk.protected.insert(label.to_owned());
+        } else {
+            self.disk.protected.remove(label);
+        }
+    }
+
     /// Knob: the power goes when so many bytes more were written to partitions. Of what was not synced then some
     /// sectors are there and some are not, by `chance`.
     pub fn cut_power_after(&mut self, bytes: u64, chance: u64) {

@@ -234,6 +234,48 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
     }
 }
 
+/// Refused while it is so, stopped where it became so, and deployed to when it is so no more.
+#[test]
+fn a_write_protected_partition_is_named_and_stays_as_it_was() {
+    let mut bench = Bench::up(generic());
+    let (old, new) = (blocks(64, 1), blocks(60, 2));
+    bench.board.fill_partition("testrootfs", 0, &old);
+    let bin = |plan: Plan, at: usize| plan.bin(at as u32, &new[at * BLOCK..(at + 12) * BLOCK]);
+    let plan = (0..5).fold(Plan::default(), |plan, index| bin(plan, index * 12)).end();
+    bench.board.protect("testrootfs", true);
+    let request = ask_plan(&mut bench, "testrootfs", b"", new.len(), &plan);
+    let refused = bench.failure(request).to_string();
+    assert_eq!(refused, "/dev/fake: operating system error (errno 30)");
+    assert!(bench.board.partition("testrootfs").unwrap().starts_with(&old), "nothing is written");
+    // It can be read, by whoever wants to know what it holds.
+    let request = ask_tree(&mut bench, "testrootfs", old.len() as u64, 0, (0, 64));
+    bench.answer::<response::BlockTree>(request, Method::BLOCK_TREE);
+    assert_eq!(bench.streams[&4].bytes, level_of(&old, 0).as_flattened());
+
+    bench.board.protect("testrootfs", false);
+    bench.open(3);
+    let (target, mode, image_bytes) = ("testrootfs", 0, new.len() as u64);
+    let body = request::BlockPlan { target, sources: b"", stream: 3, image_bytes, mode, root: b"" };
+    let request = bench.ask(Method::BLOCK_PLAN, &body);
+    bench.send(3, &plan[..plan.len() / 2], false);
+    bench.run_for(secs(20));
+    assert!(!bench.is_answered(request));
+    bench.board.protect("testrootfs", true);
+    bench.send(3, &plan[plan.len() / 2..], true);
+    bench.run_for(secs(20));
+    let stopped = bench.failure(request).to_string();
+    assert_eq!(stopped, "writing target block 24: operating system error (errno 1)");
+    let disk = bench.board.partition("testrootfs").unwrap();
+    assert!(
+        disk[..24 * BLOCK] == new[..24 * BLOCK] && disk[24 * BLOCK..old.len()] == old[24 * BLOCK..]
+    );
+
+    bench.board.protect("testrootfs", false);
+    let request = ask_plan(&mut bench, "testrootfs", b"", new.len(), &plan);
+    bench.answer::<response::Written>(request, Method::BLOCK_PLAN);
+    assert!(bench.board.partition("testrootfs").unwrap().starts_with(&new));
+}
+
 #[test]
 fn what_goes_wrong_is_named_with_its_place() {
     let mut bench = Bench::up(generic());
