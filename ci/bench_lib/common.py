@@ -32,12 +32,13 @@ def timed(work):
 
 
 class Agent:
-    """A host-built agent at a line's end, for as long as a `with` lasts; its root is a new folder."""
+    """An agent at a line's end, for as long as a `with` lasts; its root is a new folder. One that is not built for this
+    machine runs `under` the words of an emulator."""
 
-    def __init__(self, program, device, folder, *words):
+    def __init__(self, program, device, folder, *words, under=()):
         root = folder / "root"
         root.mkdir()
-        self.words = [program, "--line", device, "--root", root, *words]
+        self.words = [*under, program, "--line", device, "--root", root, *words]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
