@@ -76,6 +76,7 @@ fn a_large_file_goes_there_as_it_is() {
         effort: Effort::Low,
         line_speed: None,
         agents: Default::default(),
+        image_files: Vec::new(),
     };
     let asked = World::new(file).run(async |bench, _| {
         let pushed = bench.push(&deployer, &local, "/file").await.unwrap();

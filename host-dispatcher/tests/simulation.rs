@@ -686,6 +686,7 @@ impl World {
                 effort: Effort::Low,
                 line_speed: None,
                 agents: board.agents.clone(),
+                image_files: Vec::new(),
             },
             boot_image: None,
             begin: Begin::AtMaster,

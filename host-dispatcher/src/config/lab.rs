@@ -56,6 +56,8 @@ pub struct Board {
     pub tags: Vec<String>,
     /// The lab's agents, by what `uname -m` calls the machine: what runs in the master image is handed over to these.
     pub agents: BTreeMap<String, PathBuf>,
+    /// Files of its master image that hold images: a deploy may read from them. At most two.
+    pub image_files: Vec<String>,
 }
 
 /// The board that a job or a command asks for. What is not named is not asked for.
@@ -285,14 +287,28 @@ fn board_of(
         return Err(FileError::at(file, place(&form.name), message)
             .mend("add \"power: {on: …, off: …}\" or \"power: none\""));
     }
+    let image_files =
+        form.image_files.map_or_else(|| Ok(Vec::new()), |files| image_files(file, files))?;
     Ok(Board {
         name: form.name.value.as_str().to_owned(),
         connection: connection.with_default_baud(board_type.line.baud),
         power,
         agents: agents.clone(),
         tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        image_files,
         board_type: board_type.clone(),
     })
+}
+
+fn image_files(file: &str, files: Spanned<Vec<String>>) -> Result<Vec<String>, FileError> {
+    let is_path = |path: &String| path.starts_with('/') && path.len() <= IMAGE_PATH_MAX;
+    if files.value.len() > IMAGE_FILES_MAX || !files.value.iter().all(is_path) {
+        let message =
+            format!("image_files are at most {IMAGE_FILES_MAX} absolute paths of the board");
+        return Err(FileError::at(file, place(&files), message)
+            .mend("write \"image_files: [/var/cache/pumice/base.img]\""));
+    }
+    Ok(files.value)
 }
 
 #[derive(Deserialize)]
@@ -318,11 +334,16 @@ struct BoardForm {
     power: Option<Spanned<Power>>,
     #[serde(default)]
     tags: Vec<Name>,
+    image_files: Option<Spanned<Vec<String>>>,
 }
 
 const EMBEDDED: &str = "boards:\n  - {name: qemu-01, type: qemu-virt-armv7}\n";
 /// A folder with more is not one of board types.
 const TYPES_MAX: usize = 1000;
+/// A plan has at most four sources beside its target, and the other partition is one.
+const IMAGE_FILES_MAX: usize = 2;
+/// Both fit into a request beside the partition's label.
+const IMAGE_PATH_MAX: usize = 100;
 /// More than these do not fit on a line.
 const BOARDS_LISTED_MAX: usize = 8;
 
@@ -438,6 +459,10 @@ mod tests {
             (
                 "boards:\n - name: a\n   type: generic\n   connection: tcp://farm:1\n   power: {on: x}\n",
                 "lab.yaml:5: missing key \"off\": add \"off: COMMAND\"",
+            ),
+            (
+                "boards:\n - name: a\n   type: qemu-virt-armv7\n   image_files: [base.img]\n",
+                "lab.yaml:4: image_files are at most 2 absolute paths of the board: write \"image_files: [/var/cache/pumice/base.img]\"",
             ),
         ] {
             assert_eq!(parse(text).unwrap_err(), expected, "{text}");

@@ -49,6 +49,8 @@ pub struct Deployer {
     pub line_speed: Option<u64>,
     /// The lab's agents, by what `uname -m` calls the machine.
     pub agents: BTreeMap<String, PathBuf>,
+    /// Files of the master image that a deploy may read from.
+    pub image_files: Vec<String>,
 }
 
 impl Deployer {
@@ -63,6 +65,7 @@ impl Deployer {
             effort: Effort::for_line(line),
             line_speed: line,
             agents: board.agents.clone(),
+            image_files: board.image_files.clone(),
         }
     }
 }
@@ -577,7 +580,7 @@ pub(super) struct Work {
     pub(super) target: Arc<StoredImage>,
     library: Vec<Arc<StoredImage>>,
     held: Held,
-    /// Other partitions that may be sources.
+    /// Other partitions, and files, that may be sources.
     pub(super) others: Vec<Other>,
     pub(super) report: Deployed,
     planning_since: Instant,

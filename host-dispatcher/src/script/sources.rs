@@ -1,5 +1,6 @@
-//! What else of the board a deploy may read from: another partition that holds an image which this dispatcher deployed, and
-//! that has enough of what is wanted. Its hashes are compared with that image, which costs a root where nobody touched it.
+//! What else of the board a deploy may read from: another partition, or a file of the master image that the lab names for
+//! this, if it holds an image which this dispatcher brought there, and that has enough of what is wanted. Its hashes are
+//! compared with that image, which costs a root where nobody touched it.
 
 use std::collections::HashSet;
 
@@ -12,10 +13,10 @@ use crate::deploy::state::{State, WIDTH_MIN};
 use crate::image::stored::StoredImage;
 use crate::store::held::Held;
 
-/// A partition, and the image that it held last.
+/// A partition or a file, and the image that it held last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Other {
-    /// Its label.
+    /// Its label, or its path.
     pub label: String,
     /// SHA-256 of the raw image in hexadecimal.
     pub sha256: String,
@@ -37,14 +38,21 @@ const PARTITIONS: [&str; 2] = [TEST_ROOTFS, "testboot"];
 /// done that already.
 const BLOCKS_MIN: usize = 256;
 
-/// The partitions beside this place whose images are known.
+/// Partitions and files beside this place whose images are known. Of files only those that hold images are worth it: what a
+/// partition holds is copied there on the board.
 pub(super) fn others(deployer: &Deployer, place: &Place) -> Vec<Other> {
-    let Place::Partition { label } = place else { return Vec::new() };
-    let held = |other: &&str| {
-        let image = Held::read(&deployer.store, &deployer.board, other).image?;
-        Some(Other { label: (*other).to_owned(), sha256: image.sha256 })
+    let files = &deployer.image_files;
+    match place {
+        Place::Partition { .. } => {}
+        Place::File { path, .. } if files.contains(path) => {}
+        Place::File { .. } | Place::Program { .. } => return Vec::new(),
+    }
+    let held = |label: &str| {
+        let image = Held::read(&deployer.store, &deployer.board, label).image?;
+        Some(Other { label: label.to_owned(), sha256: image.sha256 })
     };
-    PARTITIONS.iter().filter(|other| **other != label).filter_map(held).collect()
+    let all = PARTITIONS.into_iter().chain(files.iter().map(String::as_str));
+    all.filter(|label| *label != place.name()).filter_map(held).collect()
 }
 
 impl Bench {

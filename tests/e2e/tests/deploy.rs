@@ -124,6 +124,37 @@ fn what_another_partition_holds_is_copied_from_there() {
     assert!(fs::read(&other).unwrap()[..new.len()] == new);
 }
 
+/// It costs the line next to nothing to fill it, and saves it the image when something else was on the partition meanwhile.
+#[test]
+fn a_file_that_the_lab_names_is_filled_on_the_board_and_read_there() {
+    let mut bench = Bench::new();
+    let file = bench.line.root().join("base.img");
+    let path = file.to_str().unwrap();
+    bench.lab = Lab::new(&format!(
+        "boards:\n  - {{name: here, type: generic, connection: \"{}\", image_files: [\"{path}\"]}}\n",
+        bench.line.connection()
+    ));
+    let (old, new) = versions();
+    bench.lab.write("old.img", &old);
+    bench.lab.write("new.img", &new);
+    bench.lab.write("other.img", random(2 << 20, 50).repeat(4));
+    bench.deploy("old.img");
+    let words = ["push", "here", "old.img", path, "--json"];
+    let pushed = json(&bench.lab.pumice(&words).exits_with(0));
+    assert!(number(&pushed, "plan_bytes") < 1000, "{pushed}");
+    assert!(fs::read(&file).unwrap() == old);
+    bench.deploy("other.img");
+    let back = bench.deploy("new.img");
+    assert!(number(&back["bytes"], "copied") > 4 << 20, "{back}");
+    assert!(number(&back, "plan_bytes") < 350_000, "{back}");
+    bench.holds(&new);
+    // A file that is gone is no source, and no error.
+    fs::remove_file(&file).unwrap();
+    bench.deploy("other.img");
+    bench.deploy("old.img");
+    assert!(bench.disk()[..old.len()] == old);
+}
+
 #[test]
 fn an_update_sends_what_the_board_does_not_have() {
     let bench = Bench::new();
