@@ -36,18 +36,22 @@ pub enum PlanEvent {
     /// The plan stands; nothing is packed yet.
     Planned(Blocks),
     /// The next bytes of the stream.
-    Bytes {
-        /// These.
-        bytes: Vec<u8>,
-        /// What the whole stream comes to if all is packed as well as what was packed so far.
-        stream_bytes: u64,
-        /// What the board writes for these and all before.
-        written_bytes: u64,
-    },
+    Bytes(PlanPiece),
     /// That was all; and which files of the image could not be packed, those with most bytes first.
     Ended(Encoded, Vec<FilePart>),
     /// Nothing more comes.
     Failed(io::Error),
+}
+
+/// Some bytes of a plan's stream.
+#[derive(Debug)]
+pub struct PlanPiece {
+    /// These.
+    pub bytes: Vec<u8>,
+    /// What the whole stream comes to if all is packed as well as what was packed so far.
+    pub stream_bytes: u64,
+    /// What the board writes for these and all before.
+    pub written_bytes: u64,
 }
 
 /// The owner's end of the thread.
@@ -87,7 +91,8 @@ fn plan(request: &PlanRequest, teller: &Teller<PlanEvent>) -> io::Result<PlanEve
         };
         bytes.chunks(PIECE_MAX).try_for_each(|piece| {
             let written_bytes = so_far.written_blocks * BLOCK as u64;
-            teller.tell(PlanEvent::Bytes { bytes: piece.to_vec(), stream_bytes, written_bytes })
+            let bytes = piece.to_vec();
+            teller.tell(PlanEvent::Bytes(PlanPiece { bytes, stream_bytes, written_bytes }))
         })
     })?;
     let files = match extents_bytes(&encoded.unpackable) {

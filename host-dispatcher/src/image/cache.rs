@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::{Cause, ImageError, hexadecimal};
+use super::source::{ZEROS, hash_zeros};
 use crate::store::{self, StoreError};
 
 /// 16 GiB of disk.
@@ -501,12 +502,7 @@ impl SparseWriter {
     }
 
     fn hole(&mut self, bytes: u64) -> io::Result<()> {
-        let mut left = bytes;
-        while left > 0 {
-            let now = left.min(ZEROS.len() as u64);
-            self.hash.update(&ZEROS[..now as usize]);
-            left -= now;
-        }
+        hash_zeros(&mut self.hash, bytes);
         // Up to a block's end, then nothing has to be written.
         let filled = self.buffer.len() % BLOCK_BYTES;
         let filler = if filled == 0 { 0 } else { (BLOCK_BYTES - filled) as u64 }.min(bytes);
@@ -601,8 +597,6 @@ const RECORD_BYTES_MAX: u64 = 1 << 20;
 const ROOM_STEP_BYTES: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 4096;
 const BUFFER_BYTES: usize = 256 * 1024;
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -350,14 +350,7 @@ impl Mapped {
         let piece = reader.read(buffer, range.bytes.end - self.at)?;
         match piece {
             Piece::Data(bytes) => self.hash.update(&buffer[..bytes]),
-            Piece::Hole(bytes) => {
-                let mut left = bytes;
-                while left > 0 {
-                    let now = left.min(ZEROS.len() as u64);
-                    self.hash.update(&ZEROS[..now as usize]);
-                    left -= now;
-                }
-            }
+            Piece::Hole(bytes) => hash_zeros(&mut self.hash, bytes),
             Piece::End => return Err(self.wrong_size("fewer")),
         }
         self.at += piece.bytes();
@@ -480,7 +473,16 @@ const LAYERS_MAX: usize = 4;
 /// Enough to tell a packing, a sparse image and a tar archive.
 const FIRST_BYTES: usize = 512;
 const SKIP_BYTES: u64 = 4 << 20;
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+pub(super) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Adds so many zeros to what is hashed.
+pub(super) fn hash_zeros(hash: &mut Sha256, mut bytes: u64) {
+    while bytes > 0 {
+        let now = bytes.min(ZEROS.len() as u64);
+        hash.update(&ZEROS[..now as usize]);
+        bytes -= now;
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ use crate::deploy::effort::Effort;
 use crate::deploy::encode::Encoded;
 use crate::deploy::plan::Blocks;
 use crate::deploy::state::State;
-use crate::deploy::worker::{PlanEvent, PlanRequest, Planner, extents_bytes};
+use crate::deploy::worker::{PlanEvent, PlanPiece, PlanRequest, Planner, extents_bytes};
 use crate::image::owners::FilePart;
 use crate::image::stored::{StoredImage, TakeEvent, TakeRequest, Taker, Wanted};
 use crate::job::event::{ActionOutcome, Event};
@@ -302,19 +302,8 @@ impl Bench {
         let compared = self.compare_for(&mut work).await?;
         let others = self.other_sources(&mut work, &compared.state).await;
         let mut planner = self.plan(&mut work, compared, others.states)?;
-        loop {
-            match self.until(|| planner.poll()).await {
-                PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes { bytes, stream_bytes, written_bytes } => {
-                    work.report.plan_bytes += bytes.len() as u64;
-                    work.tell_progress(self, 0, stream_bytes, written_bytes);
-                }
-                PlanEvent::Ended(encoded, files) => {
-                    work.packed(&encoded, files);
-                    break;
-                }
-                PlanEvent::Failed(error) => return Err(unreadable(&error)),
-            }
+        while let Some(piece) = self.next_piece(&mut work, &mut planner).await? {
+            work.tell_progress(self, 0, &piece);
         }
         if let Some(speed) = deployer.line_speed {
             work.report.seconds.write = work.report.plan_bytes as f64 / speed as f64;
@@ -500,31 +489,42 @@ impl Bench {
         asked: &Asked,
     ) -> Result<(), Fault> {
         work.report.plan_bytes = 0;
-        loop {
-            match self.until(|| planner.poll()).await {
-                PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
-                PlanEvent::Bytes { bytes, stream_bytes, written_bytes } => {
-                    work.report.plan_bytes += bytes.len() as u64;
-                    if !stream.write(&bytes).await {
-                        // The agent gave up; its answer says why.
-                        asked.answer_if_known().await?.ok_or_else(too_old)?;
-                        let why = "the agent gave up the plan without a reason";
-                        return Err(Fault::infrastructure(why));
-                    }
-                    work.tell_progress(self, stream.unsent(), stream_bytes, written_bytes);
-                }
-                PlanEvent::Ended(encoded, files) => {
-                    work.packed(&encoded, files);
-                    break;
-                }
-                PlanEvent::Failed(error) => return Err(unreadable(&error)),
+        while let Some(piece) = self.next_piece(work, planner).await? {
+            if !stream.write(&piece.bytes).await {
+                // The agent gave up; its answer says why.
+                asked.answer_if_known().await?.ok_or_else(too_old)?;
+                let why = "the agent gave up the plan without a reason";
+                return Err(Fault::infrastructure(why));
             }
+            work.tell_progress(self, stream.unsent(), &piece);
         }
         stream.finish().await;
         let answer = asked.answer_if_known().await?.ok_or_else(too_old)?;
         let _: Written = answer.read()?;
         work.report.seconds.write += seconds(self.now().since(work.planning_since));
         Ok(())
+    }
+
+    /// The next bytes of a plan, `None` behind the last; what else its planner tells is on record then.
+    async fn next_piece(
+        &self,
+        work: &mut Work,
+        planner: &mut Planner,
+    ) -> Result<Option<PlanPiece>, Fault> {
+        loop {
+            match self.until(|| planner.poll()).await {
+                PlanEvent::Planned(blocks) => work.planned(blocks, self.now()),
+                PlanEvent::Bytes(piece) => {
+                    work.report.plan_bytes += piece.bytes.len() as u64;
+                    return Ok(Some(piece));
+                }
+                PlanEvent::Ended(encoded, files) => {
+                    work.packed(&encoded, files);
+                    return Ok(None);
+                }
+                PlanEvent::Failed(error) => return Err(unreadable(&error)),
+            }
+        }
     }
 
     /// Bytes that the line has carried to the board and from it.
@@ -609,11 +609,11 @@ impl Work {
     }
 
     /// What of the plan has gone over the line, of so many bytes: all that there are of it so far but the `unsent`.
-    fn tell_progress(&self, bench: &Bench, unsent: usize, stream_bytes: u64, written_bytes: u64) {
+    fn tell_progress(&self, bench: &Bench, unsent: usize, piece: &PlanPiece) {
         bench.tell(Event::ActionProgress {
-            action: format!("{}, {} written", self.action, HumanBytes(written_bytes)),
+            action: format!("{}, {} written", self.action, HumanBytes(piece.written_bytes)),
             done_bytes: self.report.plan_bytes.saturating_sub(unsent as u64),
-            total_bytes: Some(stream_bytes.max(self.report.plan_bytes)),
+            total_bytes: Some(piece.stream_bytes.max(self.report.plan_bytes)),
         });
     }
 
