@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Bench, Fault};
 use crate::config::board_type::BoardType;
+use crate::definition::fence::Fence;
 use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
 use crate::image::error::ImageError;
 use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
@@ -39,13 +40,14 @@ enum Told {
 }
 
 impl Bench {
-    /// Reads a job's file and takes its images, on a thread.
+    /// Reads a job's file, within `fence` if it came from elsewhere, and takes its images, on a thread.
     ///
     /// # Errors
     /// A ConfigurationError, JobError or InfrastructureError of the job's file or its images.
     pub async fn prepare(
         &self,
         file: PathBuf,
+        fence: Option<Fence>,
         store: PathBuf,
         board_type: BoardType,
     ) -> Result<Prepared, Fault> {
@@ -61,7 +63,7 @@ impl Bench {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 };
-                Told::Done(Box::new(prepare(&file, &store, &board_type, &mut tell)))
+                Told::Done(Box::new(prepare(&file, fence.as_ref(), &store, &board_type, &mut tell)))
             },
         );
         let mut worker = worker
@@ -77,11 +79,16 @@ impl Bench {
 
 fn prepare(
     file: &Path,
+    fence: Option<&Fence>,
     store: &Path,
     board_type: &BoardType,
     tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
 ) -> Result<Prepared, Fault> {
-    let mut job = Job::load(file).map_err(|error| configuration(error.to_string()))?;
+    let job = match fence {
+        Some(fence) => Job::load_within(file, fence),
+        None => Job::load(file),
+    };
+    let mut job = job.map_err(|error| configuration(error.to_string()))?;
     let images = take_images(store, &mut job, board_type, tell)?;
     Ok(Prepared { job, images })
 }

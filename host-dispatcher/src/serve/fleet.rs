@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 
@@ -14,7 +14,7 @@ use agent_core::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::control::{Command, Refusal};
-use super::database::{Database, job_file, row_of, runs_folder};
+use super::database::{Database, job_file, job_folder, row_of, runs_folder};
 use super::feed::{Change, Feed};
 use super::log;
 use super::runner::{self, Assignment};
@@ -23,6 +23,7 @@ use super::station::{Busy, Finished, Outcome, Station, Work};
 use crate::board::{Board, BoardSpec};
 use crate::config;
 use crate::config::value::Name;
+use crate::definition::fence::Fence;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
 use crate::io::drive::{Drive, Wiring};
@@ -32,7 +33,7 @@ use crate::io::event_loop::Reactor;
 use crate::io::signals::Signal;
 use crate::job::event::{Event, STORE_VERSION};
 use crate::lab::board::HealthCheck;
-use crate::lab::view::{BoardView, JobView, LabView};
+use crate::lab::view::{BoardView, JobId, JobView, LabView};
 use crate::lab::{Lab, RunEnd, Step};
 use crate::script::job::Begin;
 use crate::script::observer::{Observer, Recorder};
@@ -69,10 +70,20 @@ pub(super) struct Settings {
     pub(super) store: PathBuf,
     /// The lab file; nothing for the embedded lab.
     pub(super) lab_file: Option<PathBuf>,
+    /// Whose files submitted jobs may name.
+    pub(super) job_folders: Vec<PathBuf>,
     /// Where boards keep what outlives a run.
     pub(super) folders: Folders,
     /// It was started by hand: a hangup is the end of its terminal, and no wish to read the lab file again.
     pub(super) is_on_terminal: bool,
+}
+
+impl Settings {
+    /// A job that was submitted names what came with it; a health check is the lab's own.
+    fn fence_of(&self, id: JobId, file: &Path) -> Option<Fence> {
+        let folder = job_folder(&self.store, id);
+        file.starts_with(&folder).then(|| Fence::new(&folder, &self.job_folders))
+    }
 }
 
 impl Fleet {
@@ -241,6 +252,7 @@ impl Fleet {
             id: job.id,
             attempt: job.attempt,
             submitter: job.submitter.clone(),
+            fence: self.settings.fence_of(job.id, &file),
             file,
             board: station.board.clone(),
             store: self.settings.store.clone(),

@@ -82,6 +82,7 @@ impl Serve {
         let settings = Settings {
             store: options.store.clone(),
             lab_file: options.lab.clone(),
+            job_folders: lab_file.job_folders.clone(),
             folders: Folders::from_environment().map_err(configuration)?,
             is_on_terminal: std::io::stdin().is_terminal(),
         };

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::board::{Goal, Phase};
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Board;
+use crate::definition::fence::Fence;
 use crate::job::event::Event;
 use crate::lab::view::JobId;
 use crate::script::deploy::Deployer;
@@ -21,6 +22,8 @@ pub(super) struct Assignment {
     pub(super) submitter: String,
     /// The job's file.
     pub(super) file: PathBuf,
+    /// What it may name of this host, if it came from elsewhere.
+    pub(super) fence: Option<Fence>,
     pub(super) board: Board,
     pub(super) store: PathBuf,
     /// The run's name.
@@ -37,7 +40,8 @@ pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> 
         bench.warn("the dispatcher died during this run; another one goes on with it");
     }
     let board_type = work.board.board_type.clone();
-    let preparing = bench.prepare(work.file.clone(), work.store.clone(), board_type);
+    let (file, fence) = (work.file.clone(), work.fence.clone());
+    let preparing = bench.prepare(file, fence, work.store.clone(), board_type);
     let prepared = match bench.action("prepare", bench.cancelable(preparing)).await {
         Ok(prepared) => prepared,
         Err(fault) => {
