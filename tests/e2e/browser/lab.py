@@ -25,7 +25,7 @@ def lab(browser, address, board):
 
 
 def console(browser, address, board):
-    """A live console; who has acquired the board types on it."""
+    """A live console; the board is acquired and released."""
     browser.open(f"{address}/#/boards/{board}")
     browser.until("a connection", "return document.querySelector('[role=status].faint')?.textContent === 'live'")
     browser.click(".primary")
