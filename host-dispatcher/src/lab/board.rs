@@ -141,8 +141,15 @@ impl Standing {
         kept.reason = reason.into();
     }
 
-    /// A run on it ended.
-    pub fn note_run(&mut self, now: Timestamp, run: &str, verdict: Verdict, is_check: bool) {
+    /// A run on it ended. With `says_nothing` that is no sign of how healthy it is.
+    pub fn note_run(
+        &mut self,
+        now: Timestamp,
+        run: &str,
+        verdict: Verdict,
+        is_check: bool,
+        says_nothing: bool,
+    ) {
         let kept = &mut self.kept;
         if !run.is_empty() {
             kept.recent.push_back(RecentRun { run: run.to_owned(), verdict });
@@ -150,7 +157,7 @@ impl Standing {
                 kept.recent.pop_front();
             }
         }
-        if verdict.error_class() == Some(ErrorClass::Canceled) {
+        if says_nothing || verdict.error_class() == Some(ErrorClass::Canceled) {
             return;
         }
         if is_check {
@@ -220,26 +227,26 @@ mod tests {
     fn a_check_makes_a_board_good_or_bad() {
         let mut board = board(Some(check(Some(100), Some(2))));
         assert!(board.is_check_due(at(0)), "nobody knows");
-        board.note_run(at(0), "r1", Verdict::Passed, true);
+        board.note_run(at(0), "r1", Verdict::Passed, true, false);
         assert_eq!((board.kept.health, board.is_check_due(at(99))), (Health::Good, false));
         assert!(board.is_check_due(at(100)), "it is old");
-        board.note_run(at(1), "r2", Verdict::Failed, false);
+        board.note_run(at(1), "r2", Verdict::Failed, false, false);
         assert!(!board.is_check_due(at(2)));
-        board.note_run(at(2), "r3", Verdict::Failed, false);
+        board.note_run(at(2), "r3", Verdict::Failed, false, false);
         assert!(board.is_check_due(at(2)), "two jobs");
-        board.note_run(at(3), "r4", Verdict::Failed, true);
+        board.note_run(at(3), "r4", Verdict::Failed, true, false);
         assert_eq!((board.kept.health, board.is_check_due(at(1000))), (Health::Bad, false));
         assert_eq!(board.kept.reason, "its health check ended with failed in r4");
         board.set_health(at(4), Health::Looping, "");
-        board.note_run(at(5), "r5", INFRASTRUCTURE, true);
+        board.note_run(at(5), "r5", INFRASTRUCTURE, true, false);
         assert_eq!((board.kept.health, board.is_check_due(at(5))), (Health::Looping, true));
     }
 
     #[test]
     fn failures_of_the_lab_cast_doubt() {
         let mut with_check = board(Some(check(None, None)));
-        with_check.note_run(at(0), "r1", Verdict::Passed, true);
-        with_check.note_run(at(1), "r2", INFRASTRUCTURE, false);
+        with_check.note_run(at(0), "r1", Verdict::Passed, true, false);
+        with_check.note_run(at(1), "r2", INFRASTRUCTURE, false, false);
         assert_eq!(with_check.kept.health, Health::Unknown);
         assert!(with_check.is_check_due(at(1)));
         let mut without = board(None);
@@ -252,7 +259,7 @@ mod tests {
             (INFRASTRUCTURE, Health::Unknown),
             (INFRASTRUCTURE, Health::Bad),
         ] {
-            without.note_run(at(2), "r", verdict, false);
+            without.note_run(at(2), "r", verdict, false, false);
             assert_eq!(without.kept.health, health);
         }
         assert!(!without.takes_jobs());

@@ -82,6 +82,8 @@ pub struct RunEnd {
     pub error: String,
     /// Its results, counted.
     pub tally: Tally,
+    /// The dispatcher died during it: what came of that says nothing of the board.
+    pub was_interrupted: bool,
 }
 
 impl RunEnd {
@@ -92,6 +94,7 @@ impl RunEnd {
             verdict: Verdict::Error(ErrorClass::InfrastructureError),
             error: error.into(),
             tally: Tally::default(),
+            was_interrupted: false,
         }
     }
 }
@@ -202,6 +205,7 @@ impl Lab {
             verdict: Verdict::Error(ErrorClass::Canceled),
             error: "canceled while it waited".to_owned(),
             tally: Tally::default(),
+            was_interrupted: false,
         };
         end_job(job, now, end);
         let job = job.clone();
@@ -316,6 +320,7 @@ impl Lab {
         let is_check = job.is_health_check;
         let board = job.board.clone().unwrap_or_default();
         let (run, verdict) = (end.run.clone(), end.verdict);
+        let was_interrupted = end.was_interrupted;
         let is_labs = verdict == Verdict::Error(ErrorClass::InfrastructureError);
         if is_labs && !is_check && job.attempt < ATTEMPTS_MAX {
             job.state = JobState::Queued;
@@ -329,7 +334,8 @@ impl Lab {
         }
         if let Some(standing) = self.boards.get_mut(&board) {
             standing.job = None;
-            standing.note_run(now, &run, verdict, is_check);
+            let is_labs = was_interrupted && is_labs;
+            standing.note_run(now, &run, verdict, is_check, is_labs);
             self.steps.push_back(Step::Board(board.clone()));
         }
         self.drop_if_leaving(&board);

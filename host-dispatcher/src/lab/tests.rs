@@ -34,7 +34,13 @@ fn lab(boards: &[&str]) -> Lab {
 }
 
 fn end(verdict: Verdict) -> RunEnd {
-    RunEnd { run: "run".into(), verdict, error: String::new(), tally: Tally::default() }
+    RunEnd {
+        run: "run".into(),
+        verdict,
+        error: String::new(),
+        tally: Tally::default(),
+        was_interrupted: false,
+    }
 }
 
 /// What is begun now: job and board.
@@ -200,6 +206,17 @@ fn a_job_that_ran_when_the_dispatcher_ended_is_on_its_board() {
     lab.set_boards([entry("a", None)], |_| Kept::default());
     assert_eq!(lab.board("a").unwrap().job, Some(7));
     assert_eq!(begun(&mut lab, at(0)), []);
+    for _ in 0..3 {
+        let end = RunEnd { was_interrupted: true, ..end(INFRASTRUCTURE) };
+        lab.boards.get_mut("a").unwrap().note_run(
+            at(1),
+            "r",
+            end.verdict,
+            false,
+            end.was_interrupted,
+        );
+    }
+    assert_eq!(lab.board("a").unwrap().kept.health, Health::Unknown);
     lab.handle_run_ended(at(1), 7, end(INFRASTRUCTURE));
     assert_eq!(begun(&mut lab, at(1)), [(7, "a".into())], "it is the older one");
     assert_eq!(lab.submit(at(2), new("j", "ann")).unwrap().id, 9);

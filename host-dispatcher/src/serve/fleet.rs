@@ -260,7 +260,8 @@ impl Fleet {
             begin,
         };
         let script = Script::new(runner::run(bench, assignment));
-        let work = Work::Job { id: job.id, recorder, started: now };
+        let was_interrupted = begin == Begin::WhereTheBoardIs;
+        let work = Work::Job { id: job.id, recorder, started: now, was_interrupted };
         station.begin(Busy { drive, script, work });
         self.lab.handle_run_began(job.id, &run);
         self.go_on(index);

@@ -33,7 +33,10 @@ impl Fleet {
 
     fn pick_up_job(&mut self, job: &JobView) -> Result<(), StoreError> {
         let Some(run) = &job.run else {
-            let end = RunEnd::of_lab("the dispatcher died before the run had begun");
+            let end = RunEnd {
+                was_interrupted: true,
+                ..RunEnd::of_lab("the dispatcher died before the run had begun")
+            };
             self.lab.handle_run_ended(clock::wall(), job.id, end);
             return Ok(());
         };
@@ -47,6 +50,7 @@ impl Fleet {
                 verdict,
                 error: error.unwrap_or_default(),
                 tally: summary.tally,
+                was_interrupted: true,
             };
             return self.complete(job, RunDir::reopen(&path, false)?, end);
         }
@@ -81,6 +85,7 @@ impl Fleet {
             verdict,
             error: format!("{class}: {message}"),
             tally: dir.summary().tally,
+            was_interrupted: true,
         };
         self.complete(job, dir, end)
     }

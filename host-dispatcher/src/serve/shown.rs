@@ -177,8 +177,18 @@ impl Observer for HandsObserver {
 /// A line for people: no control characters, not too long.
 fn readable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    let text: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
-    text.trim_end().to_owned()
+    let mut in_escape = false;
+    let characters = text.chars().filter(|c| {
+        match c {
+            '\u{1b}' => in_escape = true,
+            // A control sequence ends with a letter: ECMA-48 §5.4.
+            c if in_escape && (c.is_ascii_alphabetic() || *c == '~') => in_escape = false,
+            _ => return !in_escape && !c.is_control(),
+        }
+        false
+    });
+    let shown: String = characters.take(SHOWN_CHARACTERS).collect();
+    shown.trim_end().to_owned()
 }
 
 /// Of a line so much is kept while it grows.
@@ -200,9 +210,9 @@ mod tests {
     fn the_last_line_has_text_and_no_escapes() {
         let mut shown = Shown::default();
         shown.console(b"U-Boot 2023.01\r\n\r\n\x1b[2Jgrow");
-        assert_eq!(shown.last_line(), "[2Jgrow");
+        assert_eq!(shown.last_line(), "grow");
         shown.console(b"\n\r\n");
-        assert_eq!(shown.last_line(), "[2Jgrow");
+        assert_eq!(shown.last_line(), "grow");
         shown.console(&b"x".repeat(100_000));
         assert!(shown.line.len() <= LINE_MAX && shown.tail.len() <= TAIL_BYTES);
         assert_eq!(shown.last_line().len(), SHOWN_CHARACTERS);

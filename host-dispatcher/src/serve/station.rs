@@ -71,8 +71,10 @@ pub(super) enum Work {
         id: JobId,
         /// Its record.
         recorder: Rc<RefCell<Recorder>>,
-        /// When the run began.
+        /// When the run began, or was gone on with.
         started: Instant,
+        /// Another dispatcher began it, and died.
+        was_interrupted: bool,
     },
     /// A person.
     Hands(Reply<()>),
@@ -84,6 +86,7 @@ struct Done {
     /// Nothing only if somebody still held it, which nobody does.
     recorder: Option<Recorder>,
     started: Instant,
+    was_interrupted: bool,
     link: Value,
 }
 
@@ -292,10 +295,10 @@ impl Station {
                 let _ = reply.send(outcome);
                 None
             }
-            Work::Job { id, recorder, started } => {
+            Work::Job { id, recorder, started, was_interrupted } => {
                 let link = outcome.unwrap_or(Value::Null);
                 let recorder = Rc::try_unwrap(recorder).ok().map(RefCell::into_inner);
-                Some(Box::new(Done { id, recorder, started, link }))
+                Some(Box::new(Done { id, recorder, started, was_interrupted, link }))
             }
         }
     }
@@ -315,7 +318,13 @@ fn finish(
     let seconds = clock::now().since(done.started).as_micros() as f64 / 1e6;
     let verdict = recorder.end(clock::wall(), seconds);
     let (dir, failure) = recorder.into_dir();
-    let end = RunEnd { run: dir.name().to_owned(), verdict, error, tally: dir.summary().tally };
+    let end = RunEnd {
+        run: dir.name().to_owned(),
+        verdict,
+        error,
+        tally: dir.summary().tally,
+        was_interrupted: done.was_interrupted,
+    };
     complete(reactor, index, dir, end, failure.map(|error| error.to_string()), done.link)
 }
 
@@ -331,7 +340,7 @@ pub(super) fn complete(
     let waker = reactor.worker_waker(index);
     let incomplete = |end: RunEnd, why: &str| {
         let of_lab = RunEnd::of_lab(format!("the record of the run is incomplete: {why}"));
-        RunEnd { run: end.run, tally: end.tally, ..of_lab }
+        RunEnd { verdict: of_lab.verdict, error: of_lab.error, ..end }
     };
     let stopped = incomplete(end.clone(), "what completes it stopped");
     let unstarted = stopped.clone();
