@@ -5,6 +5,8 @@
 //! * [`line`](mod@line): a serial line between `pumice` and a `pumice-agent` on a pseudo-terminal, as good or bad as wanted;
 //! * [`Record`]: reads a run directory;
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
+//! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
+//! * [`LivingBoard`]: a pretended board that lives on when the dispatcher ends;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
 //!
 //! Nothing of ours is linked: what is known here of the dispatcher and the agent is their command line and `docs/`.
@@ -16,11 +18,15 @@ pub mod program;
 pub mod standing;
 
 mod lab;
+mod lab_server;
+mod living;
 mod noise;
 mod random;
 mod record;
 
 pub use lab::Lab;
+pub use lab_server::{LabServer, until};
+pub use living::LivingBoard;
 pub use noise::Noise;
 pub use program::{Output, Running};
 pub use random::random;

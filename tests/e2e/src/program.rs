@@ -65,6 +65,8 @@ pub fn built(name: &str) -> PathBuf {
     let package = match name {
         "pumice" => "host-dispatcher",
         "paced-line" => "link-bench",
+        "fake-board" => "fake-board",
+        "pty-board" => "e2e",
         _ => "agent-linux",
     };
     assert!(
@@ -159,6 +161,11 @@ impl Running {
     /// As [`Self::wait_for_stdout`].
     pub fn wait_for_stderr(&self, text: &str) {
         self.wait_for(text, |seen| &seen.stderr);
+    }
+
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.watch.lock().stderr).into_owned()
     }
 
     /// Waits until it has ended.

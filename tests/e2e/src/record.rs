@@ -13,6 +13,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The run directory at this path.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// The one in a folder.
     ///
     /// # Panics
