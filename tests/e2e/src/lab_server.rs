@@ -142,10 +142,8 @@ impl LabServer {
 
     /// What `GET /api/v1PATH` answers, if it can be asked.
     pub fn try_get(&self, path: &str) -> Option<(u16, Vec<u8>)> {
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        );
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(ANSWER)).ok()?;
         stream.write_all(head.as_bytes()).ok()?;
@@ -289,7 +287,9 @@ impl Lab {
 fn pty_entry(lab: &Lab, name: &str) -> String {
     let words = [built("pty-board"), built("pumice-agent"), lab.pty_board(name)];
     let words = words.map(|word| word.display().to_string());
-    format!("  - {{name: {name}, type: pty-board, power: with-connection, connection: {{exec: {words:?}}}}}\n")
+    format!(
+        "  - {{name: {name}, type: pty-board, power: with-connection, connection: {{exec: {words:?}}}}}\n"
+    )
 }
 
 /// Looks again and again. A file tells nobody that it grew.
@@ -302,7 +302,7 @@ pub fn until<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
 }
 
 fn try_until<T>(mut found: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() / 4 {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() / 8 {
         let here = found();
         if here.is_some() {
             return here;

@@ -156,7 +156,8 @@ impl Lab {
         for root in ["master", "testrootfs"] {
             fs::create_dir_all(folder.join(root)).expect("the lab's folder is ours");
         }
-        fs::write(folder.join("testboot"), vec![0xAA; TESTBOOT_BYTES]).expect("the lab's folder is ours");
+        fs::write(folder.join("testboot"), vec![0xAA; TESTBOOT_BYTES])
+            .expect("the lab's folder is ours");
         folder
     }
 }

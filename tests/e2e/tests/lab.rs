@@ -7,6 +7,9 @@ use e2e::{Lab, LabServer, LivingBoard, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+/// Says so again and again: the first words of a test may find the line full of the kernel's.
+const AGAIN: &str = "while echo begun; do sleep 0.2; done";
+
 fn job(tests: &str) -> String {
     format!("name: pty\nboard: {{type: pty-board}}\ntests:\n{tests}timeout: 5m\n")
 }
@@ -25,9 +28,8 @@ fn a_job_is_submitted_watched_and_read() {
     let jobs: Vec<Value> = jobs.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> =
         jobs.iter().map(|job| (&job["id"], &job["state"], &job["verdict"])).collect();
-    let expected = [(2, "ended", "failed"), (1, "ended", "passed")].map(|(id, state, verdict)| {
-        (Value::from(id), Value::from(state), Value::from(verdict))
-    });
+    let expected = [(2, "ended", "failed"), (1, "ended", "passed")]
+        .map(|(id, state, verdict)| (Value::from(id), Value::from(state), Value::from(verdict)));
     assert_eq!(told, expected.iter().map(|(a, b, c)| (a, b, c)).collect::<Vec<_>>());
     assert!(jobs.iter().all(|job| job["submitter"] == "ann" && job["attempt"] == 1));
     let board = server.ask("ann", &["boards", "--json"]).exits_with(0).out();
@@ -60,7 +62,9 @@ fn a_killed_dispatcher_s_run_goes_on() {
     );
     let id = server.submit(
         "ann",
-        &job(&format!("  - {{name: long, run: '{script}'}}\n  - {{name: after, run: 'echo more'}}\n")),
+        &job(&format!(
+            "  - {{name: long, run: '{script}'}}\n  - {{name: after, run: 'echo more'}}\n"
+        )),
         &[],
     );
     server.wait_for_line(id, "\"line 60\"");
@@ -84,7 +88,8 @@ fn a_killed_dispatcher_s_run_goes_on() {
     assert_eq!(shown, [&lines[..], &["more".to_owned()]].concat(), "each once, in order");
     let cases = record.events("case_ended");
     let names: Vec<&str> = cases.iter().map(|case| case["case"].as_str().unwrap()).collect();
-    let expected: Vec<String> = (1..=LINES / 20).map(|case| format!("case-{}", case * 20)).collect();
+    let expected: Vec<String> =
+        (1..=LINES / 20).map(|case| format!("case-{}", case * 20)).collect();
     assert_eq!(names, expected);
     assert!(record.timeline("stdout").len() == LINES + 1);
     for event in ["run_started", "run_ended"] {
@@ -101,9 +106,7 @@ fn a_killed_dispatcher_s_dead_board_is_rescued_and_its_job_tried_again() {
     let mut server = LabServer::with_pty_boards(&["pty-01"]);
     let mark = server.lab().path("second");
     let mark = mark.display();
-    let script = format!(
-        "if test -e {mark}; then echo again; exit 0; fi; touch {mark}; echo begun; sync; sleep 900"
-    );
+    let script = format!("if test -e {mark}; then echo again; exit 0; fi; touch {mark}; {AGAIN}");
     let id = server.submit("ann", &job(&format!("  - {{name: dies, run: '{script}'}}\n")), &[]);
     let waits = server.submit("ann", &job("  - {name: waits, run: 'true'}\n"), &[]);
     server.wait_for_line(id, "\"begun\"");
@@ -115,7 +118,8 @@ fn a_killed_dispatcher_s_dead_board_is_rescued_and_its_job_tried_again() {
     assert_ne!(after["run"], first["run"]);
     let record = server.record(&first);
     record.is_complete("InfrastructureError", 3);
-    assert_eq!(record.text("tests/dies/stdout.log"), "begun\n");
+    let saved = record.text("tests/dies/stdout.log");
+    assert!(!saved.is_empty() && saved.lines().all(|line| line == "begun"), "{saved}");
     assert_eq!(record.result("dies"), "unknown");
     let record = server.record(&after);
     record.is_complete("passed", 0);
@@ -139,9 +143,15 @@ fn two_boards_are_shared_fairly_and_never_by_two_jobs() {
         server.ask("ann", &["acquire", board]).exits_with(0);
     }
     let mut jobs: Vec<u64> = (0..3).map(|_| server.submit("ann", &text, &[])).collect();
-    jobs.extend([server.submit("bob", &text, &[]), server.submit("bob", &text, &["--priority", "80"])]);
+    jobs.extend([
+        server.submit("bob", &text, &[]),
+        server.submit("bob", &text, &["--priority", "80"]),
+    ]);
     let waiting = server.job(jobs[0]);
-    assert_eq!((&waiting["state"], &waiting["waits_for"]), (&"queued".into(), &"a free board".into()));
+    assert_eq!(
+        (&waiting["state"], &waiting["waits_for"]),
+        (&"queued".into(), &"a free board".into())
+    );
     for board in ["pty-01", "pty-02"] {
         server.ask("ann", &["release", board]).exits_with(0);
     }
@@ -149,9 +159,10 @@ fn two_boards_are_shared_fairly_and_never_by_two_jobs() {
         jobs.iter().map(|id| server.wait_for_verdict(*id, "passed")).collect();
     let stays: Vec<_> = ended.iter().map(stays).collect();
     for (n, (board, started, _)) in stays.iter().enumerate() {
-        let other = stays.iter().enumerate().find(|(m, (on, from, to))| {
-            *m != n && on == board && from <= started && started < to
-        });
+        let other = stays
+            .iter()
+            .enumerate()
+            .find(|(m, (on, from, to))| *m != n && on == board && from <= started && started < to);
         assert!(other.is_none(), "{board} has two jobs: {stays:#?}");
     }
     ended.sort_by_key(|job| job["started"].as_str().unwrap().to_owned());
@@ -173,7 +184,7 @@ fn no_accepted_job_is_forgotten() {
     };
     eprintln!("again: PUMICE_SEED={seed} cargo test -p e2e --test lab no_accepted_job");
     let mut server = LabServer::with_pty_boards(&["pty-01"]);
-    server.ask("ann", &["acquire", "pty-01", "--for", "7d"]).exits_with(0);
+    server.ask("ann", &["acquire", "pty-01", "--for", "24h"]).exits_with(0);
     let text = job("  - {name: one, run: 'true'}\n");
     server.lab().write("job.yaml", &text);
     let mut accepted = Vec::new();
@@ -197,7 +208,8 @@ fn no_accepted_job_is_forgotten() {
     let lost: Vec<_> = accepted.iter().filter(|id| !known.contains(id)).collect();
     assert!(lost.is_empty() && !accepted.is_empty(), "{lost:?} of {accepted:?} are lost");
     for id in &accepted {
-        let (status, definition) = server.try_get(&format!("/api/v1/jobs/{id}/definition")).unwrap();
+        let (status, definition) =
+            server.try_get(&format!("/api/v1/jobs/{id}/definition")).unwrap();
         assert_eq!((status, String::from_utf8(definition).unwrap()), (200, text.clone()));
     }
     // The lease outlived them all.
@@ -238,13 +250,16 @@ fn the_lab_file_is_read_again() {
     server.signal(Signal::SIGHUP);
     becomes(&["pty-01", "pty-02"]);
     // One goes while it is idle, the other when its job has ended.
-    let long = job("  - {name: long, run: 'echo begun; sleep 4'}\n")
-        .replace("{type: pty-board}", "{name: pty-01}");
+    let long =
+        job("  - {name: long, run: 'for i in 1 2 3 4 5 6 7 8; do echo begun; sleep 0.5; done'}\n")
+            .replace("{type: pty-board}", "{name: pty-01}");
     let id = server.submit("ann", &long, &[]);
     server.wait_for_line(id, "\"begun\"");
     lab.write_boards(&[&second], "");
     server.signal(Signal::SIGHUP);
-    until("the word that it was read", || (server.said().matches("again").count() >= 2).then_some(()));
+    until("the word that it was read", || {
+        (server.said().matches("again").count() >= 2).then_some(())
+    });
     assert_eq!(names(), ["pty-01", "pty-02"]);
     server.wait_for_verdict(id, "passed");
     becomes(&["pty-02"]);
@@ -269,13 +284,13 @@ fn a_board_is_somebody_s_until_the_lease_ends() {
     server.ask("ann", &["acquire", "lives", "--for", "1m", "--reason", "a look"]).exits_with(0);
     let shown = server.board("lives");
     assert_eq!((&shown["state"], &shown["lease"]["holder"]), (&"acquired".into(), &"ann".into()));
-    server.ask("bob", &["acquire", "lives"]).exits_with(1);
+    server.ask("bob", &["acquire", "lives"]).exits_with(2);
     let id = server.submit("bob", &job("  - {name: one, run: 'true'}\n"), &[]);
     let words = ["--lab", "lab.yaml", "exec", "lives", "--", "echo", "hands on"];
     let output = server.ask("ann", &words).exits_with(0);
     assert_eq!(output.out(), "hands on\n");
     assert_eq!(server.job(id)["state"], "queued");
-    server.ask("bob", &["release", "lives"]).exits_with(1);
+    server.ask("bob", &["release", "lives"]).exits_with(2);
     server.ask("ann", &["release", "lives"]).exits_with(0);
     server.wait_for_verdict(id, "passed");
     // Nobody gives it back: the lab takes it.
@@ -289,7 +304,8 @@ fn a_board_is_somebody_s_until_the_lease_ends() {
 fn a_new_board_shows_its_health_first_and_a_bad_one_gets_no_jobs() {
     let lab = Lab::new("");
     let mark = lab.path("is-broken");
-    let check = format!("name: health\ntests: [{{name: check, run: 'test ! -e {}'}}]\n", mark.display());
+    let check =
+        format!("name: health\ntests: [{{name: check, run: 'test ! -e {}'}}]\n", mark.display());
     lab.write("health.yaml", check);
     let entry = lab.pty_entry("pty-01");
     let checks = "health_checks: {pty-board: {job: health.yaml, every: 24h, every_jobs: 100}}\n";
@@ -316,7 +332,7 @@ fn a_new_board_shows_its_health_first_and_a_bad_one_gets_no_jobs() {
 #[test]
 fn jobs_are_canceled_where_they_are() {
     let server = LabServer::with_pty_boards(&["pty-01"]);
-    let running = server.submit("ann", &job("  - {name: long, run: 'echo begun; sync; sleep 900'}\n"), &[]);
+    let running = server.submit("ann", &job(&format!("  - {{name: long, run: '{AGAIN}'}}\n")), &[]);
     let queued = server.submit("ann", &job("  - {name: never, run: 'true'}\n"), &[]);
     server.wait_for_line(running, "\"begun\"");
     server.ask("ann", &["cancel", &queued.to_string()]).exits_with(0);
@@ -329,7 +345,79 @@ fn jobs_are_canceled_where_they_are() {
     server.record(&ended).is_complete("Canceled", 130);
     let after = server.submit("ann", &job("  - {name: after, run: 'true'}\n"), &[]);
     server.wait_for_verdict(after, "passed");
-    server.ask("ann", &["cancel", &after.to_string()]).exits_with(1);
+    server.ask("ann", &["cancel", &after.to_string()]).exits_with(2);
+}
+
+/// Jobs wait while the disk is full, and say so; what was written stays whole.
+#[test]
+fn a_full_disk_pauses_the_lab_and_breaks_nothing() {
+    let lab = Lab::new("");
+    let store = lab.path("store");
+    fs::create_dir(&store).unwrap();
+    let Some(_disk) = TinyDisk::mount(&store) else {
+        eprintln!("SKIPPED: only root can mount a small disk; run this test as root");
+        return;
+    };
+    let entry = lab.pty_entry("pty-01");
+    lab.write_boards(&[&entry], "");
+    let mut server = LabServer::start(lab);
+    let text = job("  - {name: one, run: 'true'}\n");
+    let before = server.submit("ann", &text, &[]);
+    server.wait_for_verdict(before, "passed");
+    let long = server.submit("ann", &job(&format!("  - {{name: long, run: '{AGAIN}'}}\n")), &[]);
+    let waits = server.submit("ann", &text, &[]);
+    server.wait_for_line(long, "begun");
+
+    // To the last byte, while a run is being written.
+    let filler = store.join("filler");
+    fill(&filler);
+    until("a pause", || (server.get("/lab")["paused"] != "").then_some(()));
+    let paused = server.get("/lab")["paused"].as_str().unwrap().to_owned();
+    let said = server.ask("ann", &["submit", "job-ann.yaml"]);
+    assert_ne!(said.status, 0);
+    server
+        .wait_for_job(waits, |job| job["state"] == "queued" && job["waits_for"] != "a free board");
+    let shown = server.ask("ann", &["jobs", "--state", "queued"]).exits_with(0).out();
+    assert!(shown.contains("waits for "), "{paused}: {shown}");
+    // It dies in the middle of that, too, and comes back to a full disk or to none.
+    server.end(Signal::SIGKILL);
+    fs::remove_file(&filler).unwrap();
+    server.start_again();
+    // It would be tried again, and never end.
+    server.ask("ann", &["cancel", &long.to_string()]).exits_with(0);
+    server.wait_for_job(long, |job| job["state"] == "ended");
+    server.wait_for_verdict(waits, "passed");
+    let after = server.submit("ann", &text, &[]);
+    let ended = server.wait_for_verdict(after, "passed");
+    server.record(&ended).is_complete("passed", 0);
+    server.record(&server.job(before)).is_complete("passed", 0);
+    assert!(!server.said().contains("made again"), "the database was whole: {}", server.said());
+}
+
+/// A file system in memory that is small.
+struct TinyDisk(std::path::PathBuf);
+
+impl TinyDisk {
+    fn mount(place: &std::path::Path) -> Option<Self> {
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=300m", "pumice-e2e"]).arg(place);
+        command.status().is_ok_and(|status| status.success()).then(|| Self(place.to_owned()))
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        // Lazily: a dispatcher that a failed test left may still write there.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Writes until nothing more finds room.
+fn fill(path: &std::path::Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for piece in [vec![0; 1 << 20], vec![0; 1]] {
+        while std::io::Write::write_all(&mut file, &piece).is_ok() {}
+    }
 }
 
 /// Thirty boards at work while clients of every bad kind come: the boards notice nothing.
@@ -337,7 +425,7 @@ fn jobs_are_canceled_where_they_are() {
 fn thirty_boards_notice_nothing_of_bad_clients() {
     const BOARDS: usize = 30;
     let lab = Lab::new("");
-    let text: String = (1..=300).map(|line| format!("line {line} of a test\n")).collect();
+    let text: String = (1..=150).map(|line| format!("line {line} of a test\n")).collect();
     let program = e2e::program::built("fake-board").display().to_string();
     let command = format!("tell=all\n{}", text.trim_end());
     let entries: Vec<String> = (1..=BOARDS)

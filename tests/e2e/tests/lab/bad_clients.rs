@@ -22,7 +22,8 @@ impl BadClients {
         let threads = works
             .into_iter()
             .map(|work| {
-                let (address, stop, requests) = (address.to_owned(), stop.clone(), requests.clone());
+                let (address, stop, requests) =
+                    (address.to_owned(), stop.clone(), requests.clone());
                 thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         work(&address, &stop, &requests);
