@@ -29,7 +29,7 @@ LAVA = "116 MB a job (peak, lava-dispatcher 2023.01-2), 0.93 s of CPU for a job 
     "emulated board, 22 November 2026"
 
 TYPE = """name: console
-power: none
+power: {on: [/bin/true], off: [/bin/true]}
 boot_loader:
   kind: u-boot
   banner: "U-Boot "
