@@ -1,11 +1,14 @@
-//! The page of `pumice report` in a real browser: Chromium, headless, driven by `tests/e2e/browser/report.py`, which names what
-//! it checks. What a person may want to look at is in `target/report-page`.
+//! The pages of `pumice report` and `pumice serve` in a real browser: Chromium, headless, driven by `tests/e2e/browser/report.py`
+//! and `lab.py`, which name what they check. What a person may want to look at is in `target/report-page`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use e2e::LabServer;
 use e2e::program::{Running, built};
 
+/// As in `synthetic_run.py`.
+const RUN: &str = "2026-03-01-smoke-abc234";
 /// As in ci/setup.
 const AXE: &str = "pumice/axe-core-4.14.1/axe.min.js";
 
@@ -19,11 +22,21 @@ fn of_a_million_lines_any_place_is_near() {
     check("large", 1_000_000);
 }
 
+#[test]
+fn the_page_of_a_lab_that_is_served() {
+    let server = LabServer::with_pty_boards(&["b1"]);
+    let run = server.runs().join(RUN).display().to_string();
+    let folder = server.lab().folder();
+    python(folder, &[&script("synthetic_run.py"), &run]);
+    let address = format!("http://{}", server.address());
+    let (axe, shots) = (axe().display().to_string(), shots().display().to_string());
+    let told = python(folder, &[&script("lab.py"), &address, "b1", RUN, &axe, &shots]);
+    println!("{told}");
+}
+
 /// Makes a run with so many lines more, writes its page, and looks at it.
 fn check(kind: &str, lines: u32) {
     let folder = tempfile::Builder::new().prefix("pumice-e2e-").tempdir().expect("a folder");
-    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    let script = |name: &str| scripts.join(name).display().to_string();
     let lines = lines.to_string();
     python(folder.path(), &[&script("synthetic_run.py"), "runs/the-run", &lines]);
     let report = start(&built("pumice"), &["report", "last", "--output", "report.html"], &folder);
@@ -33,6 +46,10 @@ fn check(kind: &str, lines: u32) {
     let axe = axe().display().to_string();
     let told = python(folder.path(), &[&script("report.py"), kind, "report.html", &axe, &shots]);
     println!("{told}");
+}
+
+fn script(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("browser").join(name).display().to_string()
 }
 
 fn python(folder: &Path, words: &[&str]) -> String {
