@@ -167,6 +167,11 @@ Exit status: 0 every byte arrived as it was sent, however often the line had to 
         board: String,
     },
     /// Show a board's raw line, and type on it
+    #[command(after_help = "Examples:
+  pumice console bbb-01
+  pumice --server http://lab:8080 console bbb-01      through the lab; who has acquired the board types
+
+Ctrl-] ends it.")]
     Console {
         /// The board's name
         board: String,

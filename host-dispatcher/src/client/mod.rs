@@ -128,12 +128,14 @@ impl Client {
         format!("{}/api/v1{path}", self.base)
     }
 
+    /// The headers that say who asks.
+    pub fn identity(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let token = self.token.as_ref().map(|token| ("Authorization", format!("Bearer {token}")));
+        std::iter::once(("X-Pumice-User", self.user.clone())).chain(token)
+    }
+
     fn with_identity<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
-        let request = request.header("X-Pumice-User", &self.user);
-        match &self.token {
-            Some(token) => request.header("Authorization", format!("Bearer {token}")),
-            None => request,
-        }
+        self.identity().fold(request, |request, (name, value)| request.header(name, value))
     }
 
     fn json<T: DeserializeOwned>(
@@ -167,16 +169,21 @@ impl Client {
         Fault::infrastructure(format!("what {} says cannot be understood: {error}", self.base))
     }
 
-    /// What a lab that does not do something says, for a person.
     fn refused(&self, answer: &mut Response<Body>) -> Fault {
-        let status = answer.status();
         let body = self.bytes(answer).unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_else(|_| json!({}));
-        let class = match status.as_u16() {
+        self.refusal(answer.status().as_u16(), &body)
+    }
+
+    /// What a lab that does not do something says, for a person.
+    pub fn refusal(&self, status: u16, body: &[u8]) -> Fault {
+        let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
+        let class = match status {
             400..500 => ErrorClass::JobError,
             _ => ErrorClass::InfrastructureError,
         };
-        Fault { class, message: sentence(&body["error"]).unwrap_or_else(|| status.to_string()) }
+        let message = sentence(&body["error"])
+            .unwrap_or_else(|| format!("{} answered with status {status}", self.base));
+        Fault { class, message }
     }
 }
 

@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Write};
 use agent_core::link::{Coding, HostLink, LineConfig};
 
 use super::hands_on::{Claimed, claim, configuration, fail};
+use super::lab_client::with_lab;
+use super::lab_console;
 use crate::cli::Global;
 use crate::config::board_type;
 use crate::config::lab::BoardWish;
@@ -18,10 +20,13 @@ use crate::io::terminal::RawMode;
 use crate::script::Fault;
 
 /// Ends the console.
-const ESCAPE: u8 = 0x1D;
+pub(super) const ESCAPE: u8 = 0x1D;
 
 /// Shows the line until Ctrl-], the end of the line, or, where input is no terminal, a signal.
 pub fn console(global: &Global, board: &str) -> u8 {
+    if global.server.is_some() {
+        return with_lab(global, |client| lab_console::console(client, board));
+    }
     match try_console(global, board) {
         Ok(()) => 0,
         Err(fault) => fail(&fault),

@@ -26,6 +26,7 @@ pub mod watch;
 
 mod hands_on;
 mod lab_client;
+mod lab_console;
 
 use std::io::{self, Write};
 

@@ -1,0 +1,115 @@
+//! `pumice --server URL console`: a board's console through its lab, on this terminal.
+//!
+//! Everybody may look; who has acquired the board types. Ctrl-] ends it.
+
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
+use tungstenite::{Error, Message, WebSocket};
+
+use super::console::ESCAPE;
+use super::hands_on::configuration;
+use super::jobs::encoded;
+use crate::client::Client;
+use crate::io::terminal::RawMode;
+use crate::script::Fault;
+
+/// Shows the console until Ctrl-], the end of the connection, or of the input where that is no terminal.
+pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
+    let mut socket = connect(client, board)?;
+    let raw = RawMode::enter().map_err(|error| configuration(format!("the terminal: {error}")))?;
+    if raw.is_some() {
+        let _ = write!(io::stderr(), "pumice: the console of {board}; Ctrl-] ends\r\n");
+    }
+    let outcome = carry(&mut socket, &typed());
+    drop(raw);
+    let _ = socket.close(None);
+    outcome.map(|()| 0)
+}
+
+fn connect(client: &Client, board: &str) -> Result<WebSocket<TcpStream>, Fault> {
+    let Some(host) = client.base().strip_prefix("http://") else {
+        return Err(configuration(
+            "a console goes through http:// alone: for a lab behind TLS use its web page",
+        ));
+    };
+    let failed = |why: String| Fault::infrastructure(format!("no console at {host}: {why}"));
+    let url = format!("ws://{host}/api/v1/boards/{}/console", encoded(board));
+    let mut request = url.into_client_request().map_err(|error| failed(error.to_string()))?;
+    for (name, value) in client.identity() {
+        let value = HeaderValue::from_str(&value).map_err(|error| failed(error.to_string()))?;
+        request.headers_mut().insert(name, value);
+    }
+    let address = if host.rsplit(']').next().is_some_and(|rest| rest.contains(':')) {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let stream = TcpStream::connect(&address).map_err(|error| failed(error.to_string()))?;
+    stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+    let (socket, _) = tungstenite::client(request, stream).map_err(|error| match error {
+        tungstenite::HandshakeError::Failure(Error::Http(answer)) => {
+            let body = answer.body().as_deref().unwrap_or_default();
+            client.refusal(answer.status().as_u16(), body)
+        }
+        error => failed(error.to_string()),
+    })?;
+    let limit = socket.get_ref().set_read_timeout(Some(TYPED_EVERY));
+    limit.map_err(|error| failed(error.to_string()))?;
+    Ok(socket)
+}
+
+/// What is typed, until its end.
+fn typed() -> Receiver<Vec<u8>> {
+    let (sender, typed) = channel();
+    // Ends with the process: nothing interrupts a read of a terminal.
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = io::stdin().read(&mut piece) {
+            if sender.send(piece[..length].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    typed
+}
+
+fn carry(socket: &mut WebSocket<TcpStream>, typed: &Receiver<Vec<u8>>) -> Result<(), Fault> {
+    let is_terminal = io::stdin().is_terminal();
+    let mut out = io::stdout();
+    let lost = |error: Error| Fault::infrastructure(format!("the connection was lost: {error}"));
+    loop {
+        match socket.read() {
+            Ok(Message::Binary(bytes)) => {
+                if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(Message::Close(frame)) => {
+                let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                return Err(Fault::infrastructure(format!("the lab ended the console: {why}")));
+            }
+            Ok(_) => {}
+            Err(Error::Io(error))
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(Error::ConnectionClosed) => return Ok(()),
+            Err(error) => return Err(lost(error)),
+        }
+        while let Ok(bytes) = typed.try_recv() {
+            let escape = bytes.iter().position(|byte| *byte == ESCAPE && is_terminal);
+            let rest = bytes[..escape.unwrap_or(bytes.len())].to_vec();
+            socket.send(Message::Binary(rest.into())).map_err(lost)?;
+            if escape.is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// So long a key waits at most for the line to be quiet.
+const TYPED_EVERY: Duration = Duration::from_millis(20);
