@@ -86,7 +86,8 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     let deadline = bench.now() + duration(job.job.timeout);
     bench.begin_kernel_watch(job.job.kernel);
     bench.note_definitions(&job.job.tests);
-    let work = race(job.run_and_collect(bench, &live), stopped(bench, deadline));
+    // Boxed: each race around a future takes its size twice, and a lab has a thousand of these.
+    let work = race(Box::pin(job.run_and_collect(bench, &live)), stopped(bench, deadline));
     let outcome = race(bench.keep_kernel_watch(&live), work).await;
     let fault = match outcome {
         Either::Second(Either::Second(fault)) => Some(fault),
@@ -96,7 +97,8 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         bench.record_fault(&fault);
         // What ran has left something; nobody waits for it who wants to stop.
         if fault.class == ErrorClass::Timeout && live.borrow().has_begun() {
-            let work = bench.within(LATE_COLLECT, job.collect_through_master(bench, &live));
+            let work = Box::pin(job.collect_through_master(bench, &live));
+            let work = bench.within(LATE_COLLECT, work);
             if let Ok(Some(Err(fault))) = bench.cancelable(async { Ok(work.await) }).await {
                 bench.warn(&fault.message);
             }

@@ -125,7 +125,7 @@ fn a_killed_dispatcher_s_dead_board_is_rescued_and_its_job_tried_again() {
     record.is_complete("passed", 0);
     assert_eq!(record.text("tests/dies/stdout.log"), "again\n");
     server.wait_for_verdict(waits, "passed");
-    let _ = until("an idle board", || (server.board("pty-01")["state"] == "idle").then_some(()));
+    until("an idle board", || (server.board("pty-01")["state"] == "idle").then_some(()));
 }
 
 /// What of a job is looked at to see who had which board when.
