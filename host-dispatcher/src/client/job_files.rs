@@ -117,7 +117,7 @@ pub enum JobFilesError {
     Outside(String),
     /// It cannot be read.
     Missing(PathBuf, std::io::Error),
-    /// More than [`FILES_MAX`].
+    /// More than a lab takes.
     TooMany,
 }
 
