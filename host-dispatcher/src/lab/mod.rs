@@ -52,6 +52,9 @@ pub enum Step {
     },
     /// A job is different now: keep it and show it.
     Job(Box<JobView>),
+    /// What a job waits for, or what it has counted so far, is different now: show it. It need not outlive the dispatcher,
+    /// and may change for thousands of jobs at once.
+    Show(Box<JobView>),
     /// A board is different now: keep it and show it.
     Board(String),
     /// A board is not in the lab any more.
@@ -309,7 +312,7 @@ impl Lab {
             && job.tally != tally
         {
             job.tally = tally;
-            self.steps.push_back(Step::Job(Box::new(job.clone())));
+            self.steps.push_back(Step::Show(Box::new(job.clone())));
         }
     }
 
@@ -484,7 +487,7 @@ impl Lab {
             };
             if job.waits_for != waits_for {
                 job.waits_for = waits_for;
-                self.steps.push_back(Step::Job(Box::new(job.clone())));
+                self.steps.push_back(Step::Show(Box::new(job.clone())));
             }
         }
     }

@@ -350,6 +350,7 @@ impl Fleet {
                     self.check(kept);
                     self.feed.tell(Change::Job(*job));
                 }
+                Step::Show(job) => self.feed.tell(Change::Job(*job)),
                 Step::Board(name) => {
                     if let Some(standing) = self.lab.board(&name) {
                         let kept = self.database.put_board(&name, &standing.kept);

@@ -43,7 +43,9 @@ pub(super) async fn all(
         .blocking(move |shared| Ok(shared.history.jobs(&filter, query.before, limit + 1)))
         .await?;
     let more = jobs.len() > limit;
-    Ok(Json(Jobs { jobs: jobs.into_iter().take(limit).collect(), more }))
+    // What a job waits for, and what it has counted, only the loop says.
+    let newest = |job: JobView| shared.feed.job(job.id).unwrap_or(job);
+    Ok(Json(Jobs { jobs: jobs.into_iter().take(limit).map(newest).collect(), more }))
 }
 
 pub(super) async fn one(
