@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -127,7 +128,7 @@ def one_deploy(folder, scratch, disk, image, under=()):
 
 def cached(images, old, new):
     """The peers' sizes, which never change for two files: some take minutes."""
-    recipe = pathlib.Path(__file__).read_bytes().split(b"# --- peers", 1)[1]
+    recipe = pathlib.Path(__file__).read_bytes().rsplit(b"# --- peers", 1)[1]
     found = {}
     for name, (peer, needs_old) in PEERS.items():
         if needs_old and not old:
@@ -171,8 +172,17 @@ PEERS = {
     "bmap + zstd": (bmap_zstd, False),
     "64 KiB index": (index_zstd, True),
     "xdelta3": (lambda old, new: length("xdelta3", "-e", "-9", "-S", "lzma", "-B", "536870912", "-c", "-s", old, new), True),
-    "patch-from": (lambda old, new: length("zstd", "-q", "--ultra", "-22", "--long=31", f"--patch-from={old}", "-c", new), True),
+    "patch-from": (lambda old, new: patch_from(old, new), True),
 }
+
+
+def patch_from(old, new):
+    """zstd refuses a file as its own dictionary, by its inode."""
+    with tempfile.NamedTemporaryFile(prefix="pumice-bench-", dir=CACHE) as copy:
+        if old == new:
+            shutil.copyfile(new, copy.name)
+            new = copy.name
+        return length("zstd", "-q", "--ultra", "-22", "--long=31", f"--patch-from={old}", "-c", new)
 
 
 def each_block(file):

@@ -22,18 +22,17 @@ use super::shown::{LabObserver, LabReporter};
 use super::station::{Busy, Finished, Outcome, Station, Work};
 use crate::board::{Board, BoardSpec};
 use crate::config;
-use crate::config::value::Name;
 use crate::definition::fence::Fence;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
 use crate::io::drive::{Drive, Wiring};
-use crate::io::emulator::{BoardFolder, Folders};
+use crate::io::emulator::Folders;
 use crate::io::event::{BoardEvent, IoEvent};
 use crate::io::event_loop::Reactor;
 use crate::io::signals::Signal;
 use crate::job::event::{Event, STORE_VERSION};
 use crate::lab::board::HealthCheck;
-use crate::lab::view::{BoardView, JobId, JobView, LabView};
+use crate::lab::view::{JobId, JobView};
 use crate::lab::{Lab, RunEnd, Step};
 use crate::script::job::Begin;
 use crate::script::observer::{Observer, Recorder};
@@ -58,7 +57,7 @@ pub(super) struct Fleet {
     noted_due: HashMap<usize, Instant>,
     next_index: usize,
     pub(super) next_console: u64,
-    started: Timestamp,
+    pub(super) started: Timestamp,
     space_at: Instant,
     claim_at: Instant,
 }
@@ -422,87 +421,6 @@ impl Fleet {
         let names: Vec<String> =
             self.stations.values().map(|station| station.board.name.clone()).collect();
         names.iter().for_each(|name| self.show(name));
-    }
-
-    /// Tells how a board is.
-    pub(super) fn show(&self, name: &str) {
-        let station = self.by_name.get(name).and_then(|index| self.stations.get(index));
-        let (Some(station), Some(standing)) = (station, self.lab.board(name)) else { return };
-        let shown = station.shown.borrow();
-        let kept = &standing.kept;
-        let job = standing.job.and_then(|id| self.lab.job(id));
-        self.feed.tell(Change::Board(BoardView {
-            name: name.to_owned(),
-            board_type: standing.board_type.clone(),
-            tags: standing.tags.clone(),
-            state: standing.state(),
-            health: kept.health,
-            health_reason: kept.reason.clone(),
-            health_since: kept.since,
-            phase: if standing.obstacle.is_empty() {
-                station.phase()
-            } else {
-                standing.obstacle.clone()
-            },
-            job: standing.job,
-            run: job.and_then(|job| job.run.clone()),
-            action: shown.action.clone(),
-            progress: shown.progress,
-            lease: kept.lease.clone(),
-            last_line: shown.last_line(),
-            line: station.line.clone(),
-            received_bytes: shown.received_bytes,
-            recent: kept.recent.iter().cloned().collect(),
-        }));
-    }
-
-    fn tell_lab(&self) {
-        use crate::lab::view::JobState;
-        let count = |state| self.lab.jobs().filter(|job| job.state == state).count() as u64;
-        self.feed.tell(Change::Lab(LabView {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: Some(self.started),
-            paused: self.lab.paused().to_owned(),
-            boards: self.stations.len() as u64,
-            queued: count(JobState::Queued),
-            running: count(JobState::Running),
-        }));
-    }
-
-    /// Takes the folders of boards that nobody else uses, and lets go of those that somebody has acquired.
-    pub(super) fn claim_folders(&mut self) {
-        let names: Vec<String> = self.by_name.keys().cloned().collect();
-        names.iter().for_each(|name| self.claim_folder(name));
-    }
-
-    fn claim_folder(&mut self, name: &str) {
-        let Some(station) = self.by_name.get(name).and_then(|index| self.stations.get_mut(index))
-        else {
-            return;
-        };
-        if !station.is_idle() {
-            return;
-        }
-        let is_acquired =
-            self.lab.board(name).is_some_and(|standing| standing.kept.lease.is_some());
-        if is_acquired {
-            // Who has acquired it uses it with pumice's other commands, which want it for themselves.
-            station.folder = None;
-            return;
-        }
-        if station.folder.is_none() {
-            let claimed = name
-                .parse::<Name>()
-                .map_err(|_| "no name of a board".to_owned())
-                .and_then(|name| BoardFolder::claim(&self.settings.folders, &name));
-            match claimed {
-                Ok(folder) => {
-                    station.folder = Some(folder);
-                    self.lab.set_obstacle(name, "");
-                }
-                Err(why) => self.lab.set_obstacle(name, why),
-            }
-        }
     }
 
     /// Somebody wants this process to end. Boards with a session are told; runs stay as they are on the disk, and the

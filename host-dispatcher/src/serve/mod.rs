@@ -16,6 +16,7 @@ mod requests;
 mod runner;
 mod shown;
 mod station;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -280,6 +280,23 @@ impl Station {
         }
     }
 
+    /// A run that had ended when the dispatcher died is completed.
+    pub(super) fn begin_completing(
+        &mut self,
+        reactor: &Reactor,
+        id: JobId,
+        dir: RunDir,
+        end: RunEnd,
+    ) -> Outcome {
+        match complete(reactor, self.index, dir, end, None, Value::Null) {
+            Ok(worker) => {
+                self.seat = Seat::Finishing(worker, Some(id));
+                Outcome::Same
+            }
+            Err(finished) => Outcome::Ended(id, finished),
+        }
+    }
+
     fn left(&mut self, busy: Busy, outcome: Result<Value, Fault>) -> Option<Box<Done>> {
         let Busy { drive, script, work } = busy;
         self.line = drive.bench().line_report().verdict.to_string();
@@ -355,25 +372,6 @@ pub(super) fn complete(
     let stopped = Box::new(Finished { dir: None, end: stopped });
     Worker::spawn("finish", 1, move || waker.wake(), stopped, work)
         .map_err(|_| Box::new(Finished { dir: None, end: unstarted }))
-}
-
-impl Station {
-    /// A run that had ended when the dispatcher died is completed.
-    pub(super) fn begin_completing(
-        &mut self,
-        reactor: &Reactor,
-        id: JobId,
-        dir: RunDir,
-        end: RunEnd,
-    ) -> Outcome {
-        match complete(reactor, self.index, dir, end, None, Value::Null) {
-            Ok(worker) => {
-                self.seat = Seat::Finishing(worker, Some(id));
-                Outcome::Same
-            }
-            Err(finished) => Outcome::Ended(id, finished),
-        }
-    }
 }
 
 impl std::fmt::Debug for Station {
