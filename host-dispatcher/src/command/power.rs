@@ -24,19 +24,7 @@ fn try_power(global: &Global, name: &str, operation: PowerOperation) -> Result<(
     }
     let goal = claimed.agent_goal();
     let observer = narrator();
-    claimed.drive(observer, async |bench| {
-        let work = async {
-            if operation != PowerOperation::On {
-                bench.reach(Goal::Off).await?;
-            }
-            if operation != PowerOperation::Off {
-                // "Accepted" is not "done": a board that was switched on shows it by coming up.
-                bench.reach(goal).await?;
-            }
-            Ok(())
-        };
-        bench.cancelable(bench.action(&format!("power {operation}"), work)).await
-    })?
+    claimed.drive(observer, async |bench| bench.switch_power(operation, goal).await)?
 }
 
 /// Reboots a board through its agent, and waits until an agent is back.

@@ -24,6 +24,7 @@ pub mod live;
 pub mod observer;
 pub mod output;
 mod placed;
+mod power;
 pub mod prepare;
 pub mod push;
 pub mod rescue;

@@ -4,7 +4,7 @@
 //! its directory: a database that is lost or broken is made again from these. A job's folder is on the disk before the
 //! database knows it, and the database before anybody is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use super::history::{History, JobFilter, RunFilter, RunRow};
 use crate::lab::board::Kept;
 use crate::lab::view::{JobId, JobState, JobView};
 use crate::report::summary::Summary;
-use crate::store::{StoreError, reader, write_json, write_whole};
+use crate::store::{StoreError, reader, sync_folder, write_json, write_whole};
 
 /// The writer's end; one in a store.
 #[derive(Debug)]
@@ -116,19 +116,30 @@ impl Database {
         job: &JobView,
         submission: &Submission,
     ) -> Result<(), DatabaseError> {
+        // Of a job that was never acknowledged: its dispatcher died in the next lines.
+        let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(StoreError::of("create", folder))?;
+        let mut touched = BTreeSet::new();
         for (name, from) in &submission.files {
             let place = folder.join(name);
             let above = place.parent().unwrap_or(folder);
             fs::create_dir_all(above).map_err(StoreError::of("create", above))?;
             // The same file system, by construction: no byte is copied.
             fs::hard_link(from, &place).map_err(StoreError::of("link", &place))?;
+            // A name is on the disk when its folder is, and so on up to the store.
+            let folders = place.ancestors().skip(1).take_while(|above| above.starts_with(folder));
+            touched.extend(folders.map(Path::to_owned));
         }
         let place = job_file(&self.store, job);
         let above = place.parent().unwrap_or(folder);
         fs::create_dir_all(above).map_err(StoreError::of("create", above))?;
         write_whole(&place, submission.definition.as_bytes())?;
         write_json(&folder.join(JOB_JSON), job)?;
+        touched.insert(folder.to_owned());
+        for folder in touched.into_iter().rev() {
+            sync_folder(&folder.join("x"))?;
+        }
+        sync_folder(folder)?;
         Ok(())
     }
 
@@ -518,6 +529,17 @@ mod tests {
             assert_eq!(database.reader().unwrap().runs(&RunFilter::default(), None, 10).len(), 1);
         }
         assert!(store.path().join("lab.db.broken").exists());
+    }
+
+    #[test]
+    fn what_a_dead_dispatcher_left_of_an_unacknowledged_job_is_not_the_next_ones() {
+        let store = TestFolder::new();
+        let (mut database, _) = Database::open(store.path()).unwrap();
+        let folder = job_folder(store.path(), 1);
+        fs::create_dir_all(folder.join("images")).unwrap();
+        fs::write(folder.join("images/old"), "old").unwrap();
+        database.accept(&job(1), &submission(&[])).unwrap();
+        assert!(!folder.join("images").exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::board::{Goal, Phase};
+use crate::board::Goal;
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Board;
 use crate::definition::fence::Fence;
@@ -65,23 +65,11 @@ pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> 
     Ok(bench.line_report().to_json().clone())
 }
 
-/// Switches a board's power for a person, and waits for the board to show it where its type says how.
+/// Switches a board's power for a person.
 pub(super) async fn power(
     bench: Bench,
     operation: PowerOperation,
     goal: Goal,
 ) -> Result<Value, Fault> {
-    let work = async {
-        if operation != PowerOperation::On {
-            bench.reach(Goal::Off).await?;
-        }
-        if operation != PowerOperation::Off {
-            bench.reach(goal).await?;
-        }
-        Ok(())
-    };
-    let action = format!("power {operation}");
-    bench.cancelable(bench.action(&action, work)).await?;
-    debug_assert!(!matches!(bench.board(|board, _| board.phase()), Phase::Broken(_)));
-    Ok(Value::Null)
+    bench.switch_power(operation, goal).await.map(|()| Value::Null)
 }

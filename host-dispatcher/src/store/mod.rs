@@ -147,7 +147,7 @@ pub fn write_json(place: &Path, value: &impl serde::Serialize) -> Result<(), Sto
 }
 
 /// A rename is on the disk only when the folder is.
-fn sync_folder(file: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_folder(file: &Path) -> Result<(), StoreError> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
