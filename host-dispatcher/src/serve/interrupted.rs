@@ -3,7 +3,7 @@
 //! | what is on record | what is done |
 //! |---|---|
 //! | the run's end | its directory is completed, and its verdict counts |
-//! | the test image was to boot | the board is looked for: it runs on by itself |
+//! | the test image was to boot, and the board can be used | the board is looked for: it runs on by itself |
 //! | less | the run ends with an InfrastructureError, and the job waits again |
 
 use super::database::{job_file, runs_folder};
@@ -54,7 +54,9 @@ impl Fleet {
             };
             return self.complete(job, RunDir::reopen(&path, false)?, end);
         }
-        if was_injected(&reader::events(&path)?.events) {
+        let injected = was_injected(&reader::events(&path)?.events);
+        // A board that cannot be used now is not waited for: the run ends, and what is on record stays.
+        if injected && self.can_use(job) {
             log::note(&format!("{run}: looks for the board, which may run on by itself"));
             let file = match self.lab.board(job.board.as_deref().unwrap_or_default()) {
                 Some(board) if job.is_health_check => board.check.as_ref().map(|c| c.file.clone()),
@@ -66,7 +68,11 @@ impl Fleet {
             return Ok(());
         }
         let mut dir = RunDir::reopen(&path, false)?;
-        let message = "the dispatcher died during this run, before the test image was booted";
+        let message = if injected {
+            "the dispatcher died during this run, and its board cannot be used now"
+        } else {
+            "the dispatcher died during this run, before the test image was booted"
+        };
         let time = clock::wall();
         let class = ErrorClass::InfrastructureError;
         let error =
@@ -88,6 +94,11 @@ impl Fleet {
             was_interrupted: true,
         };
         self.complete(job, dir, end)
+    }
+
+    fn can_use(&self, job: &JobView) -> bool {
+        let index = job.board.as_ref().and_then(|name| self.by_name.get(name));
+        index.is_some_and(|index| self.wiring(*index).is_ok())
     }
 
     fn complete(&mut self, job: &JobView, mut dir: RunDir, end: RunEnd) -> Result<(), StoreError> {
