@@ -15,7 +15,7 @@ use regex::Regex;
 use crate::config::connection::PowerOperation;
 use crate::config::value::Period;
 use crate::job::event::Source;
-use crate::lab::view::Health;
+use crate::lab::view::{Health, JobState};
 use crate::report::log_filter::{self, Level, When};
 use crate::store::tokens::Role;
 
@@ -488,7 +488,7 @@ pub struct SubmitArgs {
 pub struct JobsArgs {
     /// Only these
     #[arg(long, value_name = "STATE")]
-    pub state: Option<StateWord>,
+    pub state: Option<JobState>,
     /// Only those whose last run was on this board
     #[arg(long, value_name = "NAME")]
     pub board: Option<String>,
@@ -508,28 +508,6 @@ pub struct WatchArgs {
     /// Show the log as it comes, instead of progress; --json gives its lines as in timeline.ndjson
     #[arg(long)]
     pub log: bool,
-}
-
-/// How far jobs are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StateWord {
-    /// They wait for a board.
-    Queued,
-    /// They are on a board.
-    Running,
-    /// They are over.
-    Ended,
-}
-
-impl StateWord {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Ended => "ended",
-        }
-    }
 }
 
 /// What a person may say of a board's health.

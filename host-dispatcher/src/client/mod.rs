@@ -16,6 +16,7 @@ use ureq::{Agent, Body, RequestBuilder};
 
 use crate::job::verdict::ErrorClass;
 use crate::script::Fault;
+use crate::store::hexadecimal;
 
 /// A lab at the other end of HTTP.
 #[derive(Debug)]
@@ -35,10 +36,8 @@ impl Client {
         let base = server.trim_end_matches('/').to_owned();
         let is_http = base.starts_with("http://") || base.starts_with("https://");
         if !is_http || base.contains(char::is_whitespace) {
-            return Err(Fault {
-                class: ErrorClass::ConfigurationError,
-                message: format!("\"{base}\" is no address of a lab: write http://HOST:PORT"),
-            });
+            let message = format!("\"{base}\" is no address of a lab: write http://HOST:PORT");
+            return Err(Fault::configuration(message));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -207,7 +206,7 @@ fn sentence(error: &Value) -> Option<String> {
 fn digest(file: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(file)?, &mut hash)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

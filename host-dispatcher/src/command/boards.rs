@@ -75,12 +75,11 @@ fn show(global: &Global, board: &BoardView) {
         (_, Some(lease)) => format!("{}'s until {}", lease.holder, lease.until),
         _ => String::new(),
     };
-    let health = serde_json::to_value(board.health).unwrap_or_default();
     let line = format!(
         "{:<16}  {:<18}  {:<11}  {:<14}  {use_}",
         board.name,
         board.board_type,
-        health.as_str().unwrap_or_default(),
+        board.health.as_str(),
         board.phase,
     );
     println!("{}", printable(line.trim_end()));

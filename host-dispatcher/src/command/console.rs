@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 
 use agent_core::link::{Coding, HostLink, LineConfig};
 
-use super::hands_on::{Claimed, claim, configuration, fail};
+use super::hands_on::{Claimed, claim, fail};
 use super::lab_client::with_lab;
 use super::lab_console;
 use crate::cli::Global;
@@ -35,7 +35,8 @@ pub fn console(global: &Global, board: &str) -> u8 {
 
 fn try_console(global: &Global, board: &str) -> Result<(), Fault> {
     let mut claimed = claim(global, &BoardWish::named(board))?;
-    let raw = RawMode::enter().map_err(|error| configuration(format!("the terminal: {error}")))?;
+    let raw =
+        RawMode::enter().map_err(|error| Fault::configuration(format!("the terminal: {error}")))?;
     if raw.is_some() {
         let _ = write!(std::io::stderr(), "pumice: the line of {board}; Ctrl-] ends\r\n");
     }

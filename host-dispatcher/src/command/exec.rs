@@ -8,7 +8,7 @@ use agent_core::time::Duration;
 use agent_core::wire::response::Exit;
 use agent_core::wire::{Method, request};
 
-use super::hands_on::{claim, configuration, fail, narrator};
+use super::hands_on::{claim, fail, narrator};
 use crate::board::Direction;
 use crate::cli::{ExecArgs, Global};
 use crate::config::lab::BoardWish;
@@ -167,13 +167,13 @@ fn words<'w>(words: impl Iterator<Item = &'w [u8]>) -> Result<Vec<u8>, Fault> {
     let mut list = Vec::new();
     for word in words {
         if word.contains(&0) {
-            return Err(configuration("a word of a command has no NUL in it"));
+            return Err(Fault::configuration("a word of a command has no NUL in it"));
         }
         list.extend_from_slice(word);
         list.push(0);
     }
     if list.len() > WORDS_MAX {
-        return Err(configuration(format!(
+        return Err(Fault::configuration(format!(
             "the words of a command have at most {WORDS_MAX} bytes: put a script on the board with push"
         )));
     }

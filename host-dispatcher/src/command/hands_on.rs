@@ -13,7 +13,6 @@ use crate::io::connection::Endpoint;
 use crate::io::drive::{Wiring, drive};
 use crate::io::emulator::{BoardFolder, Folders};
 use crate::io::event_loop::Reactor;
-use crate::job::verdict::ErrorClass;
 use crate::report;
 use crate::script::deploy::Deployer;
 use crate::script::observer::{Narrator, Observer};
@@ -30,7 +29,7 @@ pub(super) struct Claimed {
 /// The lab that was named, or the embedded one.
 pub(super) fn lab(global: &Global) -> Result<Lab, Fault> {
     match &global.lab {
-        Some(path) => Lab::load(path).map_err(|error| configuration(error.to_string())),
+        Some(path) => Lab::load(path).map_err(|error| Fault::configuration(error.to_string())),
         None => Ok(Lab::embedded()),
     }
 }
@@ -38,17 +37,18 @@ pub(super) fn lab(global: &Global) -> Result<Lab, Fault> {
 /// Finds a board in the lab and locks it.
 pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> {
     let lab = lab(global)?;
-    let board = lab.find(wish).map_err(|error| configuration(error.to_string()))?.clone();
-    let mut folders = Folders::from_environment().map_err(configuration)?;
+    let board = lab.find(wish).map_err(|error| Fault::configuration(error.to_string()))?.clone();
+    let mut folders = Folders::from_environment().map_err(Fault::configuration)?;
     if let Some(images) = &lab.images {
         folders.images.clone_from(images);
     }
-    let name: Name = board.name.parse().map_err(|_| configuration("no name of a board"))?;
+    let name: Name = board.name.parse().map_err(|_| Fault::configuration("no name of a board"))?;
     let folder = BoardFolder::claim(&folders, &name).map_err(Fault::infrastructure)?;
-    let values =
-        folder.values(&folders, board.board_type.emulator.as_ref()).map_err(configuration)?;
+    let values = folder
+        .values(&folders, board.board_type.emulator.as_ref())
+        .map_err(Fault::configuration)?;
     let endpoint = Endpoint::new(&board.connection, &values)
-        .map_err(|error| configuration(error.to_string()))?;
+        .map_err(|error| Fault::configuration(error.to_string()))?;
     let reactor = Reactor::new()
         .map_err(|error| Fault::infrastructure(format!("the event loop cannot start: {error}")))?;
     let wiring = Wiring { endpoint, power: board.power.clone(), values };
@@ -62,8 +62,8 @@ impl Claimed {
         observer: Box<dyn Observer>,
         script: impl AsyncFnOnce(&Bench) -> T,
     ) -> Result<T, Fault> {
-        let spec =
-            BoardSpec::from_lab(&self.board).map_err(|error| configuration(error.to_string()))?;
+        let spec = BoardSpec::from_lab(&self.board)
+            .map_err(|error| Fault::configuration(error.to_string()))?;
         let (now, wall) = (clock::now(), clock::wall());
         let bench = Bench::new(Board::new(spec, seed(wall)), observer, now, wall);
         let outcome = drive(&mut self.reactor, self.wiring.clone(), &bench, script(&bench));
@@ -137,10 +137,6 @@ pub(super) fn narrator() -> Box<Narrator> {
 pub(super) fn fail(fault: &Fault) -> u8 {
     let _ = writeln!(std::io::stderr(), "pumice: {}: {}", fault.class.as_str(), fault.message);
     fault.class.exit_status()
-}
-
-pub(super) fn configuration(message: impl Into<String>) -> Fault {
-    Fault { class: ErrorClass::ConfigurationError, message: message.into() }
 }
 
 /// Differs from run to run; nothing secret hangs on it.

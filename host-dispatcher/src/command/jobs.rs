@@ -59,10 +59,8 @@ pub fn cancel(global: &Global, id: JobId) -> u8 {
 /// A job in a line.
 fn line(job: &JobView) -> String {
     let state = match (job.state, job.verdict) {
-        (JobState::Queued, _) => "queued".to_owned(),
-        (JobState::Running, _) => "running".to_owned(),
-        (JobState::Ended, Some(verdict)) => verdict.to_string(),
-        (JobState::Ended, None) => "ended".to_owned(),
+        (JobState::Ended, Some(verdict)) => verdict.as_str(),
+        (state, _) => state.as_str(),
     };
     let more = match job.state {
         JobState::Queued => format!("waits for {}", job.waits_for),

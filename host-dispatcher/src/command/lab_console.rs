@@ -13,7 +13,6 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::console::ESCAPE;
-use super::hands_on::configuration;
 use super::jobs::encoded;
 use crate::client::Client;
 use crate::io::terminal::RawMode;
@@ -22,7 +21,8 @@ use crate::script::Fault;
 /// Shows the console until Ctrl-], the end of the connection, or of the input where that is no terminal.
 pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
     let mut socket = connect(client, board)?;
-    let raw = RawMode::enter().map_err(|error| configuration(format!("the terminal: {error}")))?;
+    let raw =
+        RawMode::enter().map_err(|error| Fault::configuration(format!("the terminal: {error}")))?;
     if raw.is_some() {
         let _ = write!(io::stderr(), "pumice: the console of {board}; Ctrl-] ends\r\n");
     }
@@ -34,7 +34,7 @@ pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
 
 fn connect(client: &Client, board: &str) -> Result<WebSocket<TcpStream>, Fault> {
     let Some(host) = client.base().strip_prefix("http://") else {
-        return Err(configuration(
+        return Err(Fault::configuration(
             "a console goes through http:// alone: for a lab behind TLS use its web page",
         ));
     };

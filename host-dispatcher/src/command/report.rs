@@ -5,11 +5,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::ReportArgs;
-use crate::report::html::{Bound, Html, RunData, RunFile, RunState};
+use crate::report::html::{Bound, Html, RunData, RunFile};
 use crate::report::summary::Summary;
 use crate::report::timeline_spans::TimelineSpans;
+use crate::store::reader::{self, RunState};
 use crate::store::records::{Records, Window};
-use crate::store::{WholeFile, find, reader};
+use crate::store::{WholeFile, find};
 
 /// Writes the page of a run to its file, whose path `out` is told, or to `out`. The exit status is 0.
 ///
@@ -33,7 +34,7 @@ pub fn report(args: &ReportArgs, out: &mut impl Write) -> io::Result<u8> {
 fn write<W: Write>(run: &Path, out: W) -> io::Result<W> {
     let (mut summary, mut spans) = (Summary::default(), TimelineSpans::default());
     // Asked for before the files are read: a run that ends meanwhile is shown as one that goes on.
-    let state = state_of(run)?;
+    let state = RunState::of(run).map_err(io::Error::other)?;
     reader::each(run, |event| {
         summary.handle_event(event);
         spans.handle_event(event);
@@ -59,14 +60,6 @@ fn write<W: Write>(run: &Path, out: W) -> io::Result<W> {
     let summary = summary.with_cases()?;
     let spans = spans.spans();
     html.end(RunData { state, summary, spans, previous: None, files, left_out: 0 })
-}
-
-fn state_of(run: &Path) -> io::Result<RunState> {
-    if run.join("run.json").exists() {
-        return Ok(RunState::Ended);
-    }
-    let is_abandoned = reader::is_abandoned(run).map_err(io::Error::other)?;
-    Ok(if is_abandoned { RunState::Abandoned } else { RunState::Running })
 }
 
 /// The files of a run directory by name; what is being written, and a report of before, are none of the run's.

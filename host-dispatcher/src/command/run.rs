@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use super::hands_on::{claim, configuration, deployer, fail, seed};
+use super::hands_on::{claim, deployer, fail, seed};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &RunArgs) -> u8 {
 }
 
 fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
-    let mut job = Job::load(&args.job).map_err(|error| configuration(error.to_string()))?;
+    let mut job = Job::load(&args.job).map_err(|error| Fault::configuration(error.to_string()))?;
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
     let mut claimed = claim(global, &wish)?;
     let board_type = claimed.board.board_type.clone();

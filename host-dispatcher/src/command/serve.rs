@@ -3,7 +3,7 @@
 use agent_core::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
-use super::hands_on::{configuration, fail};
+use super::hands_on::fail;
 use crate::cli::{Global, ServeArgs};
 use crate::io::clock;
 use crate::report::page;
@@ -35,7 +35,7 @@ fn try_serve(global: &Global, args: &ServeArgs) -> Result<(), Fault> {
         limits: Limits::default(),
     };
     let server = http::start(options, control, feed, history)
-        .map_err(|error| configuration(error.to_string()))?;
+        .map_err(|error| Fault::configuration(error.to_string()))?;
     log::note(&format!("the lab is at http://{}", server.address()));
     let mut notifier = Notifier::new();
     serve.run(|| notifier.alive())

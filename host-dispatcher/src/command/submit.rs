@@ -13,7 +13,6 @@ use crate::cli::{Global, SubmitArgs};
 use crate::client::Client;
 use crate::client::job_files::{self, JobFiles};
 use crate::config::yaml;
-use crate::job::verdict::ErrorClass;
 use crate::lab::view::JobView;
 use crate::script::Fault;
 
@@ -43,13 +42,12 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
 }
 
 fn submit_one(client: &Client, file: &Path, priority: u8) -> Result<JobView, Fault> {
-    let configuration = |message: String| Fault { class: ErrorClass::ConfigurationError, message };
-    let text = yaml::read(file).map_err(|error| configuration(error.to_string()))?;
+    let text = yaml::read(file).map_err(|error| Fault::configuration(error.to_string()))?;
     let name = file.display().to_string();
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-    let JobFiles { folder, files } =
-        job_files::of(&name, &text, folder).map_err(|error| configuration(error.to_string()))?;
+    let JobFiles { folder, files } = job_files::of(&name, &text, folder)
+        .map_err(|error| Fault::configuration(error.to_string()))?;
     let mut digests = BTreeMap::new();
     for (name, place) in files {
         let mut tell = |bytes| {

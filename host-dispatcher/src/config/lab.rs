@@ -215,9 +215,14 @@ impl BoardWish {
     }
 
     fn is_met_by(&self, board: &Board) -> bool {
-        self.name.as_ref().is_none_or(|name| *name == board.name)
-            && self.board_type.as_ref().is_none_or(|name| *name == board.board_type.name)
-            && self.tags.iter().all(|tag| board.tags.contains(tag))
+        self.is_met(&board.name, &board.board_type.name, &board.tags)
+    }
+
+    /// Whether a board of this name and type, with these tags, is what is asked for.
+    pub fn is_met(&self, name: &str, board_type: &str, tags: &[String]) -> bool {
+        self.name.as_ref().is_none_or(|wanted| wanted == name)
+            && self.board_type.as_ref().is_none_or(|wanted| wanted == board_type)
+            && self.tags.iter().all(|tag| tags.contains(tag))
     }
 
     pub(crate) fn describe(&self) -> String {

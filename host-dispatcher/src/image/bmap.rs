@@ -167,9 +167,7 @@ pub(super) mod tests {
 
     /// A map over blocks of 4096 bytes with its check values, as bmaptool writes it.
     pub(in crate::image) fn bmap(image: &[u8], ranges: &[(usize, usize)]) -> String {
-        let hex = |bytes: &[u8]| {
-            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let hex = |bytes: &[u8]| crate::store::hexadecimal(&Sha256::digest(bytes));
         let mapped: String = ranges
             .iter()
             .map(|&(first, last)| {

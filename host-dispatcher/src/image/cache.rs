@@ -17,8 +17,9 @@ use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::{Cause, ImageError, hexadecimal};
+use super::error::{Cause, ImageError};
 use super::source::{ZEROS, hash_zeros};
+use crate::store::hexadecimal;
 use crate::store::{self, StoreError};
 
 /// 16 GiB of disk.

@@ -1,6 +1,6 @@
 //! Why an image cannot be used.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -138,10 +138,3 @@ impl fmt::Display for ImageError {
 }
 
 impl std::error::Error for ImageError {}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

@@ -203,7 +203,7 @@ fn uuid(label: &str) -> String {
     id.copy_from_slice(&Sha256::digest(format!("pumice ext4 {label}"))[..16]);
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
-    let mut text = super::error::hexadecimal(&id);
+    let mut text = crate::store::hexadecimal(&id);
     for at in [20, 16, 12, 8] {
         text.insert(at, '-');
     }

@@ -16,9 +16,10 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use super::error::{Cause, ImageError, hexadecimal};
+use super::error::{Cause, ImageError};
 use super::source::IMAGE_BYTES_MAX;
 use crate::store;
+use crate::store::hexadecimal;
 
 /// What tells whether a URL still holds the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
-use super::error::{Cause, ImageError, hexadecimal};
+use super::error::{Cause, ImageError};
 use super::take::{ImageSource, Progress};
 use crate::deploy::content::FileContent;
 use crate::deploy::plan::Held;
 use crate::deploy::tree::Tree;
+use crate::store::hexadecimal;
 use crate::worker::{Teller, Worker};
 
 /// An image of the store: its hashes and its bytes. It stays there while this value does.

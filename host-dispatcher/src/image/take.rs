@@ -15,11 +15,12 @@ use sha2::{Digest, Sha256};
 use super::bmap::BlockMap;
 use super::cache::{CachedImage, DOWNLOADS, Images, NewImage, Origin};
 use super::disk;
-use super::error::{Cause, ImageError, hexadecimal};
+use super::error::{Cause, ImageError};
 use super::ext4::{self, Ext4};
 use super::fetch::{self, Fetched, Validators};
 use super::source::{Piece, Source};
 use super::tree::{self, Kind, Node, Tree};
+use crate::store::hexadecimal;
 
 /// An image to be taken into the store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -90,9 +90,7 @@ impl Standing {
     pub fn meets(&self, name: &str, wish: &BoardWish) -> bool {
         !self.is_leaving
             && self.kept.health != Health::Retired
-            && wish.name.as_ref().is_none_or(|wanted| wanted == name)
-            && wish.board_type.as_ref().is_none_or(|wanted| *wanted == self.board_type)
-            && wish.tags.iter().all(|tag| self.tags.contains(tag))
+            && wish.is_met(name, &self.board_type, &self.tags)
     }
 
     /// Whether something can be begun on it at this moment.

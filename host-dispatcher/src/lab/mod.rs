@@ -122,8 +122,6 @@ pub enum LabError {
     NotAcquired(String),
     /// Only a health check says that a board is bad.
     NotSaid,
-    /// The job has ended.
-    Ended(JobId),
 }
 
 impl Lab {
@@ -493,7 +491,6 @@ impl std::fmt::Display for LabError {
             Self::NotSaid => {
                 f.write_str("only a health check says that a board is bad: use maintenance")
             }
-            Self::Ended(id) => write!(f, "job {id} has ended"),
         }
     }
 }

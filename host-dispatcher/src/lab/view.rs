@@ -145,7 +145,7 @@ pub struct JobView {
 }
 
 /// How far a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// It waits for a board.
@@ -171,4 +171,66 @@ pub struct LabView {
     pub queued: u64,
     /// Jobs that run.
     pub running: u64,
+}
+
+impl JobState {
+    /// The word, as it stands everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl BoardState {
+    /// The word, as it stands everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Acquired => "acquired",
+        }
+    }
+}
+
+impl Health {
+    /// The word, as it stands everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Unknown => "unknown",
+            Self::Looping => "looping",
+            Self::Bad => "bad",
+            Self::Maintenance => "maintenance",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_json() {
+        let is_json = |word: &str, value: serde_json::Value| assert_eq!(value, word);
+        for state in [JobState::Queued, JobState::Running, JobState::Ended] {
+            is_json(state.as_str(), serde_json::json!(state));
+        }
+        for state in [BoardState::Idle, BoardState::Running, BoardState::Acquired] {
+            is_json(state.as_str(), serde_json::json!(state));
+        }
+        for health in [
+            Health::Good,
+            Health::Unknown,
+            Health::Looping,
+            Health::Bad,
+            Health::Maintenance,
+            Health::Retired,
+        ] {
+            is_json(health.as_str(), serde_json::json!(health));
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::bundle::bundle;
 use super::page;
 use super::timeline_spans::Span;
 use crate::job::event::{LogRecord, Source};
+use crate::store::reader::RunState;
 
 /// Writes the file: first the log's records one after another, then the rest. Memory is bounded by [`Bound`].
 #[derive(Debug)]
@@ -57,18 +58,6 @@ pub struct RunData {
     pub files: Vec<RunFile>,
     /// Records of the log that the page has not.
     pub left_out: u64,
-}
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunState {
-    /// It goes on.
-    Running,
-    /// It is complete.
-    Ended,
-    /// It will never be: who wrote it is gone.
-    Abandoned,
 }
 
 /// A file of a run directory.

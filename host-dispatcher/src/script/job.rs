@@ -267,10 +267,7 @@ impl JobRun<'_> {
                 (BootWith::Image, None) => BootFrom::TestRootfs,
             };
             let script = self.board_type.boot_script(slot, from, self.board, self.run);
-            let script = script.map_err(|error| Fault {
-                class: ErrorClass::ConfigurationError,
-                message: error.to_string(),
-            })?;
+            let script = script.map_err(|error| Fault::configuration(error.to_string()))?;
             bench.board(|board, _| board.set_boot_script(slot, script));
             live.borrow_mut().begin_tests();
         }

@@ -499,6 +499,11 @@ impl Fault {
         Self { class: ErrorClass::InfrastructureError, message: message.into() }
     }
 
+    /// A fault of the lab's or the job's configuration.
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::ConfigurationError, message: message.into() }
+    }
+
     /// A fault of the job.
     pub fn job(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::JobError, message: message.into() }

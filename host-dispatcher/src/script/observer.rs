@@ -10,8 +10,8 @@ use crate::job::event::{Event, LogRecord, OperationState, Source, Stamped};
 use crate::job::verdict::Verdict;
 use crate::report::Reporter;
 use crate::script::Fault;
-use crate::store::StoreError;
 use crate::store::run_dir::RunDir;
+use crate::store::{StoreError, hexadecimal};
 
 /// Is told everything that is no answer to a request.
 pub trait Observer {
@@ -247,7 +247,7 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
         }
         BoardEvent::SessionOpened { slot, peer } => Event::SessionOpened {
             slot: *slot,
-            boot_id: peer.boot_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            boot_id: hexadecimal(&peer.boot_id),
             link: serde_json::json!({"version": peer.version, "capabilities": peer.capabilities}),
         },
         BoardEvent::SessionClosed { reason } => Event::SessionClosed { reason: reason.clone() },

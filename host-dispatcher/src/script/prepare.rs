@@ -13,7 +13,6 @@ use crate::image::error::ImageError;
 use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
 use crate::job::event::{Event, Slot};
 use crate::job::spec::{Deploy, Image, Job};
-use crate::job::verdict::ErrorClass;
 use crate::worker::Worker;
 
 /// A job whose images are in the store, and what keeps them there.
@@ -88,7 +87,7 @@ fn prepare(
         Some(fence) => Job::load_within(file, fence),
         None => Job::load(file),
     };
-    let mut job = job.map_err(|error| configuration(error.to_string()))?;
+    let mut job = job.map_err(|error| Fault::configuration(error.to_string()))?;
     let images = take_images(store, &mut job, board_type, tell)?;
     Ok(Prepared { job, images })
 }
@@ -155,7 +154,7 @@ fn boot_files(
             .is_some_and(|commands| commands.iter().any(|command| command.source().contains(name)))
     };
     if deploy.ramdisk.is_none() && loads("initrd.img") {
-        return Err(configuration(format!(
+        return Err(Fault::configuration(format!(
             "the board type {} boots a kernel with an initial ramdisk: add ramdisk: to deploy:",
             board_type.name
         )));
@@ -207,10 +206,6 @@ fn sentence(phase: Phase, is_boot: bool) -> &'static str {
         (Phase::Unpack, true) => "unpacking the image for testboot",
         (Phase::Make, true) => "making a file system of the image for testboot",
     }
-}
-
-fn configuration(message: String) -> Fault {
-    Fault { class: ErrorClass::ConfigurationError, message }
 }
 
 fn fault(error: ImageError) -> Fault {

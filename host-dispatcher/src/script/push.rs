@@ -10,9 +10,9 @@ use super::deploy::{Deployed, Deployer, Place};
 use super::files::Outgoing;
 use super::{Bench, Fault};
 use crate::definition::overlay::digest;
-use crate::image::error::hexadecimal;
 use crate::image::stored::Wanted;
 use crate::job::event::Event;
+use crate::store::hexadecimal;
 
 /// From so many bytes on it pays to ask what the board has: the questions cost three round trips and some hundred bytes.
 pub const PLAN_MIN_BYTES: u64 = 32 * 1024;

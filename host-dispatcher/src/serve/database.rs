@@ -232,7 +232,7 @@ impl History for Reader {
              AND (?3 IS NULL OR submitter = ?3) AND (?4 IS NULL OR name = ?4) \
              AND (?5 IS NULL OR id < ?5) ORDER BY id DESC LIMIT ?6",
             &[
-                &filter.state.map(word),
+                &filter.state.map(JobState::as_str),
                 &filter.board,
                 &filter.submitter,
                 &filter.name,
@@ -318,7 +318,7 @@ fn insert_job(connection: &Connection, job: &JobView) -> Result<(), DatabaseErro
             job.id,
             job.name,
             job.submitter,
-            word(job.state),
+            job.state.as_str(),
             job.board,
             json(job)?
         ])?;
@@ -355,14 +355,6 @@ fn all<T: DeserializeOwned>(
 fn folders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-fn word(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::Running => "running",
-        JobState::Ended => "ended",
-    }
 }
 
 fn json(value: &impl Serialize) -> Result<String, DatabaseError> {

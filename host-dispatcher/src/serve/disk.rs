@@ -1,5 +1,6 @@
 //! Whether the disk of the store has room.
 
+use std::io;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
@@ -9,10 +10,15 @@ pub(super) fn shortage(store: &Path) -> Option<String> {
     shortage_below(store, FREE_BYTES_MIN)
 }
 
-fn shortage_below(store: &Path, bytes_min: u64) -> Option<String> {
-    let disk = statvfs(store).ok()?;
+/// How much of the disk at a path is free for this process.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = statvfs(path)?;
     #[allow(clippy::useless_conversion, reason = "32-bit hosts have smaller numbers there")]
-    let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+    Ok(u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())))
+}
+
+fn shortage_below(store: &Path, bytes_min: u64) -> Option<String> {
+    let free = free_bytes(store).ok()?;
     (free < bytes_min).then(|| {
         format!(
             "the disk of {} has {} MiB left, less than {}: remove runs or images",

@@ -29,7 +29,6 @@ use crate::config::lab::Lab as LabFile;
 use crate::io::emulator::Folders;
 use crate::io::event_loop::Reactor;
 use crate::job::spec::Job;
-use crate::job::verdict::ErrorClass;
 use crate::lab::Lab;
 use crate::lab::board::HealthCheck;
 use crate::script::Fault;
@@ -63,7 +62,9 @@ impl Serve {
     /// The lab file, one of its health checks, the store or the event loop.
     pub fn new(options: &LabOptions) -> Result<Self, Fault> {
         let lab_file = match &options.lab {
-            Some(path) => LabFile::load(path).map_err(|error| configuration(error.to_string()))?,
+            Some(path) => {
+                LabFile::load(path).map_err(|error| Fault::configuration(error.to_string()))?
+            }
             None => LabFile::embedded(),
         };
         let checks = checks(&lab_file)?;
@@ -84,7 +85,7 @@ impl Serve {
             store: options.store.clone(),
             lab_file: options.lab.clone(),
             job_folders: lab_file.job_folders.clone(),
-            folders: Folders::from_environment().map_err(configuration)?,
+            folders: Folders::from_environment().map_err(Fault::configuration)?,
             is_on_terminal: std::io::stdin().is_terminal(),
         };
         let lab = Lab::new(loaded.next_id, std::mem::take(&mut loaded.jobs));
@@ -123,7 +124,7 @@ impl Serve {
 fn checks(lab: &LabFile) -> Result<BTreeMap<String, HealthCheck>, Fault> {
     let mut checks = BTreeMap::new();
     for (board_type, check) in &lab.health_checks {
-        let job = Job::load(&check.job).map_err(|error| configuration(error.to_string()))?;
+        let job = Job::load(&check.job).map_err(|error| Fault::configuration(error.to_string()))?;
         let check = HealthCheck {
             file: check.job.clone(),
             name: job.name,
@@ -155,10 +156,6 @@ fn lock(store: &Path) -> Result<File, Fault> {
         ))),
         Err(fs::TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-fn configuration(message: impl Into<String>) -> Fault {
-    Fault { class: ErrorClass::ConfigurationError, message: message.into() }
 }
 
 impl std::fmt::Debug for Serve {

@@ -234,9 +234,7 @@ fn refusal(error: LabError) -> Refusal {
         LabError::NoBoard(_) | LabError::NoJob(_) => RefusalKind::NotFound,
         LabError::NoSuchBoard(_) | LabError::NotSaid => RefusalKind::Invalid,
         LabError::QueueFull => RefusalKind::Unavailable,
-        LabError::InUse(..) | LabError::NotAcquired(_) | LabError::Ended(_) => {
-            RefusalKind::Conflict
-        }
+        LabError::InUse(..) | LabError::NotAcquired(_) => RefusalKind::Conflict,
         LabError::NotYours(..) => RefusalKind::Forbidden,
     };
     Refusal::new(kind, error.to_string())

@@ -17,7 +17,7 @@ pub mod run_dir;
 pub mod timeline;
 pub mod tokens;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -123,6 +123,14 @@ impl Drop for WholeFile {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Writes a whole file.

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::{StoreError, results, write_json};
 use crate::job::event::Stamped;
 use crate::report::summary::Summary;
@@ -19,6 +21,31 @@ pub struct Events {
     pub skipped: u64,
     /// Whether there was more than is read.
     pub truncated: bool,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It goes on.
+    Running,
+    /// Its directory is complete.
+    Ended,
+    /// It will never be: who wrote it is gone.
+    Abandoned,
+}
+
+impl RunState {
+    /// That of the run in a directory.
+    ///
+    /// # Errors
+    /// `events.ndjson` cannot be opened.
+    pub fn of(run: &Path) -> Result<Self, StoreError> {
+        if run.join("run.json").exists() {
+            return Ok(Self::Ended);
+        }
+        Ok(if is_abandoned(run)? { Self::Abandoned } else { Self::Running })
+    }
 }
 
 /// The events in a run directory.

@@ -109,7 +109,7 @@ impl Access {
 
     /// Begins a session for the page, and returns its cookie's value.
     pub(super) fn begin_session(&self, identity: &Identity) -> io::Result<String> {
-        let session = tokens::hexadecimal(&tokens::random()?);
+        let session = crate::store::hexadecimal(&tokens::random()?);
         let now = clock::now();
         let mut held = self.held();
         held.sessions.retain(|_, (_, until)| *until > now);

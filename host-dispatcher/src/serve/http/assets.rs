@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::error::ApiError;
 use super::input::At;
 use super::{Asset, state};
-use crate::store::tokens::hexadecimal;
+use crate::store::hexadecimal;
 
 /// The files of the page with what tells one version of them from another.
 #[derive(Debug)]

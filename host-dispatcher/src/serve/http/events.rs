@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::input::Params;
-use super::runs::RunState;
 use super::state::{self, Shared};
 use crate::serve::feed::Change;
+use crate::store::reader::RunState;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

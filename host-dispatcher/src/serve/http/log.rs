@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::input::{At, Params};
-use super::runs::RunState;
 use super::state;
 use crate::job::event::LogRecord;
 use crate::report::log_filter::{self, Filter};
 use crate::store::log_index::Start;
+use crate::store::reader::RunState;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

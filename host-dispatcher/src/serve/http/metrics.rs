@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::state::{self, Shared};
 
@@ -28,13 +27,13 @@ fn text(shared: &Shared) -> String {
     out.head("pumice_paused", "gauge", "Whether no job is begun.");
     out.value("pumice_paused", &[], f64::from(u8::from(!lab.paused.is_empty())));
 
-    let mut kinds: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut kinds: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for board in &boards {
-        *kinds.entry((word(&board.state), word(&board.health))).or_default() += 1;
+        *kinds.entry((board.state.as_str(), board.health.as_str())).or_default() += 1;
     }
     out.head("pumice_boards", "gauge", "Boards by what they are used for and by their health.");
     for ((state, health), count) in kinds {
-        out.value("pumice_boards", &[("state", &state), ("health", &health)], f64::from(count));
+        out.value("pumice_boards", &[("state", state), ("health", health)], f64::from(count));
     }
     let name = "pumice_board_received_bytes_total";
     out.head(name, "counter", "Bytes that came on a board's line.");
@@ -86,14 +85,6 @@ impl Out {
         let braces =
             if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{braces} {value}");
-    }
-}
-
-/// The word that stands for a value in JSON.
-fn word(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
     }
 }
 

@@ -190,7 +190,7 @@ impl Default for Limits {
             file_bytes: 64 << 30,
             files_bytes: 64 << 30,
             free_bytes: 1 << 30,
-            free_of: upload::free_bytes,
+            free_of: super::disk::free_bytes,
             index_bytes: 256 << 20,
         }
     }

@@ -20,7 +20,7 @@ use crate::report::summary::Summary;
 use crate::report::text::Color;
 use crate::report::timeline_spans::{Span, TimelineSpans};
 use crate::serve::history::{RunFilter, RunRow};
-use crate::store::{StoreError, reader};
+use crate::store::reader::{self, RunState};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,30 +50,6 @@ pub(super) async fn all(
         .await?;
     let more = runs.len() > limit;
     Ok(Json(Runs { runs: runs.into_iter().take(limit).collect(), more }))
-}
-
-/// Whether a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RunState {
-    /// It does.
-    Running,
-    /// Its directory is complete.
-    Ended,
-    /// Nobody will complete it.
-    Abandoned,
-}
-
-impl RunState {
-    pub(super) fn of(run: &Path) -> Result<Self, StoreError> {
-        if run.join("run.json").exists() {
-            Ok(Self::Ended)
-        } else if reader::is_abandoned(run)? {
-            Ok(Self::Abandoned)
-        } else {
-            Ok(Self::Running)
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -17,8 +17,9 @@ use super::{Limits, Options};
 use crate::serve::control::Control;
 use crate::serve::feed::Feed;
 use crate::serve::history::History;
+use crate::store::hexadecimal;
 use crate::store::log_index::LogIndexes;
-use crate::store::tokens::{hexadecimal, random};
+use crate::store::tokens::random;
 
 /// Cheap to clone.
 pub(super) type State = axum::extract::State<Arc<Shared>>;

@@ -24,7 +24,8 @@ use crate::definition::fence::Fence;
 use crate::job::spec::Job;
 use crate::lab::view::JobView;
 use crate::serve::control::{Command, Submission};
-use crate::store::tokens::{hexadecimal, random};
+use crate::store::hexadecimal;
+use crate::store::tokens::random;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -21,7 +21,8 @@ use super::error::ApiError;
 use super::input::At;
 use super::paths::is_digest;
 use super::state::{self, Shared};
-use crate::store::tokens::{hexadecimal, random};
+use crate::store::hexadecimal;
+use crate::store::tokens::random;
 
 pub(super) async fn has(
     State(shared): state::State,
@@ -106,12 +107,6 @@ pub(super) fn sweep(store: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
-}
-
-/// How much of the disk at a path is free for this process.
-pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let disk = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
-    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }
 
 /// A file on its way; removed if it does not come to its end.

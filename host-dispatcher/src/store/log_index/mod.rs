@@ -79,7 +79,11 @@ impl LogIndex {
     pub fn open(run: &Path) -> Result<Self, StoreError> {
         let path = run.join("timeline.ndjson");
         let (file, identity) = open(&path).map_err(StoreError::of("open", &path))?;
-        Ok(Self {
+        Ok(Self::empty(path, file, identity))
+    }
+
+    fn empty(path: PathBuf, file: File, identity: (u64, u64)) -> Self {
+        Self {
             path,
             file,
             identity,
@@ -90,7 +94,7 @@ impl LogIndex {
             tests: Tests::default(),
             generation: new_generation(),
             matches: Vec::new(),
-        })
+        }
     }
 
     /// Takes up what the file has grown by. Whether that is all there is; else it became late.
@@ -197,18 +201,7 @@ impl LogIndex {
         let (file, identity) = open(&self.path)?;
         let length = file.metadata()?.len();
         if identity != self.identity || length < self.indexed {
-            *self = Self {
-                path: std::mem::take(&mut self.path),
-                file,
-                identity,
-                indexed: 0,
-                in_long_line: false,
-                entries: Vec::new(),
-                order: Vec::new(),
-                tests: Tests::default(),
-                generation: new_generation(),
-                matches: Vec::new(),
-            };
+            *self = Self::empty(std::mem::take(&mut self.path), file, identity);
         }
         let known = self.entries.len();
         let is_read = self.read_lines(length, is_late);

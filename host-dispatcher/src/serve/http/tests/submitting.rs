@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::testbed::{Answer, Bed};
 use crate::definition::fence::Fence;
 use crate::job::spec::Job;
-use crate::store::tokens::hexadecimal;
+use crate::store::hexadecimal;
 
 fn digest(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
