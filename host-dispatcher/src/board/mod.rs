@@ -30,6 +30,7 @@ pub mod line_quality;
 mod line_sense;
 pub mod phase;
 pub mod power;
+pub mod raw_line;
 pub mod spec;
 mod switching;
 

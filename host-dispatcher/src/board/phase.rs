@@ -153,6 +153,14 @@ impl fmt::Display for Phase {
     }
 }
 
+impl Goal {
+    /// The way to an agent: a board that can be booted is started into its master image; where nobody can, whatever agent
+    /// answers is taken.
+    pub fn agent(can_boot: bool) -> Self {
+        if can_boot { Self::Up(Slot::Master) } else { Self::AnyUp }
+    }
+}
+
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -156,11 +156,14 @@ impl From<&board_type::Deadlines> for Deadlines {
 }
 
 fn line_config(line: &board_type::Line, connection: &Connection) -> LineConfig {
-    let coding = match line.coding {
+    LineConfig { coding: coding(line), baud: connection.baud().unwrap_or(line.baud) }
+}
+
+pub(super) fn coding(line: &board_type::Line) -> Coding {
+    match line.coding {
         board_type::Coding::TextSafe => Coding::TextSafe,
         board_type::Coding::Binary => Coding::Binary,
-    };
-    LineConfig { coding, baud: connection.baud().unwrap_or(line.baud) }
+    }
 }
 
 fn duration(duration: std::time::Duration) -> Duration {

@@ -5,13 +5,11 @@
 
 use std::io::{IsTerminal, Write};
 
-use agent_core::link::{Coding, HostLink, LineConfig};
-
 use super::hands_on::{Claimed, claim, fail};
 use super::lab_client::with_lab;
 use super::lab_console;
+use crate::board::raw_line::RawLine;
 use crate::cli::Global;
-use crate::config::board_type;
 use crate::config::lab::BoardWish;
 use crate::io::clock;
 use crate::io::event::{BoardEvent, IoEvent};
@@ -46,14 +44,7 @@ fn try_console(global: &Global, board: &str) -> Result<(), Fault> {
 }
 
 fn show(claimed: &mut Claimed) -> Result<(), Fault> {
-    let line = &claimed.board.board_type.line;
-    let coding = match line.coding {
-        board_type::Coding::TextSafe => Coding::TextSafe,
-        board_type::Coding::Binary => Coding::Binary,
-    };
-    // Only its demultiplexer is used.
-    let mut link = Box::new(HostLink::host(LineConfig { coding, baud: line.baud }, 1));
-    link.set_answering(false);
+    let mut line = RawLine::new(&claimed.board.board_type.line);
     let is_terminal = std::io::stdin().is_terminal();
     let (board, endpoint) = claimed.line();
     let reactor = claimed.reactor();
@@ -67,11 +58,7 @@ fn show(claimed: &mut Claimed) -> Result<(), Fault> {
         for event in events {
             match event {
                 IoEvent::Board(_, BoardEvent::Bytes(bytes)) => {
-                    let mut text = Vec::new();
-                    link.handle_input(clock::now(), &bytes, &mut |console| {
-                        text.extend_from_slice(console)
-                    });
-                    while link.poll_event().is_some() {}
+                    let text = line.text(clock::now(), &bytes);
                     if out.write_all(&text).and_then(|()| out.flush()).is_err() {
                         return Ok(());
                     }

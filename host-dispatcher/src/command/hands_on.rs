@@ -65,7 +65,7 @@ impl Claimed {
         let spec = BoardSpec::from_lab(&self.board)
             .map_err(|error| Fault::configuration(error.to_string()))?;
         let (now, wall) = (clock::now(), clock::wall());
-        let bench = Bench::new(Board::new(spec, seed(wall)), observer, now, wall);
+        let bench = Bench::new(Board::new(spec, clock::seed(wall)), observer, now, wall);
         let outcome = drive(&mut self.reactor, self.wiring.clone(), &bench, script(&bench));
         let closed = self.reactor.close();
         outcome
@@ -88,13 +88,9 @@ impl Claimed {
         self.reactor.listen_to_stdin(listen)
     }
 
-    /// The way to an agent: an emulated or switched board is started into the master image; where nobody can switch,
-    /// whatever agent answers is taken.
+    /// The way to its agent.
     pub(super) fn agent_goal(&self) -> Goal {
-        match self.board.board_type.boot {
-            Some(_) => Goal::Up(crate::board::Slot::Master),
-            None => Goal::AnyUp,
-        }
+        Goal::agent(self.board.board_type.boot.is_some())
     }
 
     /// Whether the board was started by this process alone, and ends with it.
@@ -137,10 +133,4 @@ pub(super) fn narrator() -> Box<Narrator> {
 pub(super) fn fail(fault: &Fault) -> u8 {
     let _ = writeln!(std::io::stderr(), "pumice: {}: {}", fault.class.as_str(), fault.message);
     fault.class.exit_status()
-}
-
-/// Differs from run to run; nothing secret hangs on it.
-pub(super) fn seed(wall: jiff::Timestamp) -> u64 {
-    let nanoseconds = wall.as_nanosecond() as u64;
-    nanoseconds ^ u64::from(std::process::id()) << 32
 }

@@ -8,7 +8,7 @@ use agent_core::link::Stats;
 use agent_core::time::Duration;
 use serde::Serialize;
 
-use super::hands_on::{fail, seed, with_agent};
+use super::hands_on::{fail, with_agent};
 use crate::cli::{Global, LineTestArgs};
 use crate::clock::Quality;
 use crate::config::connection::Connection;
@@ -22,7 +22,7 @@ use crate::script::line_test::{LineTest, Measured, RoundTrips, Traffic};
 /// Tests the line and shows what it came to; also of a test that was interrupted.
 pub fn line_test(global: &Global, args: &LineTestArgs) -> u8 {
     let period = Duration::from_secs(u64::from(args.seconds));
-    let seed = NonZeroU32::MIN | seed(clock::wall()) as u32;
+    let seed = NonZeroU32::MIN | clock::seed(clock::wall()) as u32;
     let tested = with_agent(global, &args.board, async |bench, board| {
         let mut measured = Measured::default();
         let outcome = bench.line_test(&LineTest { period, seed }, &mut measured).await;

@@ -5,11 +5,11 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use super::hands_on::{claim, deployer, fail, seed};
+use super::hands_on::{claim, deployer, fail};
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
-use crate::job::event::{Event, STORE_VERSION};
+use crate::job::event::Event;
 use crate::job::spec::Job;
 use crate::report;
 use crate::script::deploy::seconds;
@@ -43,22 +43,14 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
     let images = take_images(&store, &mut job, &board_type, &mut tell)?;
     let started = clock::now();
     let wall = clock::wall();
-    let dir = RunDir::create(&args.out, &job.name, wall, seed(wall)).map_err(stored)?;
+    let dir = RunDir::create(&args.out, &job.name, wall, clock::seed(wall)).map_err(stored)?;
     dir.keep_job(&job.source).map_err(stored)?;
     let run = dir.name().to_owned();
     let recorder = Recorder::new(dir, report::for_process(global.json));
     let recorder = Rc::new(RefCell::new(recorder));
-    recorder.borrow_mut().event(
-        wall,
-        Event::RunStarted {
-            run: run.clone(),
-            job: job.name.clone(),
-            board: claimed.board.name.clone(),
-            board_type: board_type.name.clone(),
-            dispatcher_version: env!("CARGO_PKG_VERSION").to_owned(),
-            store_version: STORE_VERSION,
-        },
-    );
+    recorder
+        .borrow_mut()
+        .event(wall, Event::run_started(&run, &job.name, &claimed.board.name, &board_type.name));
     let board = claimed.board.name.clone();
     let job_run = JobRun {
         job: &job,

@@ -20,6 +20,12 @@ pub fn wall() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
+/// A number made of a time of day that differs from run to run; nothing secret hangs on it.
+pub fn seed(wall: jiff::Timestamp) -> u64 {
+    let nanoseconds = wall.as_nanosecond() as u64;
+    nanoseconds ^ u64::from(std::process::id()) << 32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -498,6 +498,18 @@ impl Case {
 }
 
 impl Event {
+    /// The first event of a run of `job` on `board`, which is of `board_type`.
+    pub fn run_started(run: &str, job: &str, board: &str, board_type: &str) -> Self {
+        Self::RunStarted {
+            run: run.to_owned(),
+            job: job.to_owned(),
+            board: board.to_owned(),
+            board_type: board_type.to_owned(),
+            dispatcher_version: env!("CARGO_PKG_VERSION").to_owned(),
+            store_version: STORE_VERSION,
+        }
+    }
+
     /// The event's name, as it stands in `events.ndjson`.
     pub fn name(&self) -> &'static str {
         match self {

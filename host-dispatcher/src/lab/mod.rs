@@ -381,6 +381,11 @@ impl Lab {
         self.boards.get(name)
     }
 
+    /// Whether somebody has a board for himself.
+    pub fn is_acquired(&self, name: &str) -> bool {
+        self.boards.get(name).is_some_and(|board| board.kept.lease.is_some())
+    }
+
     /// All boards by name.
     pub fn boards(&self) -> impl Iterator<Item = (&str, &Standing)> {
         self.boards.iter().map(|(name, board)| (name.as_str(), board))
@@ -404,26 +409,7 @@ impl Lab {
     fn number(&mut self, now: Timestamp, job: NewJob, is_health_check: bool) -> JobView {
         let id = self.next_id;
         self.next_id += 1;
-        JobView {
-            id,
-            name: job.name,
-            submitter: job.submitter,
-            priority: job.priority.min(100),
-            board_wish: job.board_wish,
-            folder: job.folder,
-            is_health_check,
-            state: JobState::Queued,
-            waits_for: String::new(),
-            submitted: now,
-            started: None,
-            ended: None,
-            board: None,
-            run: None,
-            attempt: 0,
-            verdict: None,
-            error: String::new(),
-            tally: Tally::default(),
-        }
+        JobView { is_health_check, ..job.numbered(id, now) }
     }
 
     fn board_mut(&mut self, name: &str) -> Result<&mut Standing, LabError> {
@@ -455,6 +441,32 @@ pub struct NewJob {
     pub board_wish: BoardWish,
     /// The folder of its file among the files that came with it.
     pub folder: String,
+}
+
+impl NewJob {
+    /// As it stands in the queue.
+    pub fn numbered(self, id: JobId, now: Timestamp) -> JobView {
+        JobView {
+            id,
+            name: self.name,
+            submitter: self.submitter,
+            priority: self.priority.min(100),
+            board_wish: self.board_wish,
+            folder: self.folder,
+            is_health_check: false,
+            state: JobState::Queued,
+            waits_for: String::new(),
+            submitted: now,
+            started: None,
+            ended: None,
+            board: None,
+            run: None,
+            attempt: 0,
+            verdict: None,
+            error: String::new(),
+            tally: Tally::default(),
+        }
+    }
 }
 
 fn end_job(job: &mut JobView, now: Timestamp, end: RunEnd) {

@@ -3,10 +3,7 @@
 use super::*;
 
 pub(super) fn job(id: JobId) -> JobView {
-    JobView {
-        state: JobState::Queued,
-        ..Lab::new(id, []).number(Timestamp::UNIX_EPOCH, new("j", "ann"), false)
-    }
+    new("j", "ann").numbered(id, Timestamp::UNIX_EPOCH)
 }
 
 fn new(name: &str, submitter: &str) -> NewJob {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::connection::PowerOperation;
-use crate::config::lab::BoardWish;
+use crate::lab::NewJob;
 use crate::lab::view::{BoardView, Health, JobId, JobView};
 
 /// Where an answer goes. Who asked may be gone.
@@ -86,18 +86,10 @@ pub enum Command {
 /// A job as it is submitted. Everything in it was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The name in the job file.
-    pub name: String,
-    /// The job file's text.
+    /// The job.
+    pub job: NewJob,
+    /// Its file's text.
     pub definition: String,
-    /// The board that it asks for.
-    pub board_wish: BoardWish,
-    /// Who submits it.
-    pub submitter: String,
-    /// 0 to 100.
-    pub priority: u8,
-    /// The folder of the job file among these; empty where they lie beside it.
-    pub folder: String,
     /// Files that go into the folder of the job: their relative names, and where they are in the store.
     pub files: BTreeMap<String, PathBuf>,
 }

@@ -425,38 +425,30 @@ mod tests {
     use super::*;
     use crate::config::lab::BoardWish;
     use crate::io::test_folder::TestFolder;
-    use crate::lab::{Lab, NewJob};
+    use crate::lab::NewJob;
     use crate::report::summary::tests::panicked_run;
     use crate::store::run_dir::RunDir;
 
-    fn job(id: JobId) -> JobView {
-        let mut lab = Lab::new(id, []);
-        let entry = crate::lab::BoardEntry {
-            name: "a".into(),
-            board_type: "t".into(),
-            tags: Vec::new(),
-            check: None,
-        };
-        lab.set_boards([entry], |_| Kept::default());
-        let new = NewJob {
+    fn new_job() -> NewJob {
+        NewJob {
             name: "smoke".into(),
             submitter: "ann".into(),
             priority: 50,
             board_wish: BoardWish::default(),
             folder: String::new(),
-        };
-        lab.submit(jiff::Timestamp::UNIX_EPOCH, new).unwrap()
+        }
+    }
+
+    fn job(id: JobId) -> JobView {
+        new_job().numbered(id, jiff::Timestamp::UNIX_EPOCH)
     }
 
     fn submission(files: &[(&str, PathBuf)]) -> Submission {
+        let named = |(name, path): &(&str, PathBuf)| ((*name).to_owned(), path.clone());
         Submission {
-            name: "smoke".into(),
+            job: new_job(),
             definition: "name: smoke\n".into(),
-            board_wish: BoardWish::default(),
-            submitter: "ann".into(),
-            priority: 50,
-            folder: String::new(),
-            files: files.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect(),
+            files: files.iter().map(named).collect(),
         }
     }
 

@@ -124,7 +124,8 @@ impl State {
             Change::Job(job) => {
                 let is_new = self.jobs.insert(job.id, job.clone()).as_ref() != Some(job);
                 let ended = |job: &JobView| job.ended.is_some();
-                if self.jobs.values().filter(|job| ended(job)).count() > ENDED_MAX {
+                // Only one that has just ended makes them more: a lab's whole queue is told of at once when it pauses.
+                if ended(job) && self.jobs.values().filter(|job| ended(job)).count() > ENDED_MAX {
                     let oldest = self.jobs.values().find(|job| ended(job)).map(|job| job.id);
                     oldest.map(|id| self.jobs.remove(&id));
                 }

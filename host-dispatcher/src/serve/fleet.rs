@@ -30,7 +30,7 @@ use crate::io::emulator::Folders;
 use crate::io::event::{BoardEvent, IoEvent};
 use crate::io::event_loop::Reactor;
 use crate::io::signals::Signal;
-use crate::job::event::{Event, STORE_VERSION};
+use crate::job::event::Event;
 use crate::lab::board::HealthCheck;
 use crate::lab::view::{JobId, JobView};
 use crate::lab::{Lab, RunEnd, Step};
@@ -232,14 +232,8 @@ impl Fleet {
         station.shown.borrow_mut().begin("prepare");
         let mut recorder = Recorder::new(dir, Box::new(LabReporter(station.shown.clone())));
         if begin == Begin::AtMaster {
-            let started = Event::RunStarted {
-                run: run.clone(),
-                job: job.name.clone(),
-                board: station.board.name.clone(),
-                board_type: station.board.board_type.name.clone(),
-                dispatcher_version: env!("CARGO_PKG_VERSION").to_owned(),
-                store_version: STORE_VERSION,
-            };
+            let board = &station.board;
+            let started = Event::run_started(&run, &job.name, &board.name, &board.board_type.name);
             recorder.event(wall, started);
         }
         let recorder = Rc::new(RefCell::new(recorder));
@@ -295,7 +289,11 @@ impl Fleet {
     pub(super) fn handle_outcome(&mut self, index: usize, outcome: Outcome) {
         match outcome {
             Outcome::Same => {}
-            Outcome::Idle => self.claim_folders(),
+            Outcome::Idle => {
+                if let Some(name) = self.stations.get(&index).map(|one| one.board.name.clone()) {
+                    self.claim_folder(&name);
+                }
+            }
             Outcome::Ended(id, finished) => {
                 let Finished { dir, end } = *finished;
                 if let Some(dir) = dir {
@@ -375,10 +373,9 @@ impl Fleet {
 
     /// A lease has ended, and with it the use of the raw line.
     fn end_typing_without_lease(&mut self, name: &str) {
-        let is_acquired = self.lab.board(name).is_some_and(|board| board.kept.lease.is_some());
         let index = self.by_name.get(name).copied();
         let station = index.and_then(|index| self.stations.get_mut(&index));
-        if let (false, Some(station)) = (is_acquired, station) {
+        if let (false, Some(station)) = (self.lab.is_acquired(name), station) {
             station.end_typing(&mut self.reactor);
             let index = station.index;
             self.note_due(index);
@@ -418,9 +415,7 @@ impl Fleet {
                 self.lab.handle_tally(id, tally);
             }
         }
-        let names: Vec<String> =
-            self.stations.values().map(|station| station.board.name.clone()).collect();
-        names.iter().for_each(|name| self.show(name));
+        self.stations.values().for_each(|station| self.show(&station.board.name));
     }
 
     /// Somebody wants this process to end. Boards with a session are told; runs stay as they are on the disk, and the
@@ -457,8 +452,7 @@ impl Fleet {
 
 /// Differs from run to run and board to board.
 pub(super) fn seed(wall: Timestamp, index: usize) -> u64 {
-    let nanoseconds = wall.as_nanosecond() as u64;
-    (nanoseconds ^ u64::from(std::process::id()) << 32).rotate_left((index % 61) as u32)
+    clock::seed(wall).rotate_left((index % 61) as u32)
 }
 
 /// What is shown of boards moves so often.

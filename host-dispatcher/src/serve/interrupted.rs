@@ -14,6 +14,7 @@ use crate::job::event::{ActionOutcome, Event, Stamped};
 use crate::job::verdict::ErrorClass;
 use crate::lab::RunEnd;
 use crate::lab::view::{JobState, JobView};
+use crate::report::summary::Summary;
 use crate::store::run_dir::RunDir;
 use crate::store::{StoreError, reader};
 
@@ -41,7 +42,11 @@ impl Fleet {
             return Ok(());
         };
         let path = runs_folder(&self.settings.store).join(run);
-        let summary = reader::summary(&path)?;
+        let (mut summary, mut injected) = (Summary::default(), false);
+        reader::each(&path, |event| {
+            summary.handle_event(event);
+            injected |= is_injected(&event.event);
+        })?;
         if let Some(verdict) = summary.verdict {
             log::note(&format!("{run}: had ended; completes its directory"));
             let error = summary.errors.first().map(|error| error.message.clone());
@@ -54,7 +59,6 @@ impl Fleet {
             };
             return self.complete(job, RunDir::reopen(&path, false)?, end);
         }
-        let injected = was_injected(&reader::events(&path)?.events);
         // A board that cannot be used now is not waited for: the run ends, and what is on record stays.
         if injected && self.can_use(job) {
             log::note(&format!("{run}: looks for the board, which may run on by itself"));
@@ -119,11 +123,8 @@ impl Fleet {
     }
 }
 
-/// Whether the test image has everything that it needs to run the tests by itself.
-fn was_injected(events: &[Stamped]) -> bool {
-    let injected = |stamped: &Stamped| {
-        matches!(&stamped.event, Event::ActionEnded { action, outcome: ActionOutcome::Done, .. }
-            if action == "inject")
-    };
-    events.iter().any(injected)
+/// Whether the test image has everything that it needs to run the tests by itself, from then on.
+fn is_injected(event: &Event) -> bool {
+    matches!(event, Event::ActionEnded { action, outcome: ActionOutcome::Done, .. }
+        if action == "inject")
 }

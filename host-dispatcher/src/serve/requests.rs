@@ -8,18 +8,17 @@ use super::feed::Change;
 use super::fleet::{Fleet, seed};
 use super::shown::HandsObserver;
 use super::station::{Busy, Work};
+use super::telling::claim;
 use super::{checks, log, runner};
-use crate::board::{Board, BoardSpec, Goal, Slot};
+use crate::board::{Board, BoardSpec, Goal};
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Lab as LabFile;
 use crate::config::power::Power;
-use crate::config::value::Name;
 use crate::io::clock;
 use crate::io::drive::Drive;
-use crate::io::emulator::BoardFolder;
+use crate::lab::LabError;
 use crate::lab::board::Kept;
 use crate::lab::view::{BoardView, JobView};
-use crate::lab::{LabError, NewJob};
 use crate::script::{Bench, Script};
 
 impl Fleet {
@@ -77,14 +76,7 @@ impl Fleet {
 
     fn submit(&mut self, submission: &Submission) -> Result<JobView, Refusal> {
         self.refuse_if_paused()?;
-        let job = NewJob {
-            name: submission.name.clone(),
-            submitter: submission.submitter.clone(),
-            priority: submission.priority,
-            board_wish: submission.board_wish.clone(),
-            folder: submission.folder.clone(),
-        };
-        let job = self.lab.submit(clock::wall(), job).map_err(refusal)?;
+        let job = self.lab.submit(clock::wall(), submission.job.clone()).map_err(refusal)?;
         if let Err(error) = self.database.accept(&job, submission) {
             self.lab.forget(job.id);
             return Err(Refusal::unavailable(format!("the job cannot be kept: {error}")));
@@ -95,7 +87,7 @@ impl Fleet {
 
     fn answer_board(&mut self, name: &str, done: Result<(), LabError>, reply: Reply<BoardView>) {
         let view = done.map_err(refusal).and_then(|()| {
-            self.claim_folders();
+            self.claim_folder(name);
             self.show(name);
             self.feed.board(name).ok_or_else(|| refusal(LabError::NoBoard(name.to_owned())))
         });
@@ -129,10 +121,8 @@ impl Fleet {
             return Err(Refusal::new(RefusalKind::Conflict, format!("{name} is busy: try again")));
         }
         if station.folder.is_none() {
-            let board: Name = name.parse().map_err(|_| unknown())?;
-            let folder = BoardFolder::claim(&self.settings.folders, &board)
-                .map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
-            station.folder = Some(folder);
+            let claimed = claim(&self.settings, name);
+            station.folder = Some(claimed.map_err(|why| Refusal::new(RefusalKind::Conflict, why))?);
         }
         Ok(index)
     }
@@ -165,10 +155,7 @@ impl Fleet {
         if station.board.power == Power::WithConnection && operation == PowerOperation::On {
             return Err(format!("{name} is an emulator: what needs it starts it"));
         }
-        let goal = match station.board.board_type.boot {
-            Some(_) => Goal::Up(Slot::Master),
-            None => Goal::AnyUp,
-        };
+        let goal = Goal::agent(station.board.board_type.boot.is_some());
         let spec = BoardSpec::from_lab(&station.board).map_err(|error| error.to_string())?;
         let (wall, now) = (clock::wall(), clock::now());
         let observer = HandsObserver(Rc::<RefCell<_>>::clone(&station.shown));

@@ -8,12 +8,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use agent_core::link::{Coding, HostLink, LineConfig};
 use agent_core::time::{Duration, Instant};
 use serde_json::Value;
 
+use super::control::{Refusal, Reply};
 use super::shown::Shown;
-use crate::config::board_type;
+use crate::board::raw_line::RawLine;
 use crate::config::lab::Board;
 use crate::io::clock;
 use crate::io::drive::{Drive, Wiring};
@@ -25,9 +25,7 @@ use crate::lab::view::JobId;
 use crate::script::observer::Recorder;
 use crate::script::{Fault, Script};
 use crate::store::run_dir::RunDir;
-use crate::worker::Worker;
-
-use super::control::Reply;
+use crate::worker::{Teller, Worker};
 
 /// One board.
 pub(super) struct Station {
@@ -52,8 +50,8 @@ enum Seat {
     Busy(Box<Busy>),
     Leaving(Box<Busy>, Instant, Result<Value, Fault>),
     Closing(Option<Box<Done>>),
-    Finishing(Worker<Box<Finished>>, Option<JobId>),
-    Typing(Box<HostLink>),
+    Finishing(Worker<Box<Finished>>, JobId),
+    Typing(RawLine),
 }
 
 /// A script on a board.
@@ -138,16 +136,9 @@ impl Station {
 
     /// A person gets the raw line.
     pub(super) fn begin_typing(&mut self, reactor: &mut Reactor, wiring: &Wiring) {
-        let line = &self.board.board_type.line;
-        let coding = match line.coding {
-            board_type::Coding::TextSafe => Coding::TextSafe,
-            board_type::Coding::Binary => Coding::Binary,
-        };
-        // Only its demultiplexer is used.
-        let mut link = Box::new(HostLink::host(LineConfig { coding, baud: line.baud }, 1));
-        link.set_answering(false);
+        let line = RawLine::new(&self.board.board_type.line);
         reactor.connect(self.index, wiring.endpoint.clone());
-        self.seat = Seat::Typing(link);
+        self.seat = Seat::Typing(line);
         self.due = Some(clock::now() + VIEWED_EVERY);
     }
 
@@ -171,12 +162,8 @@ impl Station {
                 busy.drive.set_time();
                 busy.drive.handle(event);
             }
-            (Seat::Typing(link), BoardEvent::Bytes(bytes)) => {
-                let mut text = Vec::new();
-                link.handle_input(clock::now(), &bytes, &mut |console| {
-                    text.extend_from_slice(console);
-                });
-                while link.poll_event().is_some() {}
+            (Seat::Typing(line), BoardEvent::Bytes(bytes)) => {
+                let text = line.text(clock::now(), &bytes);
                 self.shown.borrow_mut().console(&text);
             }
             (Seat::Typing(_), BoardEvent::Disconnected(why)) => {
@@ -239,19 +226,17 @@ impl Station {
                 let id = done.id;
                 let error = self.shown.borrow().errors.first().cloned().unwrap_or_default();
                 match finish(reactor, self.index, *done, error) {
-                    Ok(worker) => self.seat = Seat::Finishing(worker, Some(id)),
+                    Ok(worker) => self.seat = Seat::Finishing(worker, id),
                     Err(finished) => return Outcome::Ended(id, finished),
                 }
             }
             Seat::Finishing(mut worker, id) => match worker.poll() {
                 None => self.seat = Seat::Finishing(worker, id),
-                Some(finished) => {
-                    return id.map_or(Outcome::Idle, |id| Outcome::Ended(id, finished));
-                }
+                Some(finished) => return Outcome::Ended(id, finished),
             },
-            Seat::Typing(link) => {
+            Seat::Typing(line) => {
                 if self.shown.borrow_mut().is_viewed() {
-                    self.seat = Seat::Typing(link);
+                    self.seat = Seat::Typing(line);
                     self.due = Some(now + VIEWED_EVERY);
                 } else {
                     reactor.disconnect(self.index);
@@ -290,7 +275,7 @@ impl Station {
     ) -> Outcome {
         match complete(reactor, self.index, dir, end, None, Value::Null) {
             Ok(worker) => {
-                self.seat = Seat::Finishing(worker, Some(id));
+                self.seat = Seat::Finishing(worker, id);
                 Outcome::Same
             }
             Err(finished) => Outcome::Ended(id, finished),
@@ -305,9 +290,8 @@ impl Station {
         drop(drive);
         match work {
             Work::Hands(reply) => {
-                let outcome = outcome
-                    .map(drop)
-                    .map_err(|fault| super::control::Refusal::unavailable(fault.message));
+                let outcome =
+                    outcome.map(drop).map_err(|fault| Refusal::unavailable(fault.message));
                 // Who asked may be gone.
                 let _ = reply.send(outcome);
                 None
@@ -346,7 +330,7 @@ fn finish(
 }
 
 /// Completes a run directory on a thread.
-pub(super) fn complete(
+fn complete(
     reactor: &Reactor,
     index: usize,
     mut dir: RunDir,
@@ -361,7 +345,7 @@ pub(super) fn complete(
     };
     let stopped = incomplete(end.clone(), "what completes it stopped");
     let unstarted = stopped.clone();
-    let work = move |_: &crate::worker::Teller<Box<Finished>>| {
+    let work = move |_: &Teller<Box<Finished>>| {
         let finished = dir.finish(&link).err().map(|error| error.to_string());
         let end = match failure.or(finished) {
             Some(why) => incomplete(end, &why),

@@ -1,7 +1,7 @@
 //! What the loop tells of its boards and of itself, and whose the boards are.
 
 use super::feed::Change;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Settings};
 use crate::config::value::Name;
 use crate::io::emulator::BoardFolder;
 use crate::lab::view::{BoardView, JobState, LabView};
@@ -65,19 +65,13 @@ impl Fleet {
         if !station.is_idle() {
             return;
         }
-        let is_acquired =
-            self.lab.board(name).is_some_and(|standing| standing.kept.lease.is_some());
-        if is_acquired {
+        if self.lab.is_acquired(name) {
             // Who has acquired it uses it with pumice's other commands, which want it for themselves.
             station.folder = None;
             return;
         }
         if station.folder.is_none() {
-            let claimed = name
-                .parse::<Name>()
-                .map_err(|_| "no name of a board".to_owned())
-                .and_then(|name| BoardFolder::claim(&self.settings.folders, &name));
-            match claimed {
+            match claim(&self.settings, name) {
                 Ok(folder) => {
                     station.folder = Some(folder);
                     self.lab.set_obstacle(name, "");
@@ -86,4 +80,10 @@ impl Fleet {
             }
         }
     }
+}
+
+/// Takes a board for this process.
+pub(super) fn claim(settings: &Settings, name: &str) -> Result<BoardFolder, String> {
+    let name: Name = name.parse().map_err(|_| "no name of a board".to_owned())?;
+    BoardFolder::claim(&settings.folders, &name)
 }

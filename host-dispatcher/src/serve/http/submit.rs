@@ -22,6 +22,7 @@ use super::upload;
 use crate::config::yaml::FileError;
 use crate::definition::fence::Fence;
 use crate::job::spec::Job;
+use crate::lab::NewJob;
 use crate::lab::view::JobView;
 use crate::serve::control::{Command, Submission};
 use crate::store::hexadecimal;
@@ -99,15 +100,14 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
     fs::create_dir_all(&base).map_err(upload::failed)?;
     let job = Job::from_str_within(&file, &form.definition, &base, &fence)
         .map_err(|error| folder.without(error))?;
-    Ok(Submission {
+    let new = NewJob {
         name: job.name,
-        definition: form.definition,
-        board_wish: job.board,
         submitter,
         priority: form.priority,
+        board_wish: job.board,
         folder: form.folder,
-        files,
-    })
+    };
+    Ok(Submission { job: new, definition: form.definition, files })
 }
 
 /// A job's folder, while it is checked.

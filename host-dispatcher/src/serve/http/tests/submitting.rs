@@ -43,9 +43,9 @@ fn a_job_with_its_files() {
     assert_eq!((answer.status, &answer.json()["id"]), (201, &json!(7)), "{}", answer.text());
     let seen = bed.seen.lock().unwrap();
     let submission = &seen.submitted[0];
-    assert_eq!((submission.name.as_str(), submission.priority), ("smoke", 60));
+    assert_eq!((submission.job.name.as_str(), submission.job.priority), ("smoke", 60));
     assert_eq!(
-        (submission.submitter.as_str(), submission.board_wish.board_type.as_deref()),
+        (submission.job.submitter.as_str(), submission.job.board_wish.board_type.as_deref()),
         ("local", Some("generic"))
     );
     assert_eq!(submission.definition, definition);

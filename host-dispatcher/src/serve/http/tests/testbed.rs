@@ -14,10 +14,9 @@ use tokio::sync::mpsc;
 use crate::config::lab::BoardWish;
 use crate::io::test_folder::TestFolder;
 use crate::job::event::LogRecord;
-use crate::job::verdict::{Tally, Verdict};
-use crate::lab::view::{
-    BoardState, BoardView, Health, JobState, JobView, LabView, Lease, RecentRun,
-};
+use crate::job::verdict::Verdict;
+use crate::lab::NewJob;
+use crate::lab::view::{BoardState, BoardView, Health, JobView, LabView, Lease, RecentRun};
 use crate::report::summary::tests::panicked_run;
 use crate::serve::control::{Command, Control, Refusal, RefusalKind, Submission};
 use crate::serve::feed::{Change, Feed};
@@ -244,26 +243,14 @@ pub(super) fn board(name: &str) -> BoardView {
 }
 
 pub(super) fn job(id: u64, submitter: &str) -> JobView {
-    JobView {
-        id,
+    let new = NewJob {
         name: format!("job {id}"),
         submitter: submitter.into(),
         priority: 50,
         board_wish: BoardWish::named("bbb-01"),
         folder: "suite".into(),
-        is_health_check: false,
-        state: JobState::Queued,
-        waits_for: "a board".into(),
-        submitted: Timestamp::UNIX_EPOCH,
-        started: None,
-        ended: None,
-        board: None,
-        run: None,
-        attempt: 0,
-        verdict: None,
-        error: String::new(),
-        tally: Tally::default(),
-    }
+    };
+    JobView { waits_for: "a board".into(), ..new.numbered(id, Timestamp::UNIX_EPOCH) }
 }
 
 pub(super) fn record(n: i64) -> LogRecord {
@@ -300,7 +287,7 @@ fn answer_commands(receiver: Receiver<Command>, feed: Feed, seen: Arc<Mutex<Seen
             seen.words.push(words.split(", reply:").next().unwrap_or_default().to_owned());
             match command {
                 Command::Submit(submission, reply) => {
-                    let job = job(7, &submission.submitter);
+                    let job = job(7, &submission.job.submitter);
                     seen.submitted.push(*submission);
                     let _ = reply.send(Ok(job));
                 }
