@@ -4,14 +4,14 @@
 //! acknowledged has been lost, and is sent again at once; no count of duplicates, no wait. Only the loss of the last
 //! frame needs a timer.
 
-use super::frame::{BODY_MAX, near};
+use super::frame::near;
+use super::memory::{Body, Memory};
 use crate::time::{Duration, Instant};
-use heapless::Vec;
 
 /// The sending half: at most `WINDOW` (a power of two, at most 32) frames unacknowledged.
 #[derive(Debug)]
-pub(super) struct Sender<const WINDOW: usize> {
-    frames: [Sent; WINDOW],
+pub(super) struct Sender<const WINDOW: usize, M: Memory> {
+    frames: [Sent<M>; WINDOW],
     /// Oldest sequence number not acknowledged, in full.
     base: u32,
     /// Next sequence number to use, in full.
@@ -23,8 +23,8 @@ pub(super) struct Sender<const WINDOW: usize> {
 }
 
 #[derive(Debug)]
-struct Sent {
-    body: Vec<u8, BODY_MAX>,
+struct Sent<M: Memory> {
+    body: M::Body,
     state: State,
     sent_at: Instant,
     order: u64,
@@ -52,12 +52,12 @@ pub(super) struct Acked {
     pub(super) is_impossible: bool,
 }
 
-impl<const WINDOW: usize> Sender<WINDOW> {
+impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
     pub(super) fn new() -> Self {
         const { assert!(WINDOW.is_power_of_two() && WINDOW <= 32) };
         Self {
             frames: core::array::from_fn(|_| Sent {
-                body: Vec::new(),
+                body: M::Body::default(),
                 state: State::Free,
                 sent_at: Instant::ZERO,
                 order: 0,
@@ -79,6 +79,11 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         self.window = window.clamp(1, WINDOW as u8);
     }
 
+    /// The session is over: what is on its way is not sent again.
+    pub(super) fn release(&mut self) {
+        self.frames.iter_mut().for_each(|frame| frame.body.clear());
+    }
+
     /// Whether another frame may be sent.
     pub(super) fn has_room(&self) -> bool {
         self.in_flight() < u32::from(self.window)
@@ -86,7 +91,7 @@ impl<const WINDOW: usize> Sender<WINDOW> {
 
     /// The body buffer of the next new frame, empty, to be filled and then sent with [`Self::commit`]. Only when
     /// there is room.
-    pub(super) fn vacant(&mut self) -> &mut Vec<u8, BODY_MAX> {
+    pub(super) fn vacant(&mut self) -> &mut M::Body {
         let frame = &mut self.frames[index::<WINDOW>(self.next)];
         frame.body.clear();
         &mut frame.body
@@ -99,7 +104,7 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         let index = index::<WINDOW>(seq);
         self.frames[index].is_first = true;
         self.mark_sent(index, now);
-        (seq, &self.frames[index].body)
+        (seq, self.frames[index].body.as_slice())
     }
 
     /// The oldest lost frame, which goes out again now.
@@ -108,7 +113,7 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         let index = index::<WINDOW>(seq);
         self.frames[index].is_first = false;
         self.mark_sent(index, now);
-        Some((seq, &self.frames[index].body))
+        Some((seq, self.frames[index].body.as_slice()))
     }
 
     /// Whether a frame waits to be sent again.
@@ -127,7 +132,7 @@ impl<const WINDOW: usize> Sender<WINDOW> {
             return acked;
         }
         let mut last_order = None;
-        let mut arrived = |frame: &mut Sent| {
+        let mut arrived = |frame: &mut Sent<M>| {
             if frame.state == State::Free || frame.state == State::Arrived {
                 return;
             }
@@ -137,6 +142,7 @@ impl<const WINDOW: usize> Sender<WINDOW> {
                 acked.sample = frame.is_first.then(|| now.since(frame.sent_at));
             }
             frame.state = State::Arrived;
+            frame.body.clear();
         };
         while self.base != ack {
             let frame = &mut self.frames[index::<WINDOW>(self.base)];
@@ -199,20 +205,20 @@ impl<const WINDOW: usize> Sender<WINDOW> {
         self.next.wrapping_sub(self.base)
     }
 
-    fn seqs(&self) -> impl Iterator<Item = u32> + use<WINDOW> {
+    fn seqs(&self) -> impl Iterator<Item = u32> + use<WINDOW, M> {
         let base = self.base;
         (0..self.in_flight()).map(move |distance| base.wrapping_add(distance))
     }
 
-    fn at(&self, seq: u32) -> &Sent {
+    fn at(&self, seq: u32) -> &Sent<M> {
         &self.frames[index::<WINDOW>(seq)]
     }
 }
 
 /// The receiving half: holds up to `WINDOW` frames, those ahead of a gap and those not yet read by the owner.
 #[derive(Debug)]
-pub(super) struct Receiver<const WINDOW: usize> {
-    bodies: [Vec<u8, BODY_MAX>; WINDOW],
+pub(super) struct Receiver<const WINDOW: usize, M: Memory> {
+    bodies: [M::Body; WINDOW],
     /// Bit n: `next + n` has arrived.
     present: u32,
     /// Next sequence number expected, in full.
@@ -232,13 +238,14 @@ pub(super) enum Arrival {
     Duplicate,
 }
 
-impl<const WINDOW: usize> Receiver<WINDOW> {
+impl<const WINDOW: usize, M: Memory> Receiver<WINDOW, M> {
     pub(super) fn new() -> Self {
         const { assert!(WINDOW.is_power_of_two() && WINDOW <= 32) };
-        Self { bodies: core::array::from_fn(|_| Vec::new()), present: 0, next: 0, read: 0 }
+        Self { bodies: core::array::from_fn(|_| M::Body::default()), present: 0, next: 0, read: 0 }
     }
 
     pub(super) fn reset(&mut self) {
+        self.bodies.iter_mut().for_each(Body::clear);
         (self.present, self.next, self.read) = (0, 0, 0);
     }
 
@@ -251,9 +258,8 @@ impl<const WINDOW: usize> Receiver<WINDOW> {
         }
         let slot = &mut self.bodies[index::<WINDOW>(u32::from(seq))];
         slot.clear();
-        if slot.extend_from_slice(body).is_err() {
-            return Arrival::Duplicate;
-        }
+        let Some(bytes) = slot.extend_zeroed(body.len()) else { return Arrival::Duplicate };
+        bytes.copy_from_slice(body);
         self.present |= 1 << distance;
         let in_order = self.present.trailing_ones();
         self.next = self.next.wrapping_add(in_order);
@@ -279,6 +285,7 @@ impl<const WINDOW: usize> Receiver<WINDOW> {
     /// The owner has read it.
     pub(super) fn pop(&mut self) {
         if self.read != self.next {
+            self.bodies[index::<WINDOW>(self.read)].clear();
             self.read = self.read.wrapping_add(1);
         }
     }
@@ -291,21 +298,22 @@ fn index<const WINDOW: usize>(seq: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Inline;
     use super::*;
 
     fn at(ms: u64) -> Instant {
         Instant::from_micros(ms * 1000)
     }
 
-    fn send(sender: &mut Sender<8>, now: Instant) -> u32 {
+    fn send(sender: &mut Sender<8, Inline>, now: Instant) -> u32 {
         assert!(sender.has_room());
-        sender.vacant().push(1).unwrap();
+        sender.vacant().extend_zeroed(1).unwrap();
         sender.commit(now).0
     }
 
     #[test]
     fn the_first_gap_is_a_loss() {
-        let mut sender = Sender::<8>::new();
+        let mut sender = Sender::<8, Inline>::new();
         for ms in 0..4 {
             send(&mut sender, at(ms));
         }
@@ -323,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_lost_repetition_is_noticed_by_what_was_sent_after_it() {
-        let mut sender = Sender::<8>::new();
+        let mut sender = Sender::<8, Inline>::new();
         send(&mut sender, at(0));
         send(&mut sender, at(1));
         sender.handle_ack(at(5), 0, Some(0b1));
@@ -336,7 +344,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_of_nothing_are_ignored() {
-        let mut sender = Sender::<8>::new();
+        let mut sender = Sender::<8, Inline>::new();
         send(&mut sender, at(0));
         for (ack, is_impossible) in [(2, true), (100, true), (200, false), (255, false)] {
             let acked = Acked { is_impossible, ..Acked::default() };
@@ -347,7 +355,7 @@ mod tests {
 
     #[test]
     fn frames_are_read_in_order_whatever_order_they_came_in() {
-        let mut receiver = Receiver::<8>::new();
+        let mut receiver = Receiver::<8, Inline>::new();
         assert_eq!(receiver.handle_frame(1, b"1"), Arrival::Ahead);
         assert_eq!(receiver.sack(), Some(0b1));
         assert_eq!(receiver.handle_frame(3, b"3"), Arrival::Ahead);
@@ -366,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_the_owner_has_not_read_is_never_overwritten() {
-        let mut receiver = Receiver::<8>::new();
+        let mut receiver = Receiver::<8, Inline>::new();
         for seq in 0..8 {
             assert_eq!(receiver.handle_frame(seq, &[seq]), Arrival::InOrder);
         }

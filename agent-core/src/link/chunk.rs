@@ -9,9 +9,8 @@
 //! 3 reset   nothing: the stream is given up
 //! ```
 
-use super::frame::BODY_MAX;
+use super::memory::{Body, Memory, Queue};
 use super::stream::{End, Stream};
-use heapless::Vec;
 
 /// Ids of streams are 5 bits.
 pub(super) const STREAM_ID_MAX: u8 = 31;
@@ -61,10 +60,10 @@ impl Chunk {
 }
 
 /// Moves what a stream may send into the body; `false` when nothing did.
-pub(super) fn push_stream<const SEND: usize>(
-    body: &mut Vec<u8, BODY_MAX>,
+pub(super) fn push_stream<const SEND: usize, M: Memory>(
+    body: &mut M::Body,
     limit: usize,
-    stream: &mut Stream<SEND>,
+    stream: &mut Stream<SEND, M>,
 ) -> bool {
     let before = body.len();
     let sendable = stream.sendable();
@@ -77,9 +76,8 @@ pub(super) fn push_stream<const SEND: usize>(
         if !is_last {
             push_varint(body, count as u64);
         }
-        let start = body.len();
-        if body.resize_default(start + count).is_ok() {
-            stream.take(&mut body[start..]);
+        if let Some(bytes) = body.extend_zeroed(count) {
+            stream.take(bytes);
         }
     }
     let is_done = stream.waiting.is_empty() && stream.end == End::Asked;
@@ -90,16 +88,22 @@ pub(super) fn push_stream<const SEND: usize>(
     body.len() > before
 }
 
-pub(super) fn push_head(body: &mut Vec<u8, BODY_MAX>, kind: u8, is_last: bool, stream: u8) {
-    let _ = body.push(kind << 6 | u8::from(is_last) << 5 | stream);
+pub(super) fn push_head(body: &mut impl Body, kind: u8, is_last: bool, stream: u8) {
+    push(body, kind << 6 | u8::from(is_last) << 5 | stream);
 }
 
-pub(super) fn push_varint(body: &mut Vec<u8, BODY_MAX>, mut number: u64) {
+pub(super) fn push_varint(body: &mut impl Body, mut number: u64) {
     while number >= 0x80 {
-        let _ = body.push(number as u8 | 0x80);
+        push(body, number as u8 | 0x80);
         number >>= 7;
     }
-    let _ = body.push(number as u8);
+    push(body, number as u8);
+}
+
+fn push(body: &mut impl Body, byte: u8) {
+    if let Some([last]) = body.extend_zeroed(1) {
+        *last = byte;
+    }
 }
 
 const DATA: u8 = 0;

@@ -30,6 +30,7 @@ mod chunk;
 mod deframer;
 mod event;
 mod handshake;
+mod memory;
 mod opening;
 mod rtt;
 mod session;
@@ -41,6 +42,7 @@ pub use beacon::Beacon;
 pub use coding::{Coding, LINE_MAX};
 pub use event::{CloseReason, Event, LineConfig, Peer, Progress};
 pub use handshake::{GOODBYE, Hello, HelloAck, VERSION, VERSION_MIN, WRAPS};
+pub use memory::{Body, Inline, Memory, Queue};
 pub use stats::Stats;
 pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
 
@@ -51,8 +53,11 @@ use handshake::Nonces;
 use heapless::Deque;
 use session::Session;
 
-/// The host's link: memory for the longest queue that one line needs.
-pub type HostLink = Link<32, 20, 4096>;
+/// The host's link, for the longest queue that one line needs.
+pub type HostLink = HostLinkIn<Inline>;
+
+/// The same with buffers of its owner's.
+pub type HostLinkIn<M> = Link<32, 20, 4096, M>;
 
 /// A session is over when nothing valid was heard for so long: three of the board's pings.
 pub const SILENT_AFTER: Duration = Duration::from_millis(3 * PING_AFTER.as_millis_ceil() + 500);
@@ -77,11 +82,11 @@ const EVENTS_MAX: usize = 8;
 /// One end of a line. `WINDOW` frames on their way (a power of two, at most 32), `STREAMS` streams at a time besides
 /// stream 0, `SEND` bytes waiting in each (at least [`MESSAGE_MAX`](crate::wire::MESSAGE_MAX)).
 #[derive(Debug)]
-pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
-    side: Side<WINDOW, STREAMS, SEND>,
+pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory = Inline> {
+    side: Side<WINDOW, STREAMS, SEND, M>,
     line: LineConfig,
     deframer: Deframer,
-    session: Session<WINDOW, STREAMS, SEND>,
+    session: Session<WINDOW, STREAMS, SEND, M>,
     nonces: Nonces,
     is_answering: bool,
     /// The board reboots or is off: not a byte before its beacon (host).
@@ -107,19 +112,19 @@ pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Side<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
+enum Side<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory> {
     Board(Beacon),
-    Host(HostEnd<WINDOW, STREAMS, SEND>),
+    Host(HostEnd<WINDOW, STREAMS, SEND, M>),
 }
 
 /// What only the host's end does, by reference: it is no part of a program that never makes one, the agent.
 #[derive(Clone, Copy, Debug)]
-struct HostEnd<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
-    handle_said: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, Said),
+struct HostEnd<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory> {
+    handle_said: fn(&mut Link<WINDOW, STREAMS, SEND, M>, Instant, Said),
     read_answer: fn(&[u8]) -> Option<HelloAck>,
-    handle_answer: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, HelloAck),
-    handle_reset: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant),
-    greet: fn(&mut Link<WINDOW, STREAMS, SEND>, Instant, &mut [u8]) -> Option<usize>,
+    handle_answer: fn(&mut Link<WINDOW, STREAMS, SEND, M>, Instant, HelloAck),
+    handle_reset: fn(&mut Link<WINDOW, STREAMS, SEND, M>, Instant),
+    greet: fn(&mut Link<WINDOW, STREAMS, SEND, M>, Instant, &mut [u8]) -> Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +135,9 @@ enum Pending {
     Incompatible(u8),
 }
 
-impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
+impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
+    Link<WINDOW, STREAMS, SEND, M>
+{
     /// The board's end; it sends `beacon` from `now` on until a host answers.
     pub fn board(now: Instant, line: LineConfig, beacon: Beacon) -> Self {
         // Beacons are the host's to find.
@@ -155,7 +162,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, 
     }
 
     fn new(
-        side: Side<WINDOW, STREAMS, SEND>,
+        side: Side<WINDOW, STREAMS, SEND, M>,
         line: LineConfig,
         deframer: Deframer,
         seed: u32,

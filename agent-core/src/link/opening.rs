@@ -4,6 +4,7 @@ use super::beacon::{BEACON_MAX, Beacon};
 use super::deframer::Said;
 use super::frame::Kind;
 use super::handshake::{self, Hello, HelloAck, session_key};
+use super::memory::Memory;
 use super::{
     BEACON_EVERY, CloseReason, Coding, Link, Peer, Pending, Side, VERSION, VERSION_MIN, coding,
 };
@@ -19,7 +20,9 @@ const HELLO_TRIES: u8 = 8;
 /// a ping is answered in less.
 const DOUBT_MAX: Duration = Duration::from_secs(1);
 
-impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Link<WINDOW, STREAMS, SEND> {
+impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
+    Link<WINDOW, STREAMS, SEND, M>
+{
     pub(super) fn handle_said(&mut self, now: Instant, said: Said) {
         match said {
             Said::Beacon(beacon) => self.handle_beacon(now, beacon),

@@ -5,6 +5,7 @@ mod streams;
 use super::arq::{Acked, Arrival, Receiver, Sender};
 use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind, Numbers, wraps_of};
 use super::handshake::session_tag;
+use super::memory::Memory;
 use super::rtt::RoundTrip;
 use super::sizes::{ADAPTER_LATENCY, BODY_MIN, FRAME_OVERHEAD, body_max, frame_time};
 use super::stats::Stats;
@@ -27,7 +28,7 @@ const ACK_EVERY_FRAMES: u8 = 2;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND: usize> {
+pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory> {
     is_open: bool,
     is_host: bool,
     is_broken: bool,
@@ -39,12 +40,12 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     /// Longest body on this line, and what the damage on it leaves of that.
     body_max: usize,
     body_now: usize,
-    sender: Sender<WINDOW>,
-    receiver: Receiver<WINDOW>,
+    sender: Sender<WINDOW, M>,
+    receiver: Receiver<WINDOW, M>,
     /// Position in the receiver's front body.
     cursor: usize,
-    control: Stream<SEND>,
-    streams: Vec<Stream<SEND>, STREAMS>,
+    control: Stream<SEND, M>,
+    streams: Vec<Stream<SEND, M>, STREAMS>,
     round_trip: RoundTrip,
     unacked_frames: u8,
     ack_at: Option<Instant>,
@@ -69,7 +70,9 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     resets_behind: u64,
 }
 
-impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDOW, STREAMS, SEND> {
+impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
+    Session<WINDOW, STREAMS, SEND, M>
+{
     pub(super) fn new(is_host: bool) -> Self {
         Self {
             is_open: false,
@@ -140,6 +143,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
     pub(super) fn close(&mut self) {
         self.is_open = false;
         self.is_broken = false;
+        self.sender.release();
         self.receiver.reset();
         self.streams.clear();
         self.control = Stream::new(0, Priority::Control);

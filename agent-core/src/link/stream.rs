@@ -2,7 +2,7 @@
 //!
 //! Credits are absolute offsets ("you may send up to byte n"), so a credit that comes twice or late does no harm.
 
-use heapless::Deque;
+use super::memory::{Memory, Queue};
 
 /// What goes first. Lower is more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,10 +29,10 @@ const GRANT_STEP: u64 = 512;
 
 /// One stream; `SEND` bytes can wait to be sent.
 #[derive(Debug)]
-pub(super) struct Stream<const SEND: usize> {
+pub(super) struct Stream<const SEND: usize, M: Memory> {
     pub(super) id: u8,
     pub(super) priority: Priority,
-    pub(super) waiting: Deque<u8, SEND>,
+    pub(super) waiting: M::Queue<SEND>,
     /// Bytes put into frames so far.
     sent: u64,
     /// The peer takes bytes up to here.
@@ -61,13 +61,13 @@ pub(super) enum End {
     Sent,
 }
 
-impl<const SEND: usize> Stream<SEND> {
+impl<const SEND: usize, M: Memory> Stream<SEND, M> {
     pub(super) fn new(id: u8, priority: Priority) -> Self {
         let credit = if id == 0 { CONTROL_CREDIT } else { INITIAL_CREDIT } as u64;
         Self {
             id,
             priority,
-            waiting: Deque::new(),
+            waiting: M::Queue::default(),
             sent: 0,
             credit,
             received: 0,
@@ -83,9 +83,7 @@ impl<const SEND: usize> Stream<SEND> {
     /// Takes as many bytes as there is room for.
     pub(super) fn write(&mut self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(SEND - self.waiting.len());
-        for byte in &bytes[..count] {
-            let _ = self.waiting.push_back(*byte);
-        }
+        self.waiting.push(&bytes[..count]);
         count
     }
 
@@ -102,9 +100,7 @@ impl<const SEND: usize> Stream<SEND> {
 
     /// Moves the next bytes into `out`, which is not longer than [`Self::sendable`].
     pub(super) fn take(&mut self, out: &mut [u8]) {
-        for byte in out.iter_mut() {
-            *byte = self.waiting.pop_front().unwrap_or(0);
-        }
+        self.waiting.take(out);
         self.sent += out.len() as u64;
     }
 

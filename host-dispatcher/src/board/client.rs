@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use super::event::BoardEvent;
-use agent_core::link::{HostLink, Priority};
+use super::link_memory::HostLink;
+use agent_core::link::Priority;
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::codec;
 use agent_core::wire::envelope::{self, BadEnvelope};

@@ -28,6 +28,7 @@ mod evidence;
 pub mod expect;
 pub mod line_quality;
 mod line_sense;
+pub mod link_memory;
 pub mod phase;
 pub mod power;
 pub mod raw_line;
@@ -51,7 +52,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use agent_core::link::{HostLink, LINE_MAX, Priority, Stats};
+use agent_core::link::{LINE_MAX, Priority, Stats};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::Method;
 use baud::Speed;
@@ -61,6 +62,7 @@ use console::Console;
 use engine::Journey;
 use event::Events;
 use line_sense::LineSense;
+use link_memory::HostLink;
 use power::PowerRun;
 use switching::Connection;
 

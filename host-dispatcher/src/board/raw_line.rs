@@ -1,8 +1,9 @@
 //! The text of a line for a person who looks: frames of an agent are no text, and none is answered.
 
-use agent_core::link::{HostLink, LineConfig};
+use agent_core::link::LineConfig;
 use agent_core::time::Instant;
 
+use super::link_memory::HostLink;
 use super::spec::coding;
 use crate::config::board_type::Line;
 

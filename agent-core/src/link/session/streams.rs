@@ -4,11 +4,14 @@ use super::super::Event;
 use super::super::chunk::{
     CREDIT, Chunk, ChunkKind, RESET, STREAM_ID_MAX, VARINT_MAX, push_head, push_stream, push_varint,
 };
+use super::super::memory::{Body, Memory, Queue};
 use super::super::stats::Stats;
 use super::super::stream::{BULK_FLOOR, End, Priority, Stream};
 use super::Session;
 
-impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDOW, STREAMS, SEND> {
+impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
+    Session<WINDOW, STREAMS, SEND, M>
+{
     /// The next bytes or the end of a stream: what [`Self::event`] tells the owner.
     pub(in crate::link) fn next_chunk(&mut self, stats: &mut Stats) -> Option<Chunk> {
         while !self.is_broken {
@@ -196,7 +199,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         !body.is_empty()
     }
 
-    fn stream(&self, id: u8) -> Option<&Stream<SEND>> {
+    fn stream(&self, id: u8) -> Option<&Stream<SEND, M>> {
         if id == 0 {
             Some(&self.control)
         } else {
@@ -204,7 +207,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize> Session<WINDO
         }
     }
 
-    fn stream_mut(&mut self, id: u8) -> Option<&mut Stream<SEND>> {
+    fn stream_mut(&mut self, id: u8) -> Option<&mut Stream<SEND, M>> {
         if id == 0 {
             Some(&mut self.control)
         } else {
