@@ -52,7 +52,8 @@ pub struct Global {
     /// The folder that keeps unpacked images; without it $PUMICE_STORE, or ~/.local/share/pumice
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// The lab that commands of a lab speak with; without it $PUMICE_SERVER, or http://127.0.0.1:8080
+    /// The lab that commands of a lab speak with; without it $PUMICE_SERVER, or http://127.0.0.1:8080. A command
+    /// that works on a board works on one of this lab, acquired there
     #[arg(long, global = true, value_name = "URL")]
     pub server: Option<String>,
     /// Write JSON for programs instead of text for people
@@ -176,6 +177,21 @@ Ctrl-] ends it.")]
         /// The board's name
         board: String,
     },
+    /// Carry the line of a board of a lab elsewhere: what commands with --server start
+    #[command(hide = true)]
+    LabLine {
+        /// The board's name
+        board: String,
+    },
+    /// Switch the power of such a board
+    #[command(hide = true)]
+    LabSwitch {
+        /// The board's name
+        board: String,
+        /// What to do
+        #[arg(value_parser = power_operation())]
+        operation: PowerOperation,
+    },
     /// Show the results of a run, or convert them for other tools
     #[command(after_help = "Examples:
   pumice results last
@@ -261,7 +277,11 @@ Ctrl-C ends the watching, not the job. Exit status: as for `pumice run`.")]
   pumice --lab lab.yaml exec bbb-01 -- uname -a
   pumice release bbb-01
 
-While a board is acquired the lab lets go of its line, so pumice's other commands can use it.")]
+While a board is acquired the lab lets go of its line, so pumice's other commands can use it. From another
+host they reach it through the lab:
+  export PUMICE_SERVER=http://lab:8080
+  pumice acquire bbb-01
+  pumice --server $PUMICE_SERVER exec bbb-01 -- uname -a")]
     Acquire {
         /// The board's name
         board: String,
@@ -731,8 +751,9 @@ mod tests {
     #[test]
     fn help_names_every_command_and_status() {
         let mut command = Cli::command();
-        let names: Vec<String> =
-            command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        // What pumice starts for itself is hidden.
+        let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+        let names: Vec<String> = shown.map(|sub| sub.get_name().to_owned()).collect();
         let long = command.render_long_help().to_string();
         let short = command.render_help().to_string();
         for name in names {

@@ -1,6 +1,7 @@
 //! A client of a lab's HTTP interface: what `submit`, `jobs`, `watch`, `boards` and their like speak with `pumice serve`.
 
 pub mod job_files;
+pub mod socket;
 
 use std::fs::File;
 use std::io::{self, Read};

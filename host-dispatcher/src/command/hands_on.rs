@@ -3,10 +3,12 @@
 
 use std::io::{IsTerminal, Write};
 
+use super::lab_line;
 use crate::board::{Board, BoardSpec, Goal};
 use crate::cli::Global;
 use crate::config::lab::{self, BoardWish, Lab};
 use crate::config::power::Power;
+use crate::config::template::{Placeholder, Values};
 use crate::config::value::Name;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
@@ -23,7 +25,8 @@ pub(super) struct Claimed {
     pub(super) board: lab::Board,
     wiring: Wiring,
     reactor: Reactor,
-    _folder: BoardFolder,
+    /// Nothing for a board of a lab elsewhere, which sees to that.
+    _folder: Option<BoardFolder>,
 }
 
 /// The lab that was named, or the embedded one.
@@ -36,6 +39,9 @@ pub(super) fn lab(global: &Global) -> Result<Lab, Fault> {
 
 /// Finds a board in the lab and locks it.
 pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> {
+    if global.server.is_some() {
+        return claim_elsewhere(global, wish);
+    }
     let lab = lab(global)?;
     let board = lab.find(wish).map_err(|error| Fault::configuration(error.to_string()))?.clone();
     let mut folders = Folders::from_environment().map_err(Fault::configuration)?;
@@ -49,13 +55,35 @@ pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault>
         .map_err(Fault::configuration)?;
     let endpoint = Endpoint::new(&board.connection, &values)
         .map_err(|error| Fault::configuration(error.to_string()))?;
-    let reactor = Reactor::new()
-        .map_err(|error| Fault::infrastructure(format!("the event loop cannot start: {error}")))?;
-    let wiring = Wiring { endpoint, power: board.power.clone(), values };
-    Ok(Claimed { board, wiring, reactor, _folder: folder })
+    Claimed::new(board, endpoint, values, Some(folder))
+}
+
+/// A board of the lab that --server names, which must have been acquired there.
+fn claim_elsewhere(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> {
+    let name = wish.name.as_deref().ok_or_else(|| {
+        Fault::configuration("which board of the lab? name it with --board, or submit the job")
+    })?;
+    let board = lab_line::board(global, name)?;
+    let values = Values::new().with(Placeholder::Board, name);
+    let endpoint = Endpoint::new(&board.connection, &values)
+        .map_err(|error| Fault::configuration(error.to_string()))?;
+    Claimed::new(board, endpoint, values, None)
 }
 
 impl Claimed {
+    fn new(
+        board: lab::Board,
+        endpoint: Endpoint,
+        values: Values,
+        folder: Option<BoardFolder>,
+    ) -> Result<Self, Fault> {
+        let reactor = Reactor::new().map_err(|error| {
+            Fault::infrastructure(format!("the event loop cannot start: {error}"))
+        })?;
+        let wiring = Wiring { endpoint, power: board.power.clone(), values };
+        Ok(Self { board, wiring, reactor, _folder: folder })
+    }
+
     /// Drives a script on the board and ends what was started for it.
     pub(super) fn drive<T>(
         &mut self,

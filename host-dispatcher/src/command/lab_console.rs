@@ -8,19 +8,23 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use tungstenite::client::IntoClientRequest;
-use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::console::ESCAPE;
 use super::jobs::encoded;
 use crate::client::Client;
+use crate::client::socket::{Refused, connect};
 use crate::io::terminal::RawMode;
 use crate::script::Fault;
 
 /// Shows the console until Ctrl-], the end of the connection, or of the input where that is no terminal.
 pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
-    let mut socket = connect(client, board)?;
+    let mut socket = connect(client, &format!("/boards/{}/console", encoded(board)))
+        .map_err(Refused::into_fault)?;
+    socket
+        .get_ref()
+        .set_read_timeout(Some(TYPED_EVERY))
+        .map_err(|error| Fault::infrastructure(error.to_string()))?;
     let raw =
         RawMode::enter().map_err(|error| Fault::configuration(format!("the terminal: {error}")))?;
     if raw.is_some() {
@@ -30,38 +34,6 @@ pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
     drop(raw);
     let _ = socket.close(None);
     outcome.map(|()| 0)
-}
-
-fn connect(client: &Client, board: &str) -> Result<WebSocket<TcpStream>, Fault> {
-    let Some(host) = client.base().strip_prefix("http://") else {
-        return Err(Fault::configuration(
-            "a console goes through http:// alone: for a lab behind TLS use its web page",
-        ));
-    };
-    let failed = |why: String| Fault::infrastructure(format!("no console at {host}: {why}"));
-    let url = format!("ws://{host}/api/v1/boards/{}/console", encoded(board));
-    let mut request = url.into_client_request().map_err(|error| failed(error.to_string()))?;
-    for (name, value) in client.identity() {
-        let value = HeaderValue::from_str(&value).map_err(|error| failed(error.to_string()))?;
-        request.headers_mut().insert(name, value);
-    }
-    let address = if host.rsplit(']').next().is_some_and(|rest| rest.contains(':')) {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    let stream = TcpStream::connect(&address).map_err(|error| failed(error.to_string()))?;
-    stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-    let (socket, _) = tungstenite::client(request, stream).map_err(|error| match error {
-        tungstenite::HandshakeError::Failure(Error::Http(answer)) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            client.refusal(answer.status().as_u16(), body)
-        }
-        error => failed(error.to_string()),
-    })?;
-    let limit = socket.get_ref().set_read_timeout(Some(TYPED_EVERY));
-    limit.map_err(|error| failed(error.to_string()))?;
-    Ok(socket)
 }
 
 /// What is typed, until its end.

@@ -27,6 +27,7 @@ pub mod watch;
 mod hands_on;
 mod lab_client;
 mod lab_console;
+mod lab_line;
 
 use std::io::{self, Write};
 
@@ -58,6 +59,10 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Power { board, operation } => return power::power(global, board, *operation),
         Command::Reboot { board } => return power::reboot(global, board),
         Command::Console { board } => return console::console(global, board),
+        Command::LabLine { board } => return lab_line::line(global, board),
+        Command::LabSwitch { board, operation } => {
+            return lab_line::switch(global, board, *operation);
+        }
         Command::Serve(args) => return serve::serve(global, args),
         Command::Submit(args) => return submit::submit(global, args),
         Command::Jobs(args) => return jobs::jobs(global, args),

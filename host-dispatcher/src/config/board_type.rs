@@ -4,6 +4,7 @@
 //! boot loader also has the partitions and kernel arguments that its commands need.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -41,6 +42,8 @@ pub struct BoardType {
     pub panics: Vec<String>,
     /// How long each phase may take.
     pub deadlines: Deadlines,
+    /// The text that this was read from, for a dispatcher elsewhere that drives such a board.
+    pub source: Arc<str>,
 }
 
 /// How a board is brought from its boot loader to an image.
@@ -151,6 +154,7 @@ impl BoardType {
                 kernel: deadline(form.deadlines.kernel, Deadlines::default().kernel),
                 beacon: deadline(form.deadlines.beacon, Deadlines::default().beacon),
             },
+            source: text.into(),
         })
     }
 

@@ -89,6 +89,21 @@ fn handle(drive: &mut Drive, event: IoEvent) {
     }
 }
 
+/// Begins to switch a board's power; [`BoardEvent::CommandDone`] tells its end.
+///
+/// # Errors
+/// It cannot be switched so.
+pub fn switch(
+    reactor: &mut Reactor,
+    board: usize,
+    wiring: &Wiring,
+    operation: PowerOperation,
+) -> Result<(), String> {
+    let argv = power_argv(wiring, operation)?;
+    reactor.run(board, &argv, POWER_LIMIT);
+    Ok(())
+}
+
 /// One board of a loop: carries what happens from the reactor to its bench, and what the bench wants to the reactor.
 #[derive(Debug)]
 pub struct Drive {
@@ -205,10 +220,11 @@ impl Drive {
                     self.closing = true;
                 }
                 BoardAction::SetBaud(baud) => reactor.set_baud(self.board, baud),
-                BoardAction::Power(operation) => match power_argv(&self.wiring, operation) {
-                    Ok(argv) => reactor.run(self.board, &argv, POWER_LIMIT),
-                    Err(why) => self.bench.board(|board, now| board.handle_power(now, Err(why))),
-                },
+                BoardAction::Power(operation) => {
+                    if let Err(why) = switch(reactor, self.board, &self.wiring, operation) {
+                        self.bench.board(|board, now| board.handle_power(now, Err(why)));
+                    }
+                }
             }
         }
         self.note_closed(reactor) || any

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::connection::PowerOperation;
@@ -77,10 +78,81 @@ pub enum Command {
         /// What is to be typed is sent into this as [`Command::Type`] with the number.
         reply: Reply<u64>,
     },
-    /// Type on a console.
+    /// Lend the line of a board that `holder` has acquired, as it is, to a dispatcher elsewhere.
+    Line {
+        /// The board.
+        board: String,
+        /// Who gets it.
+        holder: String,
+        /// Gets what comes on the line. What it has no room for is dropped: frames are sent again.
+        output: mpsc::Sender<LinePiece>,
+        /// What goes to the board is sent into this as [`Command::Type`] with the number.
+        reply: Reply<u64>,
+    },
+    /// A line is not needed any more.
+    EndLine(u64),
+    /// Switch the power of a board whose line is lent to `holder`, and nothing else: what comes of it is seen on the
+    /// line.
+    Switch {
+        /// The board.
+        board: String,
+        /// Who wants that.
+        holder: String,
+        /// What to do.
+        operation: PowerOperation,
+        /// Answered when the switch says that it is done.
+        reply: Reply<()>,
+    },
+    /// Tell who has acquired a board what he must know to drive it.
+    Wiring {
+        /// The board.
+        board: String,
+        /// Who asks.
+        holder: String,
+        /// The answer.
+        reply: Reply<WiringView>,
+    },
+    /// Type on a console, or write to a line.
     Type(u64, Vec<u8>),
     /// Read the lab file again.
     Reload(Reply<()>),
+}
+
+/// What comes on a line that is lent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinePiece {
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// Nothing more, and why.
+    End(String),
+}
+
+/// What somebody elsewhere must know to drive a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WiringView {
+    /// The text of its type's file.
+    pub board_type: String,
+    /// How its power is switched.
+    pub power: PowerView,
+    /// Files of its master image that hold images.
+    pub image_files: Vec<String>,
+}
+
+/// How the power of a board is switched, for somebody elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum PowerView {
+    /// Not at all.
+    None,
+    /// With the line: an emulator.
+    WithConnection,
+    /// By the lab.
+    Switched {
+        /// Off and on is one operation.
+        has_cycle: bool,
+        /// What its capacitors need between off and on, in milliseconds.
+        settle_ms: u64,
+    },
 }
 
 /// A job as it is submitted. Everything in it was checked.

@@ -376,7 +376,7 @@ impl Fleet {
         let index = self.by_name.get(name).copied();
         let station = index.and_then(|index| self.stations.get_mut(&index));
         if let (false, Some(station)) = (self.lab.is_acquired(name), station) {
-            station.end_typing(&mut self.reactor);
+            station.end_use_by_hand(&mut self.reactor, "the board is not acquired any more");
             let index = station.index;
             self.note_due(index);
         }

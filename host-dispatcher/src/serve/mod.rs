@@ -1,7 +1,7 @@
 //! The shell of `pumice serve`: the loop with all boards, and the HTTP interface in a thread of its own.
 //!
 //! The two meet in [`control`], what is asked of the loop, and [`feed`], what it tells. `fleet` is the loop, with a
-//! `station` for each board; `requests` does what is asked, `interrupted` goes on with what a dead dispatcher left.
+//! `station` for each board; `requests` does what is asked, `lent` lends lines, `interrupted` goes on with what a dead dispatcher left.
 
 pub mod control;
 pub mod database;
@@ -11,6 +11,7 @@ mod fleet;
 pub mod history;
 pub mod http;
 mod interrupted;
+mod lent;
 pub mod log;
 mod requests;
 mod runner;

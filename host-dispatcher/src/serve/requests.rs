@@ -57,6 +57,7 @@ impl Fleet {
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());
             }
+            other => self.handle_line_command(other),
         }
     }
 
@@ -95,7 +96,27 @@ impl Fleet {
     }
 
     /// The station of a board that `holder` has acquired, ready to be used; without a holder, of any that is not used.
-    fn station_in_hand(&mut self, name: &str, holder: Option<&str>) -> Result<usize, Refusal> {
+    pub(super) fn station_in_hand(
+        &mut self,
+        name: &str,
+        holder: Option<&str>,
+    ) -> Result<usize, Refusal> {
+        self.refuse_others(name, holder)?;
+        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let index = *self.by_name.get(name).ok_or_else(unknown)?;
+        let station = self.stations.get_mut(&index).ok_or_else(unknown)?;
+        if !station.is_idle() && !station.is_typing() {
+            return Err(Refusal::unavailable(format!("{name} is busy: try again")));
+        }
+        if station.folder.is_none() {
+            let claimed = claim(&self.settings, name);
+            station.folder = Some(claimed.map_err(|why| Refusal::new(RefusalKind::Conflict, why))?);
+        }
+        Ok(index)
+    }
+
+    /// Refuses a board to all but `holder`, who has acquired it; without a holder, one that somebody has or a job uses.
+    pub(super) fn refuse_others(&self, name: &str, holder: Option<&str>) -> Result<(), Refusal> {
         let unknown = || refusal(LabError::NoBoard(name.to_owned()));
         let standing = self.lab.board(name).ok_or_else(unknown)?;
         match (&standing.kept.lease, holder) {
@@ -115,16 +136,7 @@ impl Fleet {
             }
             (None, None) => {}
         }
-        let index = *self.by_name.get(name).ok_or_else(unknown)?;
-        let station = self.stations.get_mut(&index).ok_or_else(unknown)?;
-        if !station.is_idle() && !station.is_typing() {
-            return Err(Refusal::new(RefusalKind::Conflict, format!("{name} is busy: try again")));
-        }
-        if station.folder.is_none() {
-            let claimed = claim(&self.settings, name);
-            station.folder = Some(claimed.map_err(|why| Refusal::new(RefusalKind::Conflict, why))?);
-        }
-        Ok(index)
+        Ok(())
     }
 
     fn begin_power(&mut self, index: usize, operation: PowerOperation, reply: Reply<()>) {
@@ -148,7 +160,7 @@ impl Fleet {
     ) -> Result<(Drive, Bench, Goal), String> {
         let wiring = self.wiring(index)?;
         let station = self.stations.get(&index).ok_or("the board is gone")?;
-        if station.is_typing() {
+        if !station.is_idle() {
             return Err("its console is in use: close it first".to_owned());
         }
         let name = &station.board.name;
@@ -192,23 +204,26 @@ impl Fleet {
             }
             self.note_due(index);
         }
+        Ok(if mine { self.number_console(index) } else { 0 })
+    }
+
+    /// The number by which who types is known.
+    pub(super) fn number_console(&mut self, index: usize) -> u64 {
         let console = self.next_console;
         self.next_console += 1;
-        if mine {
-            self.consoles.insert(console, index);
-            if self.consoles.len() > CONSOLES_MAX
-                && let Some(oldest) = self.consoles.keys().min().copied()
-            {
-                self.consoles.remove(&oldest);
-            }
+        self.consoles.insert(console, index);
+        if self.consoles.len() > CONSOLES_MAX
+            && let Some(oldest) = self.consoles.keys().min().copied()
+        {
+            self.consoles.remove(&oldest);
         }
-        Ok(console)
+        console
     }
 
     fn type_on(&mut self, console: u64, bytes: &[u8]) {
         let index = self.consoles.get(&console).copied();
-        let typing = index.and_then(|index| self.stations.get(&index)).filter(|s| s.is_typing());
-        if let Some(station) = typing {
+        let station = index.and_then(|index| self.stations.get(&index));
+        if let Some(station) = station.filter(|station| station.is_in_hand()) {
             // What the line has no room for is dropped, as on a terminal; a person sees that.
             self.reactor.write(station.index, bytes);
         }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Idle ──▶ Busy (script) ──▶ Leaving (goodbye) ──▶ Closing (line, processes) ──▶ Finishing (run directory) ──▶ Idle
-//!     └────▶ Typing (a person on the raw line) ─────────┘
+//!     ├────▶ Typing (a person on the raw line) ─────────┤
+//!     └────▶ Lent (a dispatcher elsewhere) ─────────────┘
 //! ```
 
 use std::cell::RefCell;
@@ -10,13 +11,15 @@ use std::rc::Rc;
 
 use agent_core::time::{Duration, Instant};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
-use super::control::{Refusal, Reply};
+use super::control::{LinePiece, Refusal, RefusalKind, Reply};
 use super::shown::Shown;
 use crate::board::raw_line::RawLine;
+use crate::config::connection::PowerOperation;
 use crate::config::lab::Board;
 use crate::io::clock;
-use crate::io::drive::{Drive, Wiring};
+use crate::io::drive::{self, Drive, Wiring};
 use crate::io::emulator::BoardFolder;
 use crate::io::event::BoardEvent;
 use crate::io::event_loop::Reactor;
@@ -52,6 +55,15 @@ enum Seat {
     Closing(Option<Box<Done>>),
     Finishing(Worker<Box<Finished>>, JobId),
     Typing(RawLine),
+    Lent(Box<Lent>),
+}
+
+/// A line that is lent.
+struct Lent {
+    wiring: Wiring,
+    output: mpsc::Sender<LinePiece>,
+    /// Who waits for the power to be switched.
+    switching: Option<Reply<()>>,
 }
 
 /// A script on a board.
@@ -123,6 +135,7 @@ impl Station {
                 busy.drive.bench().board(|board, _| board.phase()).to_string()
             }
             Seat::Typing(_) => "console".to_owned(),
+            Seat::Lent(_) => "lent".to_owned(),
             Seat::Closing(_) | Seat::Finishing(..) => "closing".to_owned(),
             Seat::Idle => "idle".to_owned(),
         }
@@ -142,9 +155,52 @@ impl Station {
         self.due = Some(clock::now() + VIEWED_EVERY);
     }
 
+    /// Somebody elsewhere gets the line.
+    pub(super) fn begin_lending(
+        &mut self,
+        reactor: &mut Reactor,
+        wiring: Wiring,
+        output: mpsc::Sender<LinePiece>,
+    ) {
+        reactor.connect(self.index, wiring.endpoint.clone());
+        self.seat = Seat::Lent(Box::new(Lent { wiring, output, switching: None }));
+        self.due = Some(clock::now() + VIEWED_EVERY);
+    }
+
+    /// Switches the power of a board whose line is lent. The reply comes back where that cannot be.
+    pub(super) fn switch_lent(
+        &mut self,
+        reactor: &mut Reactor,
+        operation: PowerOperation,
+        reply: Reply<()>,
+    ) -> Result<(), (Refusal, Reply<()>)> {
+        let refused = |why: &str| Refusal::new(RefusalKind::Conflict, why);
+        let Seat::Lent(lent) = &mut self.seat else {
+            return Err((refused("the line is not lent"), reply));
+        };
+        if lent.switching.is_some() {
+            return Err((refused("the power is being switched already"), reply));
+        }
+        match drive::switch(reactor, self.index, &lent.wiring, operation) {
+            Ok(()) => lent.switching = Some(reply),
+            Err(why) => return Err((refused(&why), reply)),
+        }
+        Ok(())
+    }
+
     /// Whether a person may type.
     pub(super) fn is_typing(&self) -> bool {
         matches!(self.seat, Seat::Typing(_))
+    }
+
+    /// Whether its line is lent.
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.seat, Seat::Lent(_))
+    }
+
+    /// Whether somebody writes to the line by hand.
+    pub(super) fn is_in_hand(&self) -> bool {
+        self.is_typing() || self.is_lent()
     }
 
     /// The script is to come to an end.
@@ -168,6 +224,20 @@ impl Station {
             }
             (Seat::Typing(_), BoardEvent::Disconnected(why)) => {
                 self.shown.borrow_mut().console(format!("\r\n[{why}]\r\n").as_bytes());
+            }
+            (Seat::Lent(lent), BoardEvent::Bytes(bytes)) => {
+                self.shown.borrow_mut().received_bytes += bytes.len() as u64;
+                let _ = lent.output.try_send(LinePiece::Bytes(bytes));
+            }
+            (Seat::Lent(lent), BoardEvent::CommandDone(outcome)) => {
+                if let Some(reply) = lent.switching.take() {
+                    let _ = reply.send(outcome.map_err(Refusal::unavailable));
+                }
+            }
+            (Seat::Lent(lent), BoardEvent::Disconnected(why)) => {
+                let _ = lent.output.try_send(LinePiece::End(why));
+                self.seat = Seat::Closing(None);
+                self.due = Some(clock::now());
             }
             _ => {}
         }
@@ -234,6 +304,16 @@ impl Station {
                 None => self.seat = Seat::Finishing(worker, id),
                 Some(finished) => return Outcome::Ended(id, finished),
             },
+            Seat::Lent(lent) => {
+                if lent.output.is_closed() {
+                    reactor.disconnect(self.index);
+                    self.seat = Seat::Closing(None);
+                    self.due = Some(now);
+                } else {
+                    self.seat = Seat::Lent(lent);
+                    self.due = Some(now + VIEWED_EVERY);
+                }
+            }
             Seat::Typing(line) => {
                 if self.shown.borrow_mut().is_viewed() {
                     self.seat = Seat::Typing(line);
@@ -248,9 +328,12 @@ impl Station {
         Outcome::Same
     }
 
-    /// Ends a person's use of the raw line.
-    pub(super) fn end_typing(&mut self, reactor: &mut Reactor) {
-        if self.is_typing() {
+    /// Ends the use of the line by hand.
+    pub(super) fn end_use_by_hand(&mut self, reactor: &mut Reactor, why: &str) {
+        if let Seat::Lent(lent) = &self.seat {
+            let _ = lent.output.try_send(LinePiece::End(why.to_owned()));
+        }
+        if self.is_in_hand() {
             reactor.disconnect(self.index);
             self.seat = Seat::Closing(None);
             self.due = Some(clock::now());

@@ -109,11 +109,24 @@ impl LabServer {
     /// # Panics
     /// `pumice` is not built.
     pub fn client(&self, user: &str, words: &[&str]) -> Running {
+        self.start_at(user, &self.lab.path("state"), &self.lab.path("store"), words)
+    }
+
+    /// Runs `pumice --server URL WORDS…` as on another host, which has nothing of this lab's.
+    ///
+    /// # Panics
+    /// As [`Self::client`], or it hangs.
+    pub fn ask_elsewhere(&self, user: &str, words: &[&str]) -> Output {
+        let (server, elsewhere) = (format!("http://{}", self.address), self.lab.path("elsewhere"));
+        let words = [&["--server", &server], words].concat();
+        self.start_at(user, &elsewhere.join("state"), &elsewhere.join("store"), &words).wait()
+    }
+
+    fn start_at(&self, user: &str, state: &Path, store: &Path, words: &[&str]) -> Running {
         let server = format!("http://{}", self.address);
-        let (state, store) = (self.lab.path("state"), self.lab.path("store"));
         let variables = [
-            ("PUMICE_STATE", state.as_path()),
-            ("PUMICE_STORE", store.as_path()),
+            ("PUMICE_STATE", state),
+            ("PUMICE_STORE", store),
             ("PUMICE_SERVER", Path::new(&server)),
             ("USER", Path::new(user)),
         ];

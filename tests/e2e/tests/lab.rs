@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use e2e::emulator::{Disk, Slot};
 use e2e::{Lab, LabServer, LivingBoard, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -300,6 +301,44 @@ fn a_board_is_somebody_s_until_the_lease_ends() {
     assert_eq!(server.board("lives")["lease"], Value::Null);
 }
 
+/// Every command that works on a board works on one that was acquired in a lab elsewhere: its line and its power come
+/// through the interface.
+#[test]
+fn an_acquired_board_is_worked_on_from_another_host() {
+    let lab = Lab::new("");
+    let board = LivingBoard::new(&lab, "lives");
+    lab.write_boards(&[board.entry(), &lab.pty_entry("pty-01")], "");
+    let server = LabServer::start(lab);
+    let elsewhere = |words: &[&str]| server.ask_elsewhere("ann", words);
+    let refused = elsewhere(&["exec", "lives", "--", "true"]).exits_with(2).err();
+    assert!(refused.contains("acquire it first"), "{refused}");
+    let unknown = elsewhere(&["info", "nowhere"]).exits_with(2).err();
+    assert!(unknown.contains("no board \"nowhere\""), "{unknown}");
+
+    elsewhere(&["acquire", "lives"]).exits_with(0);
+    elsewhere(&["power", "lives", "cycle"]).exits_with(0);
+    let output = elsewhere(&["exec", "lives", "--", "sh", "-c", "echo hands on; exit 7"]);
+    assert_eq!(output.exits_with(7).out(), "hands on\n");
+    let data: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    fs::write(server.lab().path("data"), &data).unwrap();
+    elsewhere(&["push", "lives", "data", "/data"]).exits_with(0);
+    elsewhere(&["pull", "lives", "/data", "back"]).exits_with(0);
+    assert!(fs::read(server.lab().path("back")).unwrap() == data);
+    // Somebody else's is nobody's, and a lab that has it back has its line.
+    let bob = server.ask_elsewhere("bob", &["exec", "lives", "--", "true"]).exits_with(2).err();
+    assert!(bob.contains("ann"), "{bob}");
+    elsewhere(&["power", "lives", "off"]).exits_with(0);
+    elsewhere(&["release", "lives"]).exits_with(0);
+    let id = server.submit("bob", &job("  - {name: one, run: 'true'}\n"), &[]);
+    server.wait_for_verdict(id, "passed");
+
+    // An emulator is switched with its line; a whole job runs on it.
+    elsewhere(&["acquire", "pty-01"]).exits_with(0);
+    fs::write(server.lab().path("far.yaml"), job("  - {name: far, run: 'echo far'}\n")).unwrap();
+    elsewhere(&["run", "far.yaml", "--board", "pty-01", "--out", "far-runs"]).exits_with(0);
+    elsewhere(&["release", "pty-01"]).exits_with(0);
+}
+
 #[test]
 fn a_new_board_shows_its_health_first_and_a_bad_one_gets_no_jobs() {
     let lab = Lab::new("");
@@ -425,23 +464,11 @@ fn fill(path: &std::path::Path) {
 fn thirty_boards_notice_nothing_of_bad_clients() {
     const BOARDS: usize = 30;
     let lab = Lab::new("");
-    let text: String = (1..=150).map(|line| format!("line {line} of a test\n")).collect();
-    let program = e2e::program::built("fake-board").display().to_string();
-    let command = format!("tell=all\n{}", text.trim_end());
-    let entries: Vec<String> = (1..=BOARDS)
-        .map(|n| {
-            let words = [program.as_str(), "--seed", &n.to_string(), "--command", &command]
-                .map(|word| Value::from(word).to_string())
-                .join(", ");
-            format!("  - {{name: fake-{n:02}, type: fake, power: with-connection, connection: {{exec: [{words}]}}}}\n")
-        })
-        .collect();
-    lab.write_boards(&[&entries.concat()], "");
-    lab.write("types/fake.yaml", FAKE_TYPE);
+    let text = lines_of_a_test();
+    write_fake_boards(&lab, BOARDS, &text, "", "");
     let server = LabServer::start(lab);
     let mut bad = bad_clients::BadClients::start(server.address());
-    let job = "name: fake\nboard: {type: fake}\ntests:\n  - {name: one, run: tell}\n  - {name: two, run: tell}\ntimeout: 10m\n";
-    let ids: Vec<u64> = (0..BOARDS).map(|_| server.submit("ann", job, &[])).collect();
+    let ids: Vec<u64> = (0..BOARDS).map(|_| server.submit("ann", FAKE_JOB, &[])).collect();
     let mut boards = std::collections::BTreeSet::new();
     let expected = format!("all\n{text}");
     for id in ids {
@@ -461,6 +488,69 @@ fn thirty_boards_notice_nothing_of_bad_clients() {
     assert!(requests > 1000, "{requests} bad requests came");
 }
 
+/// Real kernels, whose text comes in floods, beside boards that are fast.
+#[test]
+fn two_emulated_boards_share_a_lab_with_thirty_others() {
+    let _slots = [Slot::take(), Slot::take()];
+    let lab = Lab::new("");
+    Disk::copy_to(&lab.path("images")).put_rootfs("test-busybox-nokernel.ext4");
+    let emulated = ["real-01", "real-02"]
+        .map(|name| format!("  - {{name: {name}, type: qemu-virt-armv7}}\n"))
+        .concat();
+    let text = lines_of_a_test();
+    write_fake_boards(&lab, 30, &text, &emulated, "images: images\n");
+    let server = LabServer::start(lab);
+    let real =
+        "name: real\nboard: {type: qemu-virt-armv7}\nboot_with: master\ntests:\n  - name: mixed
+    run: |
+      for i in $(seq 1 200); do echo line $i; echo \"a line $i of the kernel\" > /dev/kmsg; done
+timeout: 10m\n";
+    let real: Vec<u64> = (0..2).map(|_| server.submit("ann", real, &[])).collect();
+    let fake: Vec<u64> = (0..30).map(|_| server.submit("bob", FAKE_JOB, &[])).collect();
+    let mut boards = std::collections::BTreeSet::new();
+    let lines: Vec<String> = (1..=200).map(|line| format!("line {line}")).collect();
+    for id in real {
+        let ended = server.wait_for_verdict(id, "passed");
+        assert_eq!(ended["attempt"], 1, "{ended:#}");
+        boards.insert(ended["board"].as_str().unwrap().to_owned());
+        let record = server.record(&ended);
+        record.is_complete("passed", 0);
+        assert_eq!(record.text("tests/mixed/stdout.log"), lines.join("\n") + "\n");
+        let kernel = record.timeline("kernel");
+        let ours = kernel.iter().filter(|line| line.contains("of the kernel")).count();
+        assert_eq!(ours, 200, "each line of the kernel's once");
+    }
+    assert_eq!(boards.len(), 2, "both at once: {boards:?}");
+    for id in fake {
+        let ended = server.wait_for_verdict(id, "passed");
+        assert_eq!(ended["attempt"], 1, "{ended:#}");
+        let one = server.record(&ended).text("tests/one/stdout.log");
+        assert_eq!(one, format!("all\n{text}"));
+    }
+}
+
+fn lines_of_a_test() -> String {
+    (1..=150).map(|line| format!("line {line} of a test\n")).collect()
+}
+
+/// A lab of fake boards whose tests say `text`, and others; `more` stands above them.
+fn write_fake_boards(lab: &Lab, count: usize, text: &str, others: &str, more: &str) {
+    let program = e2e::program::built("fake-board").display().to_string();
+    let command = format!("tell=all\n{}", text.trim_end());
+    let entry = |n: usize| {
+        let words = [program.as_str(), "--seed", &n.to_string(), "--command", &command]
+            .map(|word| Value::from(word).to_string())
+            .join(", ");
+        format!(
+            "  - {{name: fake-{n:02}, type: fake, power: with-connection, connection: {{exec: [{words}]}}}}\n"
+        )
+    };
+    let entries: String = (1..=count).map(entry).collect();
+    lab.write_boards(&[others, &entries], more);
+    lab.write("types/fake.yaml", FAKE_TYPE);
+}
+
+const FAKE_JOB: &str = "name: fake\nboard: {type: fake}\ntests:\n  - {name: one, run: tell}\n  - {name: two, run: tell}\ntimeout: 10m\n";
 const FAKE_TYPE: &str = r#"name: fake
 line: {coding: text-safe}
 partitions: {master: 1, testboot: 2, testrootfs: 3}

@@ -10,6 +10,7 @@ use super::input::{At, Body};
 use super::jobs::Nothing;
 use super::state;
 use crate::config::connection::PowerOperation;
+use crate::lab::LEASE_MINUTES_MAX as MINUTES_MAX;
 use crate::lab::view::{BoardView, Health, LabView};
 use crate::serve::control::Command;
 use crate::store::tokens::Role;
@@ -153,6 +154,4 @@ fn an_hour() -> u32 {
     60
 }
 
-/// Two weeks: longer, and it is forgotten. It can be acquired again before.
-const MINUTES_MAX: u32 = 14 * 24 * 60;
 const REASON_CHARACTERS_MAX: usize = 200;

@@ -16,6 +16,7 @@ mod events;
 mod guard;
 mod input;
 mod jobs;
+mod line;
 mod log;
 mod metrics;
 mod openapi;

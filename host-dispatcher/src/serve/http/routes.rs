@@ -16,7 +16,9 @@ use super::error::ApiError;
 use super::input::Body;
 use super::jobs::Nothing;
 use super::state::{self, Shared};
-use super::{assets, boards, console, download, events, guard, jobs, log, metrics, openapi, runs};
+use super::{
+    assets, boards, console, download, events, guard, jobs, line, log, metrics, openapi, runs,
+};
 use super::{submit, upload};
 use crate::store::tokens::Role;
 
@@ -196,6 +198,31 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .with_status(101)
         .gives("application/octet-stream"),
+        Route::new(
+            "get",
+            "/api/v1/boards/{board}/wiring",
+            "What a dispatcher elsewhere must know to drive a board",
+            get(line::wiring),
+        )
+        .by(Role::Submitter)
+        .gives("Wiring"),
+        Route::new(
+            "get",
+            "/api/v1/boards/{board}/line",
+            "A WebSocket: the line of a board that one has acquired, byte for byte",
+            get(line::line),
+        )
+        .by(Role::Submitter)
+        .with_status(101)
+        .gives("application/octet-stream"),
+        Route::new(
+            "post",
+            "/api/v1/boards/{board}/line/power",
+            "Switch the power of a board whose line one has, and nothing else",
+            post(line::switch),
+        )
+        .by(Role::Submitter)
+        .takes("Switch"),
         Route::new("get", "/api/v1/jobs", "Jobs, the newest first", get(jobs::all))
             .asks(&[
                 ("state", "queued, running or ended"),

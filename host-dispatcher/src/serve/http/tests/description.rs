@@ -137,6 +137,7 @@ fn answers_are_as_they_are_described() {
         ("/api/v1/boards", "/api/v1/boards".into()),
         ("/api/v1/boards/{board}", "/api/v1/boards/bbb-01".into()),
         ("/api/v1/boards/{board}", "/api/v1/boards/none".into()),
+        ("/api/v1/boards/{board}/wiring", "/api/v1/boards/bbb-01/wiring".into()),
         ("/api/v1/jobs", "/api/v1/jobs".into()),
         ("/api/v1/jobs/{id}", "/api/v1/jobs/4".into()),
         ("/api/v1/runs", "/api/v1/runs".into()),
@@ -164,6 +165,11 @@ fn answers_are_as_they_are_described() {
             "/api/v1/boards/bbb-01/power",
             json!({ "operation": "on" }),
         ),
+        (
+            "/api/v1/boards/{board}/line/power",
+            "/api/v1/boards/bbb-01/line/power",
+            json!({ "operation": "off" }),
+        ),
         ("/api/v1/jobs", "/api/v1/jobs", json!({ "definition": definition })),
         ("/api/v1/jobs", "/api/v1/jobs", json!({ "definition": "x: y" })),
         ("/api/v1/jobs/{id}/cancel", "/api/v1/jobs/4/cancel", json!({})),
@@ -173,5 +179,5 @@ fn answers_are_as_they_are_described() {
     ] {
         hold(template, "post", bed.post(path, &body.to_string()));
     }
-    assert_eq!(checked.len(), 19);
+    assert_eq!(checked.len(), 21);
 }

@@ -170,3 +170,23 @@ fn a_console_carries_bytes_both_ways() {
     let plain = bed.get("/api/v1/boards/bbb-01/console");
     assert_eq!((plain.status, plain.error().contains("WebSocket")), (400, true));
 }
+
+#[test]
+fn a_line_says_why_it_ends() {
+    let bed = Bed::new();
+    let url = "ws://localhost/api/v1/boards/bbb-01/line";
+    let (mut socket, _) = tungstenite::client(url, bed.connect()).unwrap();
+    let first = socket.read().unwrap();
+    assert_eq!(first, tungstenite::Message::Binary(b"local".to_vec().into()), "whose it is");
+    let tungstenite::Message::Close(Some(frame)) = socket.read().unwrap() else {
+        panic!("the end is expected");
+    };
+    assert_eq!(frame.reason, "the cable was pulled");
+    drop(socket);
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while !bed.seen.lock().unwrap().words.iter().any(|word| word == "EndLine(6)") {
+        assert!(std::time::Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(bed.get("/api/v1/boards/none/line").status, 404);
+}

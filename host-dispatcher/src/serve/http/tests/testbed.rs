@@ -18,7 +18,9 @@ use crate::job::verdict::Verdict;
 use crate::lab::NewJob;
 use crate::lab::view::{BoardState, BoardView, Health, JobView, LabView, Lease, RecentRun};
 use crate::report::summary::tests::panicked_run;
-use crate::serve::control::{Command, Control, Refusal, RefusalKind, Submission};
+use crate::serve::control::{
+    Command, Control, LinePiece, PowerView, Refusal, RefusalKind, Submission, WiringView,
+};
 use crate::serve::feed::{Change, Feed};
 use crate::serve::history::RunRow;
 use crate::serve::history::memory::Memory;
@@ -312,6 +314,20 @@ fn answer_commands(receiver: Receiver<Command>, feed: Feed, seen: Arc<Mutex<Seen
                     let _ = output.try_send(b"\x00\xffboot>".to_vec());
                     seen.consoles.push(output);
                     let _ = reply.send(Ok(5));
+                }
+                Command::Line { holder, output, reply, .. } => {
+                    let _ = output.try_send(LinePiece::Bytes(holder.into_bytes()));
+                    let _ = output.try_send(LinePiece::End("the cable was pulled".into()));
+                    let _ = reply.send(Ok(6));
+                }
+                Command::EndLine(_) => {}
+                Command::Switch { reply, .. } => {
+                    let _ = reply.send(Ok(()));
+                }
+                Command::Wiring { reply, .. } => {
+                    let power = PowerView::Switched { has_cycle: false, settle_ms: 1000 };
+                    let board_type = "name: generic\n".to_owned();
+                    let _ = reply.send(Ok(WiringView { board_type, power, image_files: vec![] }));
                 }
                 Command::Type(_, bytes) => seen.typed.extend(bytes),
                 Command::Reload(reply) => {

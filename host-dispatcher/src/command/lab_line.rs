@@ -1,0 +1,204 @@
+//! Boards of a lab elsewhere: with `--server`, the commands that work on a board of this host's lab work on one that was
+//! acquired there.
+//!
+//! The board's line is then a process of this program that carries it (`pumice lab-line`), and its power is switched by
+//! another (`pumice lab-switch`); all else is as for a board with such a connection.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tungstenite::{Error, Message, WebSocket};
+
+use super::hands_on::fail;
+use super::jobs::encoded;
+use super::lab_client::{client, with_lab};
+use crate::cli::Global;
+use crate::client::Client;
+use crate::client::socket::{Refused, connect};
+use crate::config::board_type::BoardType;
+use crate::config::connection::{Connection, PowerOperation};
+use crate::config::lab::Board;
+use crate::config::power::{HostCommand, Power, PowerCommands};
+use crate::config::template::Template;
+use crate::io::clock;
+use crate::script::Fault;
+use crate::serve::control::{PowerView, WiringView};
+
+/// A board of the lab elsewhere, as if it were one of this host's.
+pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
+    let client = client(global)?;
+    let wiring: WiringView = client.get(&format!("/boards/{}/wiring", encoded(name)))?;
+    let file = format!("the board type of {name}");
+    let board_type = BoardType::from_str(&file, &wiring.board_type)
+        .map_err(|error| Fault::configuration(error.to_string()))?;
+    let words = |words: &[&str]| words_of(&client, words);
+    let power = match wiring.power {
+        PowerView::None => Power::None,
+        PowerView::WithConnection => Power::WithConnection,
+        PowerView::Switched { has_cycle, settle_ms } => {
+            let switch = |operation: PowerOperation| {
+                words(&["lab-switch", name, operation.as_str()]).map(HostCommand::Argv)
+            };
+            Power::Commands(PowerCommands {
+                on: switch(PowerOperation::On)?,
+                off: switch(PowerOperation::Off)?,
+                cycle: has_cycle.then(|| switch(PowerOperation::Cycle)).transpose()?,
+                settle: Duration::from_millis(settle_ms),
+            })
+        }
+    };
+    Ok(Board {
+        name: name.to_owned(),
+        board_type,
+        connection: Connection::Exec { argv: words(&["lab-line", name])?, session_baud: None },
+        power,
+        tags: Vec::new(),
+        agents: Default::default(),
+        image_files: wiring.image_files,
+    })
+}
+
+/// `pumice lab-line`: standard input and output are the line, until either end is gone.
+pub(super) fn line(global: &Global, board: &str) -> u8 {
+    let carried = client(global).and_then(|client| {
+        let socket = patiently(&client, &format!("/boards/{}/line", encoded(board)))?;
+        carry(socket)
+    });
+    match carried {
+        Ok(()) => 0,
+        Err(fault) => fail(&fault),
+    }
+}
+
+/// `pumice lab-switch`: the power of a board whose line `lab-line` has.
+pub(super) fn switch(global: &Global, board: &str, operation: PowerOperation) -> u8 {
+    with_lab(global, |client| {
+        let body = serde_json::json!({ "operation": operation });
+        let path = format!("/boards/{}/line/power", encoded(board));
+        client.post::<serde_json::Value>(&path, &body).map(|_| 0)
+    })
+}
+
+/// This program with these words, and the lab they are for. Who asks stands in the environment, which is inherited.
+fn words_of(client: &Client, words: &[&str]) -> Result<Vec<Template>, Fault> {
+    let program = std::env::current_exe()
+        .map_err(|error| Fault::configuration(format!("failed to find this program: {error}")))?;
+    let program = program.to_str().ok_or_else(|| {
+        Fault::configuration("this program's path is no UTF-8: move it elsewhere")
+    })?;
+    let all = [program, "--server", client.base()].into_iter().chain(words.iter().copied());
+    all.map(|word| Template::parse(word, &[]))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Fault::configuration(error.to_string()))
+}
+
+/// The last command's line may be closing still.
+fn patiently(client: &Client, path: &str) -> Result<WebSocket<std::net::TcpStream>, Fault> {
+    let until = clock::now() + BUSY_LIMIT;
+    loop {
+        match connect(client, path) {
+            Err(Refused::Busy(_)) if clock::now() < until => {
+                std::thread::park_timeout(BUSY_PAUSE);
+            }
+            outcome => return outcome.map_err(Refused::into_fault),
+        }
+    }
+}
+
+/// Carries bytes between the standard streams, which are one socket, and the lab.
+fn carry(mut socket: WebSocket<std::net::TcpStream>) -> Result<(), Fault> {
+    let failed =
+        |error: &dyn std::fmt::Display| Fault::infrastructure(format!("the line: {error}"));
+    let ours = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
+    let ours = std::os::unix::net::UnixStream::from(ours);
+    ours.set_nonblocking(true).map_err(|error| failed(&error))?;
+    socket.get_ref().set_nonblocking(true).map_err(|error| failed(&error))?;
+    let mut ours = UnixStream::from_std(ours);
+    let mut poll = Poll::new().map_err(|error| failed(&error))?;
+    let both = Interest::READABLE | Interest::WRITABLE;
+    let lab = socket.get_ref().as_raw_fd();
+    let registered = poll.registry().register(&mut SourceFd(&lab), Token(0), both);
+    registered.map_err(|error| failed(&error))?;
+    let registered = poll.registry().register(&mut ours, Token(1), both);
+    registered.map_err(|error| failed(&error))?;
+    let mut events = Events::with_capacity(2);
+    let mut from_lab = Vec::new();
+    loop {
+        // Both are asked until they have nothing: an edge comes once.
+        let mut any = true;
+        while any {
+            any = false;
+            if from_lab.is_empty() {
+                match socket.read() {
+                    Ok(Message::Binary(bytes)) => {
+                        from_lab = bytes.to_vec();
+                        any = true;
+                    }
+                    Ok(Message::Close(frame)) => {
+                        let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                        return Err(Fault::infrastructure(format!(
+                            "the lab ended the line: {why}"
+                        )));
+                    }
+                    Ok(_) => any = true,
+                    Err(error) if would_block(&error) => {}
+                    Err(error) => return Err(failed(&error)),
+                }
+            }
+            if !from_lab.is_empty() {
+                match ours.write(&from_lab) {
+                    Ok(0) => return Ok(()),
+                    Ok(written) => {
+                        from_lab.drain(..written);
+                        any = true;
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                    Err(error) => return Err(failed(&error)),
+                }
+            }
+            // What the lab has not taken yet goes first; its memory is bounded by reading nothing more meanwhile.
+            match socket.flush() {
+                Ok(()) => {
+                    let mut piece = [0; PIECE_BYTES];
+                    match ours.read(&mut piece) {
+                        Ok(0) => {
+                            let _ = socket.close(None);
+                            let _ = socket.flush();
+                            return Ok(());
+                        }
+                        Ok(length) => {
+                            any = true;
+                            match socket.send(Message::Binary(piece[..length].to_vec().into())) {
+                                Err(error) if !would_block(&error) => return Err(failed(&error)),
+                                _ => {}
+                            }
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(failed(&error)),
+                    }
+                }
+                Err(error) if would_block(&error) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(failed(&error)),
+            _ => {}
+        }
+    }
+}
+
+fn would_block(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Two frames.
+const PIECE_BYTES: usize = 1536;
+/// A board that another command has just left is free so soon.
+const BUSY_LIMIT: agent_core::time::Duration = agent_core::time::Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,98 @@
+//! A board's line as it is, lent to who has acquired the board, for a dispatcher elsewhere: every command that works on a
+//! board of its own lab works through it.
+//!
+//! Bytes are carried in both directions and never read. The board's power is switched when that is asked, and an
+//! emulator's with the line.
+
+use super::control::{Command, LinePiece, PowerView, Refusal, RefusalKind, Reply, WiringView};
+use super::fleet::Fleet;
+use crate::config::connection::PowerOperation;
+use crate::config::power::Power;
+use crate::lab::LabError;
+
+impl Fleet {
+    /// Does what concerns lines that are lent.
+    pub(super) fn handle_line_command(&mut self, command: Command) {
+        match command {
+            Command::Line { board, holder, output, reply } => {
+                let _ = reply.send(self.lend(&board, &holder, output));
+            }
+            Command::EndLine(number) => self.take_back(number),
+            Command::Switch { board, holder, operation, reply } => {
+                if let Err((refusal, reply)) = self.switch_lent(&board, &holder, operation, reply) {
+                    let _ = reply.send(Err(refusal));
+                }
+            }
+            Command::Wiring { board, holder, reply } => {
+                let _ = reply.send(self.wiring_view(&board, &holder));
+            }
+            _ => {}
+        }
+    }
+
+    fn lend(
+        &mut self,
+        name: &str,
+        holder: &str,
+        output: tokio::sync::mpsc::Sender<LinePiece>,
+    ) -> Result<u64, Refusal> {
+        let index = self.station_in_hand(name, Some(holder))?;
+        let wiring = self.wiring(index).map_err(conflict)?;
+        let station = self.stations.get_mut(&index).ok_or_else(|| gone(name))?;
+        if !station.is_idle() {
+            return Err(conflict(format!("the console of {name} is in use: close it first")));
+        }
+        station.begin_lending(&mut self.reactor, wiring, output);
+        self.note_due(index);
+        Ok(self.number_console(index))
+    }
+
+    fn take_back(&mut self, number: u64) {
+        let Some(index) = self.consoles.remove(&number) else { return };
+        if let Some(station) = self.stations.get_mut(&index).filter(|station| station.is_lent()) {
+            station.end_use_by_hand(&mut self.reactor, "it was given back");
+            self.note_due(index);
+        }
+    }
+
+    fn switch_lent(
+        &mut self,
+        name: &str,
+        holder: &str,
+        operation: PowerOperation,
+        reply: Reply<()>,
+    ) -> Result<(), (Refusal, Reply<()>)> {
+        if let Err(refusal) = self.refuse_others(name, Some(holder)) {
+            return Err((refusal, reply));
+        }
+        let station = self.by_name.get(name).and_then(|index| self.stations.get_mut(index));
+        match station.filter(|station| station.is_lent()) {
+            Some(station) => station.switch_lent(&mut self.reactor, operation, reply),
+            None => Err((conflict(format!("the line of {name} is not lent")), reply)),
+        }
+    }
+
+    fn wiring_view(&self, name: &str, holder: &str) -> Result<WiringView, Refusal> {
+        self.refuse_others(name, Some(holder))?;
+        let station = self.by_name.get(name).and_then(|index| self.stations.get(index));
+        let board = &station.ok_or_else(|| gone(name))?.board;
+        let power = match &board.power {
+            Power::None => PowerView::None,
+            Power::WithConnection => PowerView::WithConnection,
+            Power::Commands(commands) => PowerView::Switched {
+                has_cycle: commands.cycle.is_some(),
+                settle_ms: u64::try_from(commands.settle.as_millis()).unwrap_or(u64::MAX),
+            },
+        };
+        let board_type = board.board_type.source.to_string();
+        Ok(WiringView { board_type, power, image_files: board.image_files.clone() })
+    }
+}
+
+fn conflict(message: String) -> Refusal {
+    Refusal::new(RefusalKind::Conflict, message)
+}
+
+fn gone(name: &str) -> Refusal {
+    Refusal::new(RefusalKind::NotFound, LabError::NoBoard(name.to_owned()).to_string())
+}
