@@ -19,14 +19,12 @@ import threading
 import time
 import urllib.request
 
+from . import lava
 from .common import ROOT, print_table, release
 
 BOARDS, SATURATED, SECONDS, RATE = 1000, 256, 20, 11_520
 LINES = 1_000_000
 LATENCY_BOARDS = 8
-
-LAVA = "116 MB a job (peak, lava-dispatcher 2023.01-2), 0.93 s of CPU for a job of 50 commands: measured on the " \
-    "emulated board, 22 November 2026"
 
 TYPE = """name: console
 power: {on: [/bin/true], off: [/bin/true]}
@@ -59,7 +57,7 @@ def measure(pumice, boards, saturated, seconds, log_lines):
             with Lab(pumice, folder / "many", lines.devices) as lab:
                 rows = on_many_boards(lab, lines, base, saturated, seconds)
         print_table([("many boards", "measured", "target"), *rows])
-        print(f"\nLAVA: {LAVA}.")
+        beside_lava(pumice, folder)
         with Lines(1) as lines, Lab(pumice, folder / "log", lines.devices) as lab:
             rows = long_log(lab, log_lines)
         print_table([(f"a run of {log_lines:,} log lines", "first time", "again"), *rows])
@@ -215,6 +213,30 @@ def on_many_boards(lab, lines, base, saturated, seconds):
         (f"the same beside a board that babbles, {calm['babbled'] / 1e6:.1f} MB/s", quantiles(beside.delays), ""),
         ("lines lost of these", f"{lost_beside}", "0 lost"),
     ]
+
+
+def beside_lava(pumice, folder):
+    """The same boards with the same text, one dispatcher after the other."""
+    count, version = lava.BOARDS, lava.version()
+    if not version:
+        print("\nlava-run is not installed, so LAVA is not measured beside: apt-get install lava-dispatcher")
+        return
+    with Lines(count) as lines, Lab(pumice, folder / "few", lines.devices) as lab:
+        base = lab.memory()
+        runs = lab.hold_all()
+        cpu = lab.cpu()
+        lines.begin(list(range(count)), RATE, lava.SECONDS)
+        said = lines.end()
+        share = (lab.cpu() - cpu) / said["seconds"]
+        time.sleep(2)
+        ours = (lab.memory() - base) / count, share, lost_lines(runs, lab.devices, said["lines"]), sum(said["lines"].values())
+    with Lines(count) as lines:
+        theirs = lava.measure(lines, folder)
+    rows = [(f"{count} boards at {RATE:,} B/s each", "pumice serve", f"lava-run {version}", "LAVA / pumice")]
+    for what, form, at in (("memory a board", "{:,.0f} KiB", 0), ("CPU, of a core", "{:.1%}", 1)):
+        rows.append((what, form.format(ours[at]), form.format(theirs[at]), f"{theirs[at] / max(ours[at], 1e-9):,.0f}"))
+    rows.append(("lines lost", f"{ours[2]} of {ours[3]:,}", f"{theirs[2]} of {theirs[3]:,}", ""))
+    print_table(rows)
 
 
 def cpu_share(lab, seconds):
