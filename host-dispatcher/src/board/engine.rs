@@ -187,6 +187,7 @@ impl Board {
             None => {
                 self.end_boot(now, "the board restarts");
                 self.boot.is_ending = true;
+                self.boot.switched = None;
                 self.enter(now, Phase::PoweringOn, "the agent restarts the board");
                 self.deadline = self.deadline.map(|deadline| deadline + SHUTDOWN);
             }
@@ -227,6 +228,13 @@ impl Board {
             self.journey.first = None;
         }
         self.note_failure(cause, text);
+        let tries = self.journey.tries;
+        if let Some(first) = self.journey.first.as_mut().filter(|first| first.cause != Cause::Panic)
+            && tries > 1
+            && !matches!(self.phase, Phase::Broken(_))
+        {
+            first.text += &format!(" (started {tries} times)");
+        }
         let first = self.journey.first.as_ref().map_or(cause, |first| first.cause);
         let why = self.journey.first.as_ref().map_or_else(String::new, |first| first.text.clone());
         self.journey.overrule();
@@ -318,10 +326,21 @@ impl Board {
                 Cause::NoPower,
                 "the board waits at its boot loader, and has no power switch".into(),
             ),
-            _ => (
-                Cause::Silent,
-                "no boot loader's prompt, no kernel's banner and no beacon came".into(),
-            ),
+            _ => match self.boot.switched {
+                Some(switched) if switched.is_outlived => (
+                    Cause::PowerFailed,
+                    "the agent from before still beacons: the power command ended well, and the power was not switched"
+                        .into(),
+                ),
+                Some(switched) if !switched.is_heard => (
+                    Cause::Silent,
+                    "the power was switched on, and not a byte came from the board".into(),
+                ),
+                _ => (
+                    Cause::Silent,
+                    "no boot loader's prompt, no kernel's banner and no beacon came".into(),
+                ),
+            },
         };
         self.fail(now, cause, text);
     }

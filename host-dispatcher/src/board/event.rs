@@ -104,6 +104,11 @@ pub enum BoardEvent {
         /// How far it is.
         state: PowerState,
     },
+    /// What a person should hear of the switching: a try that failed, or what to do.
+    PowerNote {
+        /// That.
+        text: String,
+    },
     /// The line's speed in this session is settled.
     Baud {
         /// Bits a second.
@@ -151,7 +156,7 @@ pub enum BoardAction {
     Connect,
     /// Close the connection.
     Disconnect,
-    /// Run the power command.
+    /// Have the power switched, or wait for the person who was asked.
     Power(PowerOperation),
     /// Set the speed of the open line to so many bits a second, once what was given to it has left. Where there is none
     /// (an emulator, a socket) nothing is to be done. Only a failure is reported, with `handle_baud_failed`.

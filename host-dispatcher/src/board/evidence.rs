@@ -13,7 +13,7 @@ use agent_core::time::Instant;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Boot {
     /// The boot that runs, once it is known.
-    id: Option<[u8; 16]>,
+    pub(super) id: Option<[u8; 16]>,
     /// The one before it.
     ended_id: Option<[u8; 16]>,
     /// The boot that runs is to end: its beacons count for nothing.
@@ -28,9 +28,20 @@ pub(super) struct Boot {
     is_told_open: bool,
     /// The power operation under way has come to its last step, after which the board may speak.
     pub(super) is_on: bool,
+    /// What came since the power was put on, if that began this boot.
+    pub(super) switched: Option<Switched>,
     /// The board restarted by itself behind a panic and is held at its boot loader, so that nothing changes what the dead
     /// kernel left in memory.
     pub(super) is_held: bool,
+}
+
+/// What came from a board whose power was switched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Switched {
+    /// Anything.
+    pub(super) is_heard: bool,
+    /// A beacon of the boot that the switch was to end.
+    pub(super) is_outlived: bool,
 }
 
 /// One start of an agent: what it remembers of requests is of this start.
@@ -92,11 +103,6 @@ impl Board {
     /// Hands the text that came to the console, the boot loader's driver and the owner.
     pub(super) fn read_text(&mut self, now: Instant) {
         let text = std::mem::take(&mut self.text);
-        if !text.is_empty()
-            && let Some(run) = &mut self.power
-        {
-            run.handle_text(now);
-        }
         if !self.link.is_open() && !self.is_deaf() {
             self.sense.handle_text(&text);
         }
@@ -337,6 +343,9 @@ impl Board {
         let is_old = [self.boot.id, self.boot.ended_id].contains(&Some(beacon.boot_id));
         if self.is_deaf() || self.boot.is_ending && is_old {
             self.boot.ended_id = Some(beacon.boot_id);
+            if let Some(switched) = self.boot.switched.as_mut().filter(|_| is_old) {
+                switched.is_outlived = true;
+            }
             return;
         }
         self.boot.is_ending = false;

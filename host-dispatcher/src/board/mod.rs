@@ -97,7 +97,7 @@ impl Board {
     /// A board of which nothing is known, without a goal: nothing is done before [`Self::set_goal`]. `seed` makes
     /// the link's nonces and the first request's id, and should differ every time.
     pub fn new(spec: BoardSpec, seed: u64) -> Self {
-        let is_off = spec.power.kind == spec::PowerKind::WithConnection;
+        let is_off = spec.power.kind.ends_with_us();
         let mut link = Box::new(HostLink::host(spec.line, (seed ^ seed >> 32) as u32));
         link.set_answering(false);
         Self {
@@ -141,6 +141,12 @@ impl Board {
 
     /// Bytes came from the line.
     pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        if let Some(run) = &mut self.power {
+            run.handle_bytes(now);
+        }
+        if let Some(switched) = &mut self.boot.switched {
+            switched.is_heard |= !bytes.is_empty();
+        }
         self.sense.handle_bytes(bytes);
         self.speed.handle_traffic(now);
         for piece in bytes.chunks(PIECE_BYTES) {
@@ -153,12 +159,23 @@ impl Board {
         self.steer(now);
     }
 
-    /// The power command has ended.
+    /// The power command has ended, or the person who was asked has answered.
     pub fn handle_power(&mut self, now: Instant, result: Result<(), String>) {
         if let Some(run) = &mut self.power {
-            run.handle_power(result);
+            run.handle_power(now, result);
         }
         self.steer(now);
+    }
+
+    /// The process that holds the power has ended by itself; `why` is for people.
+    pub fn handle_power_lost(&mut self, now: Instant, why: &str) {
+        self.lose_power(now, why);
+        self.steer(now);
+    }
+
+    /// Whether the power is being switched.
+    pub fn is_switching(&self) -> bool {
+        self.power.is_some()
     }
 
     /// The time of [`Self::poll_timeout`] has come (or some other; that does no harm).

@@ -8,7 +8,7 @@ use crate::config::board_type;
 use crate::config::boot_loader::BootFrom;
 use crate::config::connection::Connection;
 use crate::config::lab;
-use crate::config::power::Power;
+use crate::config::power::{Power, Switch};
 use crate::config::template::NoValue;
 
 /// Everything that does not change in the life of a [`Board`](super::Board).
@@ -39,8 +39,16 @@ pub struct BoardSpec {
 pub struct PowerSpec {
     /// Who switches.
     pub kind: PowerKind,
-    /// How long the power stays off in a cycle, and how long the line must be silent to show that it is off.
+    /// How long the line must be silent to show that the power is off.
     pub settle: Duration,
+    /// How much longer it then stays off in a cycle.
+    pub delay: Duration,
+    /// How long one try of the switch may take.
+    pub deadline: Duration,
+    /// How often a switch that failed is tried again.
+    pub retries: u32,
+    /// The pause before that.
+    pub retry_delay: Duration,
 }
 
 /// Who switches the power.
@@ -50,11 +58,41 @@ pub enum PowerKind {
     None,
     /// Opening the connection switches on, closing it switches off: an emulator.
     WithConnection,
-    /// Commands of the host.
-    Commands {
-        /// One of them switches off and on by itself.
+    /// A child process of this dispatcher: the power is on while it runs.
+    Held,
+    /// A switch.
+    Switch {
+        /// It can switch off and on in one.
         has_cycle: bool,
     },
+    /// A person, who is asked.
+    Person,
+}
+
+impl PowerSpec {
+    /// A board whose power needs neither time nor a second try.
+    pub fn immediate(kind: PowerKind) -> Self {
+        Self {
+            kind,
+            settle: Duration::ZERO,
+            delay: Duration::ZERO,
+            deadline: Duration::ZERO,
+            retries: 0,
+            retry_delay: Duration::ZERO,
+        }
+    }
+}
+
+impl PowerKind {
+    /// Whether the power goes when this dispatcher does.
+    pub fn ends_with_us(self) -> bool {
+        matches!(self, Self::WithConnection | Self::Held)
+    }
+
+    /// Whether the power can be switched without a person.
+    pub fn is_automatic(self) -> bool {
+        !matches!(self, Self::None | Self::Person)
+    }
 }
 
 /// A boot loader and what to type there.
@@ -130,15 +168,22 @@ impl BoardSpec {
 
 impl From<&Power> for PowerSpec {
     fn from(power: &Power) -> Self {
-        match power {
-            Power::None => Self { kind: PowerKind::None, settle: Duration::ZERO },
-            Power::WithConnection => {
-                Self { kind: PowerKind::WithConnection, settle: Duration::ZERO }
-            }
-            Power::Commands(commands) => Self {
-                kind: PowerKind::Commands { has_cycle: commands.cycle.is_some() },
-                settle: duration(commands.settle),
+        let (switch, patience) = match power {
+            Power::None => return Self::immediate(PowerKind::None),
+            Power::WithConnection => return Self::immediate(PowerKind::WithConnection),
+            Power::Switch(switch, patience) => (switch, patience),
+        };
+        Self {
+            kind: match switch {
+                Switch::Exec(_) => PowerKind::Held,
+                Switch::Ask => PowerKind::Person,
+                other => PowerKind::Switch { has_cycle: other.has_cycle() },
             },
+            settle: duration(patience.settle),
+            delay: duration(patience.delay),
+            deadline: duration(patience.deadline),
+            retries: patience.retries,
+            retry_delay: duration(patience.retry_delay),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Board;
 use super::boot_loader::Want;
 use super::event::{BoardAction, BoardEvent, PowerState};
+use super::evidence::Switched;
 use super::phase::{Cause, Goal, Phase};
 use super::power::{PowerOperation, PowerRun, Progress, Step, plan};
 use super::spec::PowerKind;
@@ -81,6 +82,7 @@ impl Board {
             );
             return self.break_down(now, Cause::WrongImage, text);
         }
+        let may_have_agent = self.boot.id.is_some() || self.phase == Phase::Unknown;
         if self.phase != Phase::Off {
             self.enter(now, Phase::Unknown, "the power is switched");
         }
@@ -88,7 +90,8 @@ impl Board {
             self.end_boot(now, "the power is switched off");
             self.boot.is_ending = self.spec.power.kind != PowerKind::WithConnection;
         }
-        self.power = Some(PowerRun::new(&self.spec.power, operation, self.connection.is_open()));
+        let is_connected = self.connection.is_open();
+        self.power = Some(PowerRun::new(&self.spec.power, operation, is_connected, may_have_agent));
         self.events.push(BoardEvent::Power { operation, state: PowerState::Started });
         self.boot.is_on = false;
         self.run_power(now);
@@ -98,29 +101,16 @@ impl Board {
     pub(super) fn run_power(&mut self, now: Instant) {
         let Some(run) = &mut self.power else { return };
         let operation = run.operation();
+        if self.boot.is_on
+            && matches!(self.phase, Phase::BootLoader | Phase::Booting(_) | Phase::Up(_))
+        {
+            run.handle_boot();
+        }
+        if let Some(text) = run.poll_note() {
+            self.events.push(BoardEvent::PowerNote { text });
+        }
         if let Some(step) = run.poll_step(now) {
-            match step {
-                Step::Connect | Step::TryConnect => {
-                    self.connection.state = ConnectionState::Opening;
-                    self.actions.push_back(BoardAction::Connect);
-                }
-                Step::Disconnect => self.actions.push_back(BoardAction::Disconnect),
-                Step::Switch(operation) => self.actions.push_back(BoardAction::Power(operation)),
-                Step::Settle => {}
-            }
-            let is_on = matches!(
-                step,
-                Step::Connect | Step::Switch(PowerOperation::On | PowerOperation::Cycle)
-            );
-            if is_on {
-                // From here on the board may speak, whenever the switch says that it has switched.
-                if operation == PowerOperation::Cycle && step != Step::Switch(operation) {
-                    self.enter(now, Phase::Off, "the power is off");
-                }
-                self.boot.is_on = true;
-                self.enter(now, Phase::PoweringOn, "the power is switched on");
-            }
-            return;
+            return self.begin_step(now, operation, step);
         }
         match run.progress() {
             Progress::Running => {}
@@ -139,8 +129,68 @@ impl Board {
                 self.power = None;
                 self.events
                     .push(BoardEvent::Power { operation, state: PowerState::Failed(why.clone()) });
-                self.fail(now, Cause::PowerFailed, why);
+                if self.spec.power.kind == PowerKind::WithConnection {
+                    return self.fail(now, Cause::PowerFailed, why);
+                }
+                // It was tried as often as the lab wants it.
+                self.break_down(now, Cause::PowerFailed, why);
             }
+        }
+    }
+
+    fn begin_step(&mut self, now: Instant, operation: PowerOperation, step: Step) {
+        match step {
+            Step::Connect | Step::TryConnect => {
+                self.connection.state = ConnectionState::Opening;
+                self.actions.push_back(BoardAction::Connect);
+            }
+            Step::Disconnect => self.actions.push_back(BoardAction::Disconnect),
+            Step::Switch(operation) => {
+                self.actions.push_back(BoardAction::Power(operation));
+                if self.spec.power.kind == PowerKind::Person {
+                    self.events.push(BoardEvent::PowerNote { text: self.question(operation) });
+                }
+            }
+            Step::Settle | Step::Delay => {}
+        }
+        let is_on = matches!(
+            step,
+            Step::Connect | Step::Switch(PowerOperation::On | PowerOperation::Cycle)
+        );
+        if is_on {
+            // From here on the board may speak, whenever the switch says that it has switched.
+            if operation == PowerOperation::Cycle && step != Step::Switch(operation) {
+                self.enter(now, Phase::Off, "the power is off");
+            }
+            self.boot.is_on = true;
+            self.boot.switched = Some(Switched::default());
+            self.enter(now, Phase::PoweringOn, "the power is switched on");
+        }
+    }
+
+    fn question(&self, operation: PowerOperation) -> String {
+        let (name, seconds) = (&self.spec.name, self.spec.power.deadline.as_millis_ceil() / 1000);
+        let (what, how) = match operation {
+            PowerOperation::On => ("on", "; what it says then is answer enough"),
+            PowerOperation::Cycle => ("off and on again", "; what it says then is answer enough"),
+            PowerOperation::Off => ("off", ""),
+        };
+        format!("switch the power of {name} {what}, and press Enter within {seconds} s{how}")
+    }
+
+    /// What holds the power has ended by itself.
+    pub(super) fn lose_power(&mut self, now: Instant, why: &str) {
+        if self.power.is_none() {
+            self.go_off(now, why);
+        }
+    }
+
+    fn go_off(&mut self, now: Instant, why: &str) {
+        self.end_boot(now, "the board went off");
+        match (self.goal, self.phase) {
+            (_, Phase::Off | Phase::Broken(_)) => {}
+            (None | Some(Goal::Off), _) => self.enter(now, Phase::Off, why),
+            _ => self.fail(now, Cause::WentOff, why.to_owned()),
         }
     }
 
@@ -161,12 +211,7 @@ impl Board {
             // Nor is a beacon of before answered now.
             return self.link.mute(now);
         }
-        self.end_boot(now, "the board went off");
-        match (self.goal, self.phase) {
-            (_, Phase::Off | Phase::Broken(_)) => {}
-            (None | Some(Goal::Off), _) => self.enter(now, Phase::Off, why),
-            _ => self.fail(now, Cause::WentOff, why.to_owned()),
-        }
+        self.go_off(now, why);
     }
 
     /// A line that is no emulator's is listened to as long as there is a goal.

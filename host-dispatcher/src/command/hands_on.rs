@@ -7,7 +7,6 @@ use super::lab_line;
 use crate::board::{Board, BoardSpec, Goal};
 use crate::cli::Global;
 use crate::config::lab::{self, BoardWish, Lab};
-use crate::config::power::Power;
 use crate::config::template::{Placeholder, Values};
 use crate::config::value::Name;
 use crate::io::clock;
@@ -123,7 +122,7 @@ impl Claimed {
 
     /// Whether the board was started by this process alone, and ends with it.
     pub(super) fn is_ours(&self) -> bool {
-        self.board.power == Power::WithConnection
+        self.board.power.ends_with_us()
     }
 }
 

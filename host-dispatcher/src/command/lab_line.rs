@@ -22,7 +22,7 @@ use crate::client::socket::{Refused, connect};
 use crate::config::board_type::BoardType;
 use crate::config::connection::{Connection, PowerOperation};
 use crate::config::lab::Board;
-use crate::config::power::{HostCommand, Power, PowerCommands};
+use crate::config::power::{HostCommand, Patience, Power, Switch};
 use crate::config::template::Template;
 use crate::io::clock;
 use crate::script::Fault;
@@ -39,16 +39,31 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
     let power = match wiring.power {
         PowerView::None => Power::None,
         PowerView::WithConnection => Power::WithConnection,
-        PowerView::Switched { has_cycle, settle_ms } => {
+        PowerView::Ask => Power::Switch(Switch::Ask, Patience::of_person()),
+        PowerView::Switched {
+            has_cycle,
+            retries,
+            retry_delay_ms,
+            deadline_ms,
+            settle_ms,
+            delay_ms,
+        } => {
             let switch = |operation: PowerOperation| {
                 words(&["lab-switch", name, operation.as_str()]).map(HostCommand::Argv)
             };
-            Power::Commands(PowerCommands {
+            let switch = Switch::Commands {
                 on: switch(PowerOperation::On)?,
                 off: switch(PowerOperation::Off)?,
                 cycle: has_cycle.then(|| switch(PowerOperation::Cycle)).transpose()?,
+            };
+            let patience = Patience {
+                retries,
+                retry_delay: Duration::from_millis(retry_delay_ms),
+                deadline: Duration::from_millis(deadline_ms),
                 settle: Duration::from_millis(settle_ms),
-            })
+                delay: Duration::from_millis(delay_ms),
+            };
+            Power::Switch(switch, patience)
         }
     };
     Ok(Board {

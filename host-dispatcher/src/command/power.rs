@@ -19,7 +19,7 @@ fn try_power(global: &Global, name: &str, operation: PowerOperation) -> Result<(
     let mut claimed = claim(global, &BoardWish::named(name))?;
     if claimed.is_ours() && operation == PowerOperation::On {
         return Err(Fault::job(format!(
-            "{name} is an emulator that ends with this program; every command that needs it starts it"
+            "the power of {name} ends with this program; every command that needs it switches it on"
         )));
     }
     let goal = claimed.agent_goal();

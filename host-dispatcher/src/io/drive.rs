@@ -3,7 +3,7 @@
 //! Every turn: what came goes into the board, the board's events to the script, the script goes on as far as it can,
 //! and what the board wants is done. Nothing here decides anything about boards or jobs.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use agent_core::time::{Duration, Instant};
@@ -12,17 +12,15 @@ use super::clock;
 use super::connection::Endpoint;
 use super::event::{BoardEvent, IoEvent};
 use super::event_loop::Reactor;
+use super::power::Switcher;
 use super::signals::Signal;
-use crate::board::{BoardAction, PowerOperation};
-use crate::config::power::{HostCommand, Power};
+use crate::board::BoardAction;
+use crate::config::power::Power;
 use crate::config::template::Values;
 use crate::script::{Bench, Script};
 
 /// The only board of its loop, as the reactor numbers it.
 const BOARD: usize = 0;
-
-/// A power command may take so long; a relay behind a slow network and its retries.
-const POWER_LIMIT: Duration = Duration::from_secs(90);
 
 /// A line that takes nothing is not waited for longer: it is as good as gone.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
@@ -58,7 +56,9 @@ pub fn drive<T>(
     let mut script = Script::new(script);
     let mut tick_at = clock::now() + TICK;
     loop {
-        if let Some(outcome) = drive.go_on(reactor, &mut script) {
+        let outcome = drive.go_on(reactor, &mut script);
+        drive.listen_to_person(reactor);
+        if let Some(outcome) = outcome {
             let until = drive.begin_leave(reactor);
             while !drive.has_left(reactor, until) {
                 for event in reactor.turn(Some(until))? {
@@ -82,26 +82,13 @@ pub fn drive<T>(
 fn handle(drive: &mut Drive, event: IoEvent) {
     match event {
         IoEvent::Board(_, event) => drive.handle(event),
+        IoEvent::Stdin(bytes) if drive.listens => drive.handle_typed(&bytes),
         IoEvent::Stdin(bytes) => drive.bench.push_stdin(bytes),
+        IoEvent::StdinEnd if drive.listens => {}
         IoEvent::StdinEnd => drive.bench.end_stdin(),
         IoEvent::Signal(Signal::WindowChange) => {}
         IoEvent::Signal(_) => drive.bench.interrupt(),
     }
-}
-
-/// Begins to switch a board's power; [`BoardEvent::CommandDone`] tells its end.
-///
-/// # Errors
-/// It cannot be switched so.
-pub fn switch(
-    reactor: &mut Reactor,
-    board: usize,
-    wiring: &Wiring,
-    operation: PowerOperation,
-) -> Result<(), String> {
-    let argv = power_argv(wiring, operation)?;
-    reactor.run(board, &argv, POWER_LIMIT);
-    Ok(())
 }
 
 /// One board of a loop: carries what happens from the reactor to its bench, and what the bench wants to the reactor.
@@ -112,6 +99,9 @@ pub struct Drive {
     bench: Bench,
     /// The line was closed on request, and its process is still to end.
     closing: bool,
+    switcher: Switcher,
+    /// The terminal's input is listened to for the answer of the person who was asked to switch the power.
+    listens: bool,
 }
 
 impl Drive {
@@ -119,7 +109,8 @@ impl Drive {
     pub fn new(reactor: &Reactor, board: usize, wiring: Wiring, bench: Bench) -> Self {
         let waker = reactor.worker_waker(board);
         bench.set_waker(Arc::new(move || waker.wake()));
-        Self { board, wiring, bench, closing: false }
+        let switcher = Switcher::new(wiring.power.clone(), wiring.values.clone());
+        Self { board, wiring, bench, closing: false, switcher, listens: false }
     }
 
     /// Its bench.
@@ -163,14 +154,45 @@ impl Drive {
 
     /// Something happened.
     pub fn handle(&mut self, event: BoardEvent) {
+        let switched = match &event {
+            BoardEvent::CommandDone(outcome) => Some(self.switcher.handle_command(outcome.clone())),
+            BoardEvent::Held(outcome) => Some(outcome.clone()),
+            BoardEvent::Worker => self.switcher.poll_request(),
+            _ => None,
+        };
         self.bench.board(|board, now| match event {
             BoardEvent::Connected => board.handle_connected(now),
             BoardEvent::Disconnected(why) => board.handle_disconnected(now, &why),
             BoardEvent::Bytes(bytes) => board.handle_bytes(now, &bytes),
-            BoardEvent::CommandDone(outcome) => board.handle_power(now, outcome),
+            BoardEvent::HolderEnded(why) => board.handle_power_lost(now, &why),
             BoardEvent::BaudFailed(why) => board.handle_baud_failed(&why),
-            BoardEvent::Room | BoardEvent::Worker => {}
+            BoardEvent::CommandDone(_) | BoardEvent::Held(_) | BoardEvent::Worker => {
+                if let Some(outcome) = switched {
+                    board.handle_power(now, outcome);
+                }
+            }
+            BoardEvent::Room => {}
         });
+    }
+
+    /// While a person is asked on a terminal, what is typed there is the answer.
+    fn listen_to_person(&mut self, reactor: &mut Reactor) {
+        let is_asking = self.switcher.is_asking();
+        if is_asking && !self.listens && !reactor.listens_to_stdin() && io::stdin().is_terminal() {
+            // Without it the board's answer remains, and the deadline.
+            self.listens = reactor.listen_to_stdin(true).is_ok();
+        } else if !is_asking && self.listens {
+            self.listens = false;
+            let _ = reactor.listen_to_stdin(false);
+        }
+    }
+
+    /// Enter says that the power was switched.
+    fn handle_typed(&mut self, bytes: &[u8]) {
+        if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) && self.switcher.is_asking() {
+            self.switcher.end_question();
+            self.bench.board(|board, now| board.handle_power(now, Ok(())));
+        }
     }
 
     /// Some time has passed.
@@ -221,11 +243,14 @@ impl Drive {
                 }
                 BoardAction::SetBaud(baud) => reactor.set_baud(self.board, baud),
                 BoardAction::Power(operation) => {
-                    if let Err(why) = switch(reactor, self.board, &self.wiring, operation) {
+                    if let Err(why) = self.switcher.begin(reactor, self.board, operation) {
                         self.bench.board(|board, now| board.handle_power(now, Err(why)));
                     }
                 }
             }
+        }
+        if !self.bench.board(|board, _| board.is_switching()) {
+            self.switcher.end_question();
         }
         self.note_closed(reactor) || any
     }
@@ -252,17 +277,4 @@ impl Drive {
         }
         any
     }
-}
-
-fn power_argv(wiring: &Wiring, operation: PowerOperation) -> Result<Vec<String>, String> {
-    let Power::Commands(commands) = &wiring.power else {
-        return Err("the power of this board cannot be switched".to_owned());
-    };
-    let command: Option<&HostCommand> = match operation {
-        PowerOperation::On => Some(&commands.on),
-        PowerOperation::Off => Some(&commands.off),
-        PowerOperation::Cycle => commands.cycle.as_ref(),
-    };
-    let command = command.ok_or("there is no command for it")?;
-    command.argv(&wiring.values).map_err(|error| error.to_string())
 }

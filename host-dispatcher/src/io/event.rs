@@ -32,8 +32,12 @@ pub enum BoardEvent {
     Room,
     /// The line does not do the speed of [`Reactor::set_baud`]; a sentence says why. It is as it was.
     BaudFailed(String),
-    /// The command of [`Reactor::run`] has ended; a sentence says why it failed.
-    CommandDone(Result<(), String>),
+    /// The command of [`Reactor::run`] has ended well, and this is the end of its output; or a sentence says why it failed.
+    CommandDone(Result<String, String>),
+    /// The process of [`Reactor::hold`] runs, or that of [`Reactor::let_go`] is gone; or a sentence says why it does not run.
+    Held(Result<(), String>),
+    /// The process of [`Reactor::hold`] has ended by itself; a sentence says how.
+    HolderEnded(String),
     /// A worker thread of this board has something ([`WorkerWaker::wake`]).
     Worker,
 }

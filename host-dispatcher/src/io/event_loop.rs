@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::clock;
 use super::connection::Endpoint;
 use super::event::{BoardEvent, IoEvent};
+use super::holder::Holder;
 use super::port::{Context, Port, ROOM_BELOW, Rest, WRITE_QUEUE_MAX};
 use super::process::Child;
 use super::signals::Signals;
@@ -27,6 +28,7 @@ pub struct Reactor {
     ready: Events,
     ports: BTreeMap<usize, Port>,
     commands: BTreeMap<usize, Command>,
+    holders: BTreeMap<usize, Holder>,
     signals: Signals,
     input: Option<Input>,
     workers: Arc<Workers>,
@@ -61,6 +63,7 @@ impl Reactor {
             ready: Events::with_capacity(READY_MAX),
             ports: BTreeMap::new(),
             commands: BTreeMap::new(),
+            holders: BTreeMap::new(),
             signals,
             input: None,
             workers: Workers::new(waker),
@@ -202,9 +205,40 @@ impl Reactor {
         }
     }
 
+    /// Starts the process that holds a board's power, in the place of the one that may run. [`BoardEvent::Held`] tells
+    /// whether it runs.
+    pub fn hold(&mut self, board: usize, argv: &[String]) {
+        self.holders.remove(&board);
+        let output = token(board, HOLDER_OUTPUT);
+        let started = Child::spawn_holder(argv).and_then(|mut child| {
+            let registered =
+                self.poll.registry().register(child.output(), output, Interest::READABLE);
+            registered
+                .map_err(|error| format!("failed to wait for {}: {error}", child.program()))?;
+            Ok(child)
+        });
+        match started {
+            Ok(child) => drop(self.holders.insert(board, Holder::new(child, clock::now()))),
+            Err(why) => self.events.push(IoEvent::Board(board, BoardEvent::Held(Err(why)))),
+        }
+    }
+
+    /// Ends the process that holds a board's power: [`BoardEvent::Held`] when it is gone, with everything it started.
+    pub fn let_go(&mut self, board: usize) {
+        match self.holders.get_mut(&board) {
+            Some(holder) => holder.leave(clock::now()),
+            None => self.events.push(IoEvent::Board(board, BoardEvent::Held(Ok(())))),
+        }
+    }
+
     /// Kills a board's command; no event tells.
     pub fn cancel(&mut self, board: usize) {
         self.commands.remove(&board);
+    }
+
+    /// Whether the terminal's input is listened to.
+    pub fn listens_to_stdin(&self) -> bool {
+        self.input.is_some()
     }
 
     /// Begins or ends to listen to the terminal's input. What was typed while nobody listened is kept by the kernel.
@@ -235,7 +269,9 @@ impl Reactor {
         self.commands.clear();
         let boards: Vec<usize> = self.ports.keys().copied().collect();
         boards.into_iter().for_each(|board| self.disconnect(board));
-        while !self.ports.values().all(Port::is_idle) {
+        let now = clock::now();
+        self.holders.values_mut().for_each(|holder| holder.leave(now));
+        while !self.ports.values().all(Port::is_idle) || !self.holders.is_empty() {
             self.turn(None)?;
         }
         Ok(())
@@ -253,7 +289,8 @@ impl Reactor {
             .commands
             .values()
             .filter_map(|command| command.until.or_else(|| command.child.poll_timeout()));
-        let until = until.into_iter().chain(held).chain(ports).chain(commands).min();
+        let holders = self.holders.values().filter_map(Holder::poll_timeout);
+        let until = until.into_iter().chain(held).chain(ports).chain(commands).chain(holders).min();
         let timeout = match until {
             _ if at_once => Some(std::time::Duration::ZERO),
             Some(until) => Some(std::time::Duration::from_micros(until.since(now).as_micros())),
@@ -270,6 +307,9 @@ impl Reactor {
         let board = board(token);
         let more = match role(token) {
             LINE_OUTPUT => self.ports.get_mut(&board).is_some_and(Port::handle_output),
+            HOLDER_OUTPUT => {
+                self.holders.get_mut(&board).is_some_and(|holder| holder.child().handle_output())
+            }
             _ => self.commands.get_mut(&board).is_some_and(|command| command.child.handle_output()),
         };
         if more {
@@ -301,6 +341,10 @@ impl Reactor {
             }
             command.child.handle_timeout(now);
         }
+        for (board, holder) in &mut self.holders {
+            let event = holder.handle_timeout(now);
+            self.events.extend(event.map(|event| IoEvent::Board(*board, event)));
+        }
         let due = |port: &Port| port.poll_timeout().is_some_and(|at| at <= now);
         let boards: Vec<usize> =
             self.ports.iter().filter(|(_, port)| due(port)).map(|(board, _)| *board).collect();
@@ -315,13 +359,19 @@ impl Reactor {
             self.with_port(board, Port::handle_child_signal);
         }
         self.commands.retain(|board, command| {
-            let Some(mut outcome) = command.child.poll_exit() else { return true };
+            let Some(outcome) = command.child.poll_exit() else { return true };
+            let mut outcome = outcome.map(|()| command.child.last_output());
             if command.until.is_none() {
                 let limit_s = command.limit.as_millis_ceil().div_ceil(1000);
                 outcome =
                     Err(format!("{} did not end within {limit_s} s", command.child.program()));
             }
             self.events.push(IoEvent::Board(*board, BoardEvent::CommandDone(outcome)));
+            false
+        });
+        self.holders.retain(|board, holder| {
+            let Some(event) = holder.poll_exit() else { return true };
+            self.events.push(IoEvent::Board(*board, event));
             false
         });
     }
@@ -365,6 +415,7 @@ impl std::fmt::Debug for Reactor {
         f.debug_struct("Reactor")
             .field("ports", &self.ports)
             .field("commands", &self.commands)
+            .field("holders", &self.holders)
             .finish_non_exhaustive()
     }
 }
@@ -386,10 +437,11 @@ const WORKERS: Token = Token(1);
 const STDIN: Token = Token(2);
 const FIRST_BOARD: usize = 3;
 
-const ROLES: usize = 3;
+const ROLES: usize = 4;
 const LINE: usize = 0;
 const LINE_OUTPUT: usize = 1;
 const COMMAND_OUTPUT: usize = 2;
+const HOLDER_OUTPUT: usize = 3;
 
 /// 1.4 s of a line at 115200 baud; an emulated line of 3 MB/s needs 190 turns a second for it.
 pub const READ_PER_TURN: usize = 16 * 1024;

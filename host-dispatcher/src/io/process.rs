@@ -33,8 +33,8 @@ pub(super) struct Child {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Nothing of its group may outlive it: it is the board.
-    Line,
+    /// Nothing of its group may outlive it: it is the board, or its power.
+    Board,
     /// What it started in the background is meant to go on.
     Command,
 }
@@ -64,11 +64,19 @@ impl Child {
             ))
         };
         let (ours, stdin, stdout) = ends().map_err(|error| cannot_start(argv, &error))?;
-        let child = Self::spawn(argv, Kind::Line, stdin.into(), Some(stdout.into()))?;
+        let child = Self::spawn(argv, Kind::Board, stdin.into(), Some(stdout.into()))?;
         Ok((child, ours))
     }
 
-    /// Starts a command without input, whose output matters only when it fails.
+    /// Starts a program without input that holds a board's power while it runs.
+    ///
+    /// # Errors
+    /// A sentence that names the program.
+    pub(super) fn spawn_holder(argv: &[String]) -> Result<Self, String> {
+        Self::spawn(argv, Kind::Board, Stdio::null(), None)
+    }
+
+    /// Starts a command without input.
     ///
     /// # Errors
     /// A sentence that names the program.
@@ -170,7 +178,7 @@ impl Child {
                 return None;
             }
             // Before the child is reaped its number cannot be another group's.
-            if self.kind == Kind::Line || self.stop != Stop::No {
+            if self.kind == Kind::Board || self.stop != Stop::No {
                 let _ = killpg(self.group, Signal::SIGKILL);
             }
             self.ended = self.process.try_wait().ok()?;
@@ -189,6 +197,11 @@ impl Child {
         let words = self.last_words.to_string();
         let colon = if words.is_empty() { "" } else { ": " };
         Some(Err(format!("{} ended with {how}{colon}{words}", self.program)))
+    }
+
+    /// The end of its output, at most 2 KiB.
+    pub(super) fn last_output(&self) -> String {
+        String::from_utf8_lossy(&self.last_words.0).into_owned()
     }
 
     pub(super) fn program(&self) -> &str {

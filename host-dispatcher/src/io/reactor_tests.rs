@@ -74,7 +74,7 @@ fn wait_text(reactor: &mut Reactor, text: &str) {
     });
 }
 
-fn wait_command(reactor: &mut Reactor) -> Result<(), String> {
+fn wait_command(reactor: &mut Reactor) -> Result<String, String> {
     wait_for(reactor, |event| match event {
         BoardEvent::CommandDone(outcome) => Some(outcome),
         _ => None,
@@ -323,7 +323,7 @@ fn commands_tell_how_they_ended() {
     let mut reactor = Reactor::new().unwrap();
     let long = Duration::from_secs(60);
     reactor.run(BOARD, &argv("echo fine"), long);
-    assert_eq!(wait_command(&mut reactor), Ok(()));
+    assert_eq!(wait_command(&mut reactor), Ok("fine\n".to_owned()));
     reactor.run(BOARD, &argv("echo trying; echo 'no outlet 9' >&2; exit 1"), long);
     let failed = wait_command(&mut reactor);
     assert_eq!(failed, Err("/bin/sh ended with exit status 1: trying / no outlet 9".into()));
@@ -342,14 +342,51 @@ fn commands_tell_how_they_ended() {
         )),
         long,
     );
-    assert_eq!(wait_command(&mut reactor), Ok(()));
+    assert_eq!(wait_command(&mut reactor), Ok(String::new()));
     fs::write(mark.with_extension("go"), "").unwrap();
     reactor.run(
         BOARD,
         &argv(&format!("while ! [ -e {} ]; do sleep 0.01; done", mark.display())),
         long,
     );
-    assert_eq!(wait_command(&mut reactor), Ok(()));
+    assert_eq!(wait_command(&mut reactor), Ok(String::new()));
+}
+
+#[test]
+fn power_is_held_while_a_process_runs() {
+    let held = |event| match event {
+        BoardEvent::Held(outcome) => Some(outcome),
+        _ => None,
+    };
+    let mut reactor = Reactor::new().unwrap();
+    let folder = TestFolder::new();
+    let pid = folder.path().join("pid");
+    // Neither it nor what it started listens to SIGTERM.
+    let holds = format!("trap '' TERM; sleep 1000 & echo $! > {}; wait; sleep 1000", pid.display());
+    reactor.hold(BOARD, &argv(&holds));
+    assert_eq!(wait_for(&mut reactor, held), Ok(()));
+    let pid: i32 = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    assert!(is_alive(pid));
+    reactor.let_go(BOARD);
+    assert_eq!(wait_for(&mut reactor, held), Ok(()));
+    // What it started is an orphan by now, which others reap.
+    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
+        reactor.turn(Some(clock::now() + Duration::from_millis(5))).unwrap();
+    }
+    // That was all: there is nothing to let go.
+    reactor.let_go(BOARD);
+    assert_eq!(wait_for(&mut reactor, held), Ok(()));
+    reactor.hold(BOARD, &argv("echo 'no relay 9' >&2; exit 1"));
+    let failed = wait_for(&mut reactor, held);
+    assert_eq!(failed, Err("/bin/sh ended with exit status 1: no relay 9".into()));
+    reactor.hold(BOARD, &argv("sleep 1; echo 'the relay fell' >&2; exit 2"));
+    assert_eq!(wait_for(&mut reactor, held), Ok(()));
+    let how = wait_for(&mut reactor, |event| match event {
+        BoardEvent::HolderEnded(how) => Some(how),
+        _ => None,
+    });
+    assert!(how.ends_with("the relay fell"), "{how}");
+    reactor.close().unwrap();
 }
 
 #[test]

@@ -16,7 +16,6 @@ use super::inject::TEST_ROOTFS;
 use super::kernel::while_running;
 use super::live::{Live, RETURN_WAIT};
 use super::{Bench, Either, Fault, Trouble, race};
-use crate::board::spec::PowerKind;
 use crate::board::{Goal, Phase, Slot};
 use crate::config::board_type::BoardType;
 use crate::config::boot_loader::BootFrom;
@@ -118,8 +117,8 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         );
         bench.tell(Event::Note { text });
     }
-    // A board without a power switch stays on.
-    if bench.board(|board, _| board.spec().power.kind == PowerKind::None) {
+    // A board without a power switch stays on, and nobody is called for it.
+    if bench.board(|board, _| !board.spec().power.kind.is_automatic()) {
         return;
     }
     match bench.within(OFF_WAIT, bench.reach(Goal::Off)).await {
@@ -195,7 +194,7 @@ impl JobRun<'_> {
         let lost = |why: String| {
             Fault::infrastructure(format!("the dispatcher died while the tests ran, and {why}"))
         };
-        if bench.board(|board, _| board.spec().power.kind == PowerKind::WithConnection) {
+        if bench.board(|board, _| board.spec().power.kind.ends_with_us()) {
             return Err(lost("the emulated board with it".to_owned()));
         }
         match bench.within(FIND_WAIT, bench.reach(Goal::AnyUp)).await {

@@ -259,6 +259,7 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
             };
             Event::Power { operation: *operation, state }
         }
+        BoardEvent::PowerNote { text } => Event::Warning { text: text.clone() },
         BoardEvent::Baud { baud, problem: None } => {
             Event::Note { text: format!("the line runs at {baud} baud in this session") }
         }

@@ -146,12 +146,22 @@ pub enum PowerView {
     None,
     /// With the line: an emulator.
     WithConnection,
-    /// By the lab.
+    /// By a person, who is asked where the board is used.
+    Ask,
+    /// By the lab, as patiently as [`Patience`](crate::config::power::Patience) says.
     Switched {
         /// Off and on is one operation.
         has_cycle: bool,
-        /// What its capacitors need between off and on, in milliseconds.
+        /// Tries behind the first.
+        retries: u32,
+        /// Before each, in milliseconds.
+        retry_delay_ms: u64,
+        /// Of each.
+        deadline_ms: u64,
+        /// Silence of the line that shows that the board is off.
         settle_ms: u64,
+        /// How much longer it stays off in a cycle.
+        delay_ms: u64,
     },
 }
 

@@ -4,10 +4,12 @@
 //! Bytes are carried in both directions and never read. The board's power is switched when that is asked, and an
 //! emulator's with the line.
 
+use std::time::Duration;
+
 use super::control::{Command, LinePiece, PowerView, Refusal, RefusalKind, Reply, WiringView};
 use super::fleet::Fleet;
 use crate::config::connection::PowerOperation;
-use crate::config::power::Power;
+use crate::config::power::{Power, Switch};
 use crate::lab::LabError;
 
 impl Fleet {
@@ -79,14 +81,23 @@ impl Fleet {
         let power = match &board.power {
             Power::None => PowerView::None,
             Power::WithConnection => PowerView::WithConnection,
-            Power::Commands(commands) => PowerView::Switched {
-                has_cycle: commands.cycle.is_some(),
-                settle_ms: u64::try_from(commands.settle.as_millis()).unwrap_or(u64::MAX),
+            Power::Switch(Switch::Ask, _) => PowerView::Ask,
+            Power::Switch(switch, patience) => PowerView::Switched {
+                has_cycle: switch.has_cycle(),
+                retries: patience.retries,
+                retry_delay_ms: milliseconds(patience.retry_delay),
+                deadline_ms: milliseconds(patience.deadline),
+                settle_ms: milliseconds(patience.settle),
+                delay_ms: milliseconds(patience.delay),
             },
         };
         let board_type = board.board_type.source.to_string();
         Ok(WiringView { board_type, power, image_files: board.image_files.clone() })
     }
+}
+
+fn milliseconds(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn conflict(message: String) -> Refusal {

@@ -13,7 +13,7 @@ use super::{checks, log, runner};
 use crate::board::{Board, BoardSpec, Goal};
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Lab as LabFile;
-use crate::config::power::Power;
+use crate::config::power::{Power, Switch};
 use crate::io::clock;
 use crate::io::drive::Drive;
 use crate::lab::LabError;
@@ -164,8 +164,17 @@ impl Fleet {
             return Err("its console is in use: close it first".to_owned());
         }
         let name = &station.board.name;
-        if station.board.power == Power::WithConnection && operation == PowerOperation::On {
-            return Err(format!("{name} is an emulator: what needs it starts it"));
+        if station.board.power.ends_with_us() && operation == PowerOperation::On {
+            return Err(format!(
+                "{name} is on only while it is used: what needs it switches it on"
+            ));
+        }
+        if operation == PowerOperation::Off
+            && matches!(station.board.power, Power::Switch(Switch::Ask, _))
+        {
+            return Err(format!(
+                "the power of {name} is switched by a person: switch it off by hand"
+            ));
         }
         let goal = Goal::agent(station.board.board_type.boot.is_some());
         let spec = BoardSpec::from_lab(&station.board).map_err(|error| error.to_string())?;

@@ -19,10 +19,11 @@ use crate::board::raw_line::RawLine;
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Board;
 use crate::io::clock;
-use crate::io::drive::{self, Drive, Wiring};
+use crate::io::drive::{Drive, Wiring};
 use crate::io::emulator::BoardFolder;
 use crate::io::event::BoardEvent;
 use crate::io::event_loop::Reactor;
+use crate::io::power::Switcher;
 use crate::lab::RunEnd;
 use crate::lab::view::JobId;
 use crate::script::observer::Recorder;
@@ -60,7 +61,7 @@ enum Seat {
 
 /// A line that is lent.
 struct Lent {
-    wiring: Wiring,
+    switcher: Switcher,
     output: mpsc::Sender<LinePiece>,
     /// Who waits for the power to be switched.
     switching: Option<Reply<()>>,
@@ -116,6 +117,17 @@ pub(super) enum Outcome {
     Ended(JobId, Box<Finished>),
 }
 
+impl Lent {
+    /// Tells who waits for it what the switch said, if it has.
+    fn end_switching(&mut self, outcome: Option<Result<(), String>>) {
+        if let Some(outcome) = outcome
+            && let Some(reply) = self.switching.take()
+        {
+            let _ = reply.send(outcome.map_err(Refusal::unavailable));
+        }
+    }
+}
+
 impl Station {
     /// An idle one.
     pub(super) fn new(index: usize, board: Board) -> Self {
@@ -163,7 +175,8 @@ impl Station {
         output: mpsc::Sender<LinePiece>,
     ) {
         reactor.connect(self.index, wiring.endpoint.clone());
-        self.seat = Seat::Lent(Box::new(Lent { wiring, output, switching: None }));
+        let switcher = Switcher::new(wiring.power, wiring.values);
+        self.seat = Seat::Lent(Box::new(Lent { switcher, output, switching: None }));
         self.due = Some(clock::now() + VIEWED_EVERY);
     }
 
@@ -181,7 +194,7 @@ impl Station {
         if lent.switching.is_some() {
             return Err((refused("the power is being switched already"), reply));
         }
-        match drive::switch(reactor, self.index, &lent.wiring, operation) {
+        match lent.switcher.begin(reactor, self.index, operation) {
             Ok(()) => lent.switching = Some(reply),
             Err(why) => return Err((refused(&why), reply)),
         }
@@ -230,9 +243,13 @@ impl Station {
                 let _ = lent.output.try_send(LinePiece::Bytes(bytes));
             }
             (Seat::Lent(lent), BoardEvent::CommandDone(outcome)) => {
-                if let Some(reply) = lent.switching.take() {
-                    let _ = reply.send(outcome.map_err(Refusal::unavailable));
-                }
+                let outcome = lent.switcher.handle_command(outcome);
+                lent.end_switching(Some(outcome));
+            }
+            (Seat::Lent(lent), BoardEvent::Held(outcome)) => lent.end_switching(Some(outcome)),
+            (Seat::Lent(lent), BoardEvent::Worker) => {
+                let outcome = lent.switcher.poll_request();
+                lent.end_switching(outcome);
             }
             (Seat::Lent(lent), BoardEvent::Disconnected(why)) => {
                 let _ = lent.output.try_send(LinePiece::End(why));

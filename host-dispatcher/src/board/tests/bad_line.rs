@@ -71,7 +71,11 @@ fn a_wrong_speed_is_named_at_every_try_and_told_once() {
     world.run();
     assert_eq!(world.board.phase(), Phase::Broken(Cause::Silent));
     assert_eq!(suspicions(&world), [Suspicion::WrongSpeed]);
-    assert!(breakage(&world).ends_with("is the baud rate right?"), "{}", breakage(&world));
+    assert!(
+        breakage(&world).ends_with("is the baud rate right? (started 3 times)"),
+        "{}",
+        breakage(&world)
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod bad_line;
 mod dialogue;
 mod life;
+mod power;
 
 use super::spec::{BoardSpec, BootLoaderSpec, Deadlines, PowerKind, PowerSpec};
 use super::*;
@@ -58,8 +59,11 @@ pub(super) fn spec() -> BoardSpec {
         line: LineConfig { coding: Coding::TextSafe, baud: 115_200 },
         session_baud: None,
         power: PowerSpec {
-            kind: PowerKind::Commands { has_cycle: false },
             settle: Duration::from_secs(1),
+            deadline: Duration::from_secs(60),
+            retries: 2,
+            retry_delay: Duration::from_secs(2),
+            ..PowerSpec::immediate(PowerKind::Switch { has_cycle: false })
         },
         boot_loader: Some(boot_loader_spec()),
         kernel_banner: "Booting Linux on physical CPU".into(),
@@ -70,18 +74,11 @@ pub(super) fn spec() -> BoardSpec {
 }
 
 fn emulator() -> BoardSpec {
-    BoardSpec {
-        power: PowerSpec { kind: PowerKind::WithConnection, settle: Duration::ZERO },
-        ..spec()
-    }
+    BoardSpec { power: PowerSpec::immediate(PowerKind::WithConnection), ..spec() }
 }
 
 fn generic() -> BoardSpec {
-    BoardSpec {
-        power: PowerSpec { kind: PowerKind::None, settle: Duration::ZERO },
-        boot_loader: None,
-        ..spec()
-    }
+    BoardSpec { power: PowerSpec::immediate(PowerKind::None), boot_loader: None, ..spec() }
 }
 
 /// A dispatcher's board and the thing at the other end of its line.
@@ -103,6 +100,10 @@ struct World {
     /// How long power commands take after they have switched.
     power_takes: Duration,
     power_ends: Option<Instant>,
+    /// The switch does nothing.
+    is_lying: bool,
+    /// What it was asked for.
+    switched: Vec<PowerOperation>,
     typed: String,
     events: Vec<BoardEvent>,
     sent_bytes: usize,
@@ -141,6 +142,8 @@ impl World {
             power_result: Ok(()),
             power_takes: Duration::ZERO,
             power_ends: None,
+            is_lying: false,
+            switched: Vec::new(),
             typed: String::new(),
             events: Vec::new(),
             sent_bytes: 0,
@@ -279,7 +282,10 @@ impl World {
             }
             BoardAction::SetBaud(_) => {}
             BoardAction::Power(operation) => {
-                self.power(operation != PowerOperation::Off);
+                self.switched.push(operation);
+                if !self.is_lying {
+                    self.power(operation != PowerOperation::Off);
+                }
                 self.power_ends = Some(self.now + self.power_takes);
                 self.end_power();
             }

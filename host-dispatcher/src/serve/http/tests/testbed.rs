@@ -325,7 +325,14 @@ fn answer_commands(receiver: Receiver<Command>, feed: Feed, seen: Arc<Mutex<Seen
                     let _ = reply.send(Ok(()));
                 }
                 Command::Wiring { reply, .. } => {
-                    let power = PowerView::Switched { has_cycle: false, settle_ms: 1000 };
+                    let power = PowerView::Switched {
+                        has_cycle: false,
+                        retries: 2,
+                        retry_delay_ms: 2000,
+                        deadline_ms: 90_000,
+                        settle_ms: 1000,
+                        delay_ms: 0,
+                    };
                     let board_type = "name: generic\n".to_owned();
                     let _ = reply.send(Ok(WiringView { board_type, power, image_files: vec![] }));
                 }
