@@ -105,6 +105,17 @@ impl Lab {
         self.start_as_typed(&words, input)
     }
 
+    /// Starts `pumice --lab lab.yaml WORDS…` with another `PATH` for the programs that it starts.
+    ///
+    /// # Panics
+    /// It is not built.
+    pub fn start_with_path(&self, words: &[&str], path: &Path) -> Running {
+        let words: Vec<&str> = ["--lab", "lab.yaml"].iter().chain(words).copied().collect();
+        let (state, store) = (self.path("state"), self.path("store"));
+        let variables = [("PUMICE_STATE", &*state), ("PUMICE_STORE", &*store), ("PATH", path)];
+        Running::start(&built("pumice"), &words, self.folder.path(), &variables, None)
+    }
+
     /// Starts `pumice WORDS…`, without a lab file unless the words name one.
     ///
     /// # Panics

@@ -7,6 +7,7 @@
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
 //! * [`LivingBoard`]: a pretended board that lives on when the dispatcher ends;
+//! * [`Pdudaemon`]: a real one that switches a living board;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
 //!
 //! Nothing of ours is linked: what is known here of the dispatcher and the agent is their command line and `docs/`.
@@ -21,6 +22,7 @@ mod lab;
 mod lab_server;
 mod living;
 mod noise;
+mod pdudaemon;
 mod random;
 mod record;
 
@@ -28,6 +30,7 @@ pub use lab::Lab;
 pub use lab_server::{LabServer, until};
 pub use living::LivingBoard;
 pub use noise::Noise;
+pub use pdudaemon::Pdudaemon;
 pub use program::{Output, Running};
 pub use random::random;
 pub use record::Record;

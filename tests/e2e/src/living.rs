@@ -21,6 +21,9 @@ use crate::program::{built, processes_with};
 #[derive(Debug)]
 pub struct LivingBoard {
     entry: String,
+    name: String,
+    socket: PathBuf,
+    on: PathBuf,
     stop: Arc<AtomicBool>,
     switch: Option<JoinHandle<()>>,
 }
@@ -45,12 +48,12 @@ impl LivingBoard {
         let listener = UnixListener::bind(&socket).expect("a socket can be made");
         let (on, is_on) = (switch.join("on"), switch.join("is-on"));
         let (shown_on, shown_is_on) = (on.display(), is_on.display());
-        let entry = format!(
-            "  - name: {name}\n    type: pty-board\n    connection: \"unix:{}\"\n    power:\n      on: \"touch {shown_on}; \
-             until test -e {shown_is_on}; do sleep 0.02; done\"\n      off: \"rm -f {shown_on}; while test -e {shown_is_on}; do \
-             sleep 0.02; done\"\n",
-            socket.display()
+        let power = format!(
+            "{{on: \"touch {shown_on}; until test -e {shown_is_on}; do sleep 0.02; done\", \
+             off: \"rm -f {shown_on}; while test -e {shown_is_on}; do sleep 0.02; done\"}}"
         );
+        let entry = entry(name, &socket, &power);
+        let (name, switch_file) = (name.to_owned(), on.clone());
         let line = Arc::new(Line::default());
         let serving = line.clone();
         thread::spawn(move || serving.serve(&listener));
@@ -77,12 +80,22 @@ impl LivingBoard {
                 line.power_off(child, &folder);
             }
         });
-        Self { entry, stop, switch: Some(switch) }
+        Self { entry, name, socket, on: switch_file, stop, switch: Some(switch) }
     }
 
     /// Its entry in a lab file.
     pub fn entry(&self) -> &str {
         &self.entry
+    }
+
+    /// The same with the power switched in another way.
+    pub fn entry_with(&self, power: &str) -> String {
+        entry(&self.name, &self.socket, power)
+    }
+
+    /// The file that is its switch.
+    pub fn switch(&self) -> &Path {
+        &self.on
     }
 }
 
@@ -160,6 +173,13 @@ impl Lab {
             .expect("the lab's folder is ours");
         folder
     }
+}
+
+fn entry(name: &str, socket: &Path, power: &str) -> String {
+    format!(
+        "  - name: {name}\n    type: pty-board\n    connection: \"unix:{}\"\n    power: {power}\n",
+        socket.display()
+    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -163,6 +163,11 @@ impl Running {
         self.wait_for(text, |seen| &seen.stderr);
     }
 
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.watch.lock().stdout).into_owned()
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.watch.lock().stderr).into_owned()
