@@ -353,6 +353,10 @@ struct Shipped {
 const SHIPPED: &[Shipped] = &[
     Shipped { name: "generic", text: include_str!("../../board-types/generic.yaml") },
     Shipped {
+        name: "qemu-virt-aarch64",
+        text: include_str!("../../board-types/qemu-virt-aarch64.yaml"),
+    },
+    Shipped {
         name: "qemu-virt-armv7",
         text: include_str!("../../board-types/qemu-virt-armv7.yaml"),
     },

@@ -56,21 +56,35 @@ impl Slot {
     }
 }
 
-/// The folder of a set of images.
+/// The folder of a set of images for the board type [`ARMV7`].
 ///
 /// # Panics
 /// The emulator or the images are missing; the message says how to get them.
 pub fn images(images: Images) -> PathBuf {
-    for program in ["qemu-system-arm", "qemu-img"] {
-        assert!(is_installed(program), "{program} is missing: run ci/setup");
-    }
-    let boot_loader = Path::new("/usr/lib/u-boot/qemu_arm/u-boot.bin");
-    assert!(boot_loader.is_file(), "{} is missing: run ci/setup", boot_loader.display());
     let folder = match images {
         Images::Plain => images_folder(),
         Images::Debian => images_folder().join("debian"),
     };
-    let disk = folder.join("qemu-virt-armv7/disk.img");
+    with_disk(folder, ARMV7)
+}
+
+/// The folder of the plain images for a board type.
+///
+/// # Panics
+/// As [`images`].
+pub fn plain_images(board_type: &str) -> PathBuf {
+    with_disk(images_folder(), board_type)
+}
+
+fn with_disk(folder: PathBuf, board_type: &str) -> PathBuf {
+    let machine = if board_type == AARCH64 { "aarch64" } else { "arm" };
+    for program in [&format!("qemu-system-{machine}"), "qemu-img"] {
+        assert!(is_installed(program), "{program} is missing: run ci/setup");
+    }
+    let machine = if board_type == AARCH64 { "qemu_arm64" } else { "qemu_arm" };
+    let boot_loader = Path::new("/usr/lib/u-boot").join(machine).join("u-boot.bin");
+    assert!(boot_loader.is_file(), "{} is missing: run ci/setup", boot_loader.display());
+    let disk = folder.join(board_type).join("disk.img");
     assert!(disk.is_file(), "{} is missing: {BAKE}", disk.display());
     folder
 }
@@ -80,10 +94,10 @@ impl Disk {
     ///
     /// # Panics
     /// The images are missing; the message says how to bake them.
-    pub fn copy_to(folder: &Path) -> Self {
-        let plain = images(Images::Plain).join("qemu-virt-armv7/disk.img");
-        let path = folder.join("qemu-virt-armv7/disk.img");
-        fs::create_dir_all(folder.join("qemu-virt-armv7")).expect("a folder can be made");
+    pub fn copy_to(folder: &Path, board_type: &str) -> Self {
+        let plain = plain_images(board_type).join(board_type).join("disk.img");
+        let path = folder.join(board_type).join("disk.img");
+        fs::create_dir_all(folder.join(board_type)).expect("a folder can be made");
         let words = [OsStr::new("--sparse=always"), plain.as_os_str(), path.as_os_str()];
         run("cp", &words, "");
         Self { path }
@@ -99,7 +113,9 @@ impl Disk {
     /// # Panics
     /// It is missing.
     pub fn put_rootfs(&self, name: &str) {
-        self.put_rootfs_bytes(&fs::read(image(name)).expect("an image can be read"));
+        let board_type = self.path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+        let image = image_of(board_type.unwrap_or(ARMV7), name);
+        self.put_rootfs_bytes(&fs::read(image).expect("an image can be read"));
     }
 
     /// The same with an image that is no file.
@@ -187,7 +203,7 @@ pub fn cut_power(lab: &Lab) {
 pub fn running(lab: &Lab) -> Option<i32> {
     let is_emulator = |pid: &i32| {
         let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        program.ends_with("qemu-system-arm")
+        program.ends_with("qemu-system-arm") || program.ends_with("qemu-system-aarch64")
     };
     processes_with(&lab.folder().display().to_string()).into_iter().find(is_emulator)
 }
@@ -210,12 +226,20 @@ pub fn run(program: &str, words: &[&OsStr], input: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A test image of the emulated board.
+/// A test image of the board type [`ARMV7`].
 ///
 /// # Panics
 /// It is missing; the message says how to bake it.
 pub fn image(name: &str) -> PathBuf {
-    let path = images_folder().join("qemu-virt-armv7").join(name);
+    image_of(ARMV7, name)
+}
+
+/// A test image of an emulated board type.
+///
+/// # Panics
+/// It is missing; the message says how to bake it.
+pub fn image_of(board_type: &str, name: &str) -> PathBuf {
+    let path = images_folder().join(board_type).join(name);
     assert!(path.is_file(), "{} is missing: {BAKE}", path.display());
     path
 }
@@ -231,8 +255,13 @@ fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-const BAKE: &str = "bake it with `cross/bake-image qemu-virt-armv7 --debian --agent \
-    \"$(cross/build-agent armv7-unknown-linux-musleabihf)\"`, or run ci/test, which does";
+/// The emulated board types.
+pub const ARMV7: &str = "qemu-virt-armv7";
+/// Of 64 bits.
+pub const AARCH64: &str = "qemu-virt-aarch64";
+
+const BAKE: &str =
+    "bake it with cross/bake-image as cross/README.md says, or run ci/test images, which does";
 /// More do not make it faster on a machine with two processors.
 const SLOTS: u32 = 2;
 /// A block of a disk, UEFI 2.10, §5.2.

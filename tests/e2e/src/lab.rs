@@ -32,7 +32,7 @@ impl Lab {
     /// # Panics
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn emulated(images: Images) -> Self {
-        Self::new(&emulated_board(&emulator::images(images)))
+        Self::new(&emulated_board(&emulator::images(images), emulator::ARMV7))
     }
 
     /// The same with a disk of its own, which `change` may change, before the first boot.
@@ -40,8 +40,16 @@ impl Lab {
     /// # Panics
     /// As [`Self::emulated`].
     pub fn emulated_with(change: impl FnOnce(&Disk)) -> Self {
-        let lab = Self::new(&emulated_board(Path::new("images")));
-        change(&Disk::copy_to(&lab.path("images")));
+        Self::emulated_of(emulator::ARMV7, change)
+    }
+
+    /// The same with a board of another emulated type.
+    ///
+    /// # Panics
+    /// As [`Self::emulated`].
+    pub fn emulated_of(board_type: &str, change: impl FnOnce(&Disk)) -> Self {
+        let lab = Self::new(&emulated_board(Path::new("images"), board_type));
+        change(&Disk::copy_to(&lab.path("images"), board_type));
         lab
     }
 
@@ -55,12 +63,20 @@ impl Lab {
         ))
     }
 
-    /// Changes the board type of the emulated board, for all commands from now on. Once in a lab.
+    /// Changes the board type [`emulator::ARMV7`], for all commands from now on. Once in a lab.
     ///
     /// # Panics
     /// `pumice` is not built.
     pub fn change_board_type(&self, change: impl FnOnce(String) -> String) {
-        let shown = self.start_as_typed(&["board-types", "show", EMULATED], None);
+        self.change_type(emulator::ARMV7, change);
+    }
+
+    /// The same with any board type that ships.
+    ///
+    /// # Panics
+    /// As [`Self::change_board_type`].
+    pub fn change_type(&self, board_type: &str, change: impl FnOnce(String) -> String) {
+        let shown = self.start_as_typed(&["board-types", "show", board_type], None);
         let shown = shown.wait().exits_with(0).out();
         fs::create_dir(self.path("types")).expect("the lab's folder is ours");
         self.write("types/changed.yaml", change(shown));
@@ -188,9 +204,7 @@ impl Drop for Lab {
     }
 }
 
-fn emulated_board(images: &Path) -> String {
+fn emulated_board(images: &Path, board_type: &str) -> String {
     let images = images.display();
-    format!("images: {images}\nboards:\n  - {{name: qemu-01, type: {EMULATED}}}\n")
+    format!("images: {images}\nboards:\n  - {{name: qemu-01, type: {board_type}}}\n")
 }
-
-const EMULATED: &str = "qemu-virt-armv7";

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::Lab;
-use crate::emulator::{Disk, run};
+use crate::emulator::{self, Disk, run};
 use crate::program::PATIENCE;
 
 /// A board under power, with a lab of its own in which it is `here`.
@@ -50,7 +50,7 @@ impl Standing {
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn start() -> Self {
         let lab = Lab::new("");
-        let disk = Disk::copy_to(&lab.path("images"));
+        let disk = Disk::copy_to(&lab.path("images"), emulator::ARMV7);
         disk.put_master_file("/boot/extlinux", "extlinux.conf", EXTLINUX);
         fs::create_dir_all(lab.path("types")).expect("the lab's folder is ours");
         lab.write("types/standing.yaml", BOARD_TYPE);
