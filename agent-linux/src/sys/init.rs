@@ -35,7 +35,9 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
         become_spared(KEEPER, words);
     }
     // Without an agent the board still boots, which is better than a panic: the dispatcher sees the console.
-    for init in [c"/sbin/init", c"/etc/init", c"/bin/init", c"/bin/sh"] {
+    // First what cross/bake-agent set aside for it.
+    let inits = [c"/init.without-pumice", c"/sbin/init", c"/etc/init", c"/bin/init", c"/bin/sh"];
+    for init in inits {
         let _ = execv(init, &[init]);
     }
     "neither /sbin/init nor /etc/init nor /bin/init nor /bin/sh could be executed"
