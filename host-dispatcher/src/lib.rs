@@ -18,6 +18,7 @@
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
 //! | [`store`] | run directories | files |
 //! | [`report`] | what people and programs see | standard streams |
+//! | [`telnet`] | Telnet and RFC 2217, to serial servers | nothing |
 //! | [`worker`] | a thread that works for who must not wait | threads |
 //! | [`io`] | the shell: mio, processes, serial devices, clocks | everything |
 
@@ -38,4 +39,5 @@ pub mod report;
 pub mod script;
 pub mod serve;
 pub mod store;
+pub mod telnet;
 pub mod worker;

@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::hands_on::{fail, with_agent};
 use crate::cli::{Global, LineTestArgs};
 use crate::clock::Quality;
-use crate::config::connection::Connection;
 use crate::config::lab;
 use crate::io::clock;
 use crate::job::verdict::Verdict;
@@ -63,10 +62,8 @@ struct Line {
 
 impl Line {
     fn of(board: &lab::Board) -> Self {
-        let baud = match board.connection {
-            Connection::Serial { baud, .. } => baud,
-            Connection::Exec { .. } | Connection::Unix { .. } | Connection::Tcp { .. } => None,
-        };
+        // A server without RFC 2217 keeps the line's speed for itself.
+        let baud = board.connection.baud();
         Self {
             board: board.name.clone(),
             board_type: board.board_type.name.clone(),

@@ -1,7 +1,7 @@
 //! How a board's line is reached.
 //!
-//! In files a connection is a word (`serial:/dev/ttyUSB0?baud=115200`, `tcp://host:port`, `unix:PATH`) or, for a child
-//! process, a map (`exec: [argv…]`). Nothing is opened here.
+//! In files a connection is a word (`serial:/dev/ttyUSB0?baud=115200`, `tcp://host:port`, `rfc2217://host:port`,
+//! `unix:PATH`) or, for a child process, a map (`exec: [argv…]`). Nothing is opened here.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::template::{NoValue, OnHost, Template, TextIn, Values};
 use super::value::shorten;
+use super::yaml::suggestion;
 
 /// Where the bytes of a board's line come from and go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,24 @@ pub enum Connection {
         host: String,
         /// Its port.
         port: u16,
+    },
+    /// A TCP port of a serial server that speaks Telnet.
+    Telnet {
+        /// As in `Tcp`.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The same with RFC 2217: the server is told the line's settings.
+    Rfc2217 {
+        /// As in `Tcp`.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// As in `Serial`.
+        baud: Option<u32>,
+        /// As in `Serial`.
+        session_baud: Option<u32>,
     },
     /// A serial device of this host, or a pseudo-terminal.
     Serial {
@@ -76,7 +95,7 @@ impl Connection {
     /// The rate that is said here.
     pub fn baud(&self) -> Option<u32> {
         match self {
-            Self::Serial { baud, .. } => *baud,
+            Self::Serial { baud, .. } | Self::Rfc2217 { baud, .. } => *baud,
             _ => None,
         }
     }
@@ -84,15 +103,17 @@ impl Connection {
     /// The rate that sessions shall have.
     pub fn session_baud(&self) -> Option<u32> {
         match self {
-            Self::Serial { session_baud, .. } | Self::Exec { session_baud, .. } => *session_baud,
+            Self::Serial { session_baud, .. }
+            | Self::Rfc2217 { session_baud, .. }
+            | Self::Exec { session_baud, .. } => *session_baud,
             _ => None,
         }
     }
 
-    /// The same connection; a serial device without a rate gets this one.
+    /// The same connection; a serial line without a rate gets this one.
     #[must_use]
     pub fn with_default_baud(mut self, default: u32) -> Self {
-        if let Self::Serial { baud, .. } = &mut self {
+        if let Self::Serial { baud, .. } | Self::Rfc2217 { baud, .. } = &mut self {
             baud.get_or_insert(default);
         }
         self
@@ -104,37 +125,42 @@ impl FromStr for Connection {
 
     fn from_str(text: &str) -> Result<Self, ConnectionError> {
         use ConnectionError as E;
-        if let Some(rest) = text.strip_prefix("serial:") {
-            let (path, query) =
-                rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-            let (baud, session_baud) = query.map_or(Ok((None, None)), rates_of)?;
-            return Ok(Self::Serial { path: some_path(path)?, baud, session_baud });
+        let (scheme, rest) = text.split_once(':').ok_or_else(|| E::Unknown(shorten(text)))?;
+        let split = |text: &str| match text.split_once('?') {
+            Some((place, query)) => (place.to_owned(), Some(query.to_owned())),
+            None => (text.to_owned(), None),
+        };
+        if matches!(scheme, "unix" | "tcp" | "telnet")
+            && ["?baud=", "session_baud="].iter().any(|option| text.contains(option))
+        {
+            return Err(E::NoBaud);
         }
-        if text.contains("session_baud=") && !text.starts_with("exec:") {
-            return Err(E::NoSessionBaud);
-        }
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Self::Unix { path: some_path(path.strip_prefix("//").unwrap_or(path))? });
-        }
-        if let Some(rest) = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("tcp:")) {
-            let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or(E::TcpForm)?;
-            let host =
-                host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-            let port = port.parse().ok().filter(|port| *port != 0).ok_or(E::TcpForm)?;
-            let fits = !host.is_empty()
-                && host.len() <= HOST_LENGTH_MAX
-                && !host
-                    .contains(|c: char| c.is_whitespace() || c.is_control() || "/@[]".contains(c));
-            return if fits {
-                Ok(Self::Tcp { host: host.to_owned(), port })
-            } else {
-                Err(E::TcpForm)
-            };
-        }
-        match text.split_once(':') {
-            Some((scheme @ ("telnet" | "rfc2217"), _)) => Err(E::NotYet(scheme.to_owned())),
-            Some(("exec", _)) => Err(E::ExecForm),
-            _ => Err(E::Unknown(shorten(text))),
+        match scheme {
+            "serial" => {
+                let (path, query) = split(rest);
+                let (baud, session_baud) = query.as_deref().map_or(Ok((None, None)), rates_of)?;
+                Ok(Self::Serial { path: some_path(&path)?, baud, session_baud })
+            }
+            "unix" => Ok(Self::Unix { path: some_path(rest.strip_prefix("//").unwrap_or(rest))? }),
+            "tcp" => {
+                let (host, port) = host_and_port(rest).ok_or(E::HostForm("tcp"))?;
+                Ok(Self::Tcp { host, port })
+            }
+            "telnet" => {
+                let (host, port) = host_and_port(rest).ok_or(E::HostForm("telnet"))?;
+                Ok(Self::Telnet { host, port })
+            }
+            "rfc2217" => {
+                let (place, query) = split(rest);
+                let (host, port) = host_and_port(&place).ok_or(E::HostForm("rfc2217"))?;
+                let (baud, session_baud) = query.as_deref().map_or(Ok((None, None)), rates_of)?;
+                Ok(Self::Rfc2217 { host, port, baud, session_baud })
+            }
+            "exec" => Err(E::ExecForm),
+            _ => match suggestion(scheme, SCHEMES) {
+                Some(known) => Err(E::UnknownScheme(shorten(scheme), known)),
+                None => Err(E::Unknown(shorten(text))),
+            },
         }
     }
 }
@@ -146,18 +172,15 @@ impl fmt::Display for Connection {
                 write!(f, "exec:{}", argv.first().map_or("", |word| word.source()))
             }
             Self::Unix { path } => write!(f, "unix:{}", path.display()),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{}", HostPort(host, *port)),
+            Self::Telnet { host, port } => write!(f, "telnet://{}", HostPort(host, *port)),
+            Self::Rfc2217 { host, port, baud, session_baud } => {
+                write!(f, "rfc2217://{}", HostPort(host, *port))?;
+                write_rates(f, *baud, *session_baud)
+            }
             Self::Serial { path, baud, session_baud } => {
                 write!(f, "serial:{}", path.display())?;
-                if let Some(baud) = baud {
-                    write!(f, "?baud={baud}")?;
-                }
-                if let Some(session_baud) = session_baud {
-                    let mark = if baud.is_some() { '&' } else { '?' };
-                    write!(f, "{mark}session_baud={session_baud}")?;
-                }
-                Ok(())
+                write_rates(f, *baud, *session_baud)
             }
         }
     }
@@ -223,6 +246,49 @@ impl fmt::Display for PowerOperation {
     }
 }
 
+/// A host and its port as they stand in a connection: an IPv6 address in brackets.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPort<'a>(pub &'a str, pub u16);
+
+impl fmt::Display for HostPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Whether the rate that a driver or a server tells is near enough to the one that was wanted: some tell the divided
+/// clock's true rate, and a UART bears about 2 % for each side.
+pub fn is_rate(set: u32, wanted: u32) -> bool {
+    set.abs_diff(wanted) <= wanted / 50
+}
+
+fn write_rates(
+    f: &mut fmt::Formatter<'_>,
+    baud: Option<u32>,
+    session_baud: Option<u32>,
+) -> fmt::Result {
+    if let Some(baud) = baud {
+        write!(f, "?baud={baud}")?;
+    }
+    if let Some(session_baud) = session_baud {
+        let mark = if baud.is_some() { '&' } else { '?' };
+        write!(f, "{mark}session_baud={session_baud}")?;
+    }
+    Ok(())
+}
+
+/// `//HOST:PORT`, also without the slashes, or with one behind it.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let text = text.strip_prefix("//").unwrap_or(text);
+    let (host, port) = text.trim_end_matches('/').rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "/@[]?".contains(c);
+    let fits = !host.is_empty() && host.len() <= HOST_LENGTH_MAX && !host.contains(is_odd);
+    fits.then(|| (host.to_owned(), port))
+}
+
 fn some_path(text: &str) -> Result<PathBuf, ConnectionError> {
     if text.is_empty() || text.contains('\0') {
         Err(ConnectionError::NoPath)
@@ -239,7 +305,7 @@ fn rates_of(query: &str) -> Result<(Option<u32>, Option<u32>), ConnectionError> 
         let (rate, number) = match option.split_once('=') {
             Some(("baud", number)) => (&mut base, number),
             Some(("session_baud", number)) => (&mut session, number),
-            _ => return Err(E::SerialOption(shorten(option))),
+            _ => return Err(E::LineOption(shorten(option), nearest_option(option))),
         };
         if rate.is_some() {
             return Err(E::Twice(shorten(option)));
@@ -256,34 +322,42 @@ fn rates_of(query: &str) -> Result<(Option<u32>, Option<u32>), ConnectionError> 
     }
 }
 
+fn nearest_option(option: &str) -> Option<&'static str> {
+    let name = option.split('=').next().unwrap_or_default();
+    suggestion(name, OPTIONS).filter(|known| *known != name)
+}
+
 /// From a teletype's rate to what a fast USB adapter does.
 pub(super) const BAUDS: std::ops::RangeInclusive<u32> = 300..=12_000_000;
 /// A host name's length, RFC 1035 §2.3.4.
 const HOST_LENGTH_MAX: usize = 255;
 /// The longest emulator commands have some hundred words.
 const ARGV_WORDS_MAX: usize = 1024;
-const FORMS: &str =
-    "serial:PATH?baud=115200, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}";
+const FORMS: &str = "serial:PATH?baud=115200, rfc2217://HOST:PORT?baud=115200, telnet://HOST:PORT, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}";
+/// What may stand before the first colon.
+const SCHEMES: [&str; 6] = ["serial", "rfc2217", "telnet", "tcp", "unix", "exec"];
+/// What may stand behind a `?`.
+const OPTIONS: [&str; 2] = ["baud", "session_baud"];
 
 /// Why a text is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionError {
     /// None of the known forms.
     Unknown(String),
-    /// A form that is known and not supported.
-    NotYet(String),
+    /// None of them, but nearly this one.
+    UnknownScheme(String, &'static str),
     /// `exec` that is not a list of at least one word.
     ExecForm,
-    /// `tcp` without a host or a port.
-    TcpForm,
+    /// This one without a host or a port.
+    HostForm(&'static str),
     /// `serial` or `unix` without a path.
     NoPath,
-    /// A word after `?` that is not `baud=` or `session_baud=`.
-    SerialOption(String),
+    /// A word after `?` that is not `baud=` or `session_baud=`, and the one that may be meant.
+    LineOption(String, Option<&'static str>),
     /// An option that stands twice.
     Twice(String),
-    /// A rate for sessions where nobody can set it.
-    NoSessionBaud,
+    /// A rate where nobody can set it.
+    NoBaud,
     /// A rate for sessions that no agent tries.
     SessionBaud(String),
     /// A rate that is no number, or none of a line.
@@ -294,22 +368,27 @@ impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(text) => write!(f, "\"{text}\" is no connection: write {FORMS}"),
-            Self::NotYet(scheme) => {
-                write!(f, "{scheme} is not supported yet: use tcp:// with a raw port")
+            Self::UnknownScheme(scheme, known) => {
+                write!(f, "\"{scheme}:\" is no connection: did you mean \"{known}:\"?")
             }
             Self::ExecForm => f.write_str(
                 "exec needs the words of a command: write {exec: [PROGRAM, ARGUMENT, …]}",
             ),
-            Self::TcpForm => f.write_str("tcp needs a host and a port: write tcp://HOST:PORT"),
+            Self::HostForm(scheme) => {
+                write!(f, "{scheme} needs a host and a port: write {scheme}://HOST:PORT")
+            }
             Self::NoPath => {
                 f.write_str("a path is missing: write serial:/dev/ttyUSB0?baud=115200 or unix:PATH")
             }
-            Self::SerialOption(text) => {
+            Self::LineOption(text, None) => {
                 write!(f, "unknown option \"{text}\": known are ?baud=RATE and &session_baud=RATE")
             }
+            Self::LineOption(text, Some(known)) => {
+                write!(f, "unknown option \"{text}\": did you mean \"{known}=\"?")
+            }
             Self::Twice(text) => write!(f, "\"{text}\" is the second of its kind: remove one"),
-            Self::NoSessionBaud => f.write_str(
-                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+            Self::NoBaud => f.write_str(
+                "a rate makes no sense here: only serial: and rfc2217:// can be told one; remove it, or write rfc2217://HOST:PORT?baud=115200",
             ),
             Self::SessionBaud(text) => write!(
                 f,
@@ -342,6 +421,10 @@ mod tests {
             "serial:/dev/serial/by-path/pci-0000:00:14.0-usb-0:1:1.0",
             "tcp://farm.example:2001",
             "tcp://[::1]:2001",
+            "telnet://farm.example:2001",
+            "rfc2217://[::1]:2001",
+            "rfc2217://farm:2001?baud=9600",
+            "rfc2217://farm:2001?baud=115200&session_baud=921600",
             "unix:/run/line.sock",
         ] {
             assert_eq!(text.parse::<Connection>().unwrap().to_string(), text);
@@ -350,13 +433,26 @@ mod tests {
         let with_rate =
             Connection::Serial { path: "/dev/ttyS0".into(), baud: Some(9600), session_baud: None };
         assert_eq!(serial.with_default_baud(9600), with_rate);
+        let server: Connection = "rfc2217:farm:1/".parse().unwrap();
+        assert_eq!(server.with_default_baud(9600).to_string(), "rfc2217://farm:1?baud=9600");
     }
 
     #[test]
     fn mistakes() {
         for (text, expected) in [
-            ("telnet://farm:1", "telnet is not supported yet: use tcp:// with a raw port"),
-            ("rfc2217://farm:1", "rfc2217 is not supported yet: use tcp:// with a raw port"),
+            ("telnet://farm", "telnet needs a host and a port: write telnet://HOST:PORT"),
+            ("telnet://farm:1?x", "telnet needs a host and a port: write telnet://HOST:PORT"),
+            ("rfc2217://farm", "rfc2217 needs a host and a port: write rfc2217://HOST:PORT"),
+            ("rfc2271://farm:1", "\"rfc2271:\" is no connection: did you mean \"rfc2217:\"?"),
+            ("telent:farm:1", "\"telent:\" is no connection: did you mean \"telnet:\"?"),
+            (
+                "rfc2217://farm:1?session-baud=921600",
+                "unknown option \"session-baud=921600\": did you mean \"session_baud=\"?",
+            ),
+            (
+                "rfc2217://farm:1?baud=10",
+                "\"10\" is no rate of a line: write a number from 300 to 12000000",
+            ),
             ("tcp://farm", "tcp needs a host and a port: write tcp://HOST:PORT"),
             ("tcp://farm:0", "tcp needs a host and a port: write tcp://HOST:PORT"),
             ("tcp://:80", "tcp needs a host and a port: write tcp://HOST:PORT"),
@@ -379,15 +475,19 @@ mod tests {
             ),
             (
                 "tcp://farm:2001?session_baud=921600",
-                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+                "a rate makes no sense here: only serial: and rfc2217:// can be told one; remove it, or write rfc2217://HOST:PORT?baud=115200",
+            ),
+            (
+                "telnet://farm:2001?baud=9600",
+                "a rate makes no sense here: only serial: and rfc2217:// can be told one; remove it, or write rfc2217://HOST:PORT?baud=115200",
             ),
             (
                 "unix:/run/line?session_baud=921600",
-                "session_baud makes no sense here: a serial server or a socket cannot be told another rate; remove it",
+                "a rate makes no sense here: only serial: and rfc2217:// can be told one; remove it, or write rfc2217://HOST:PORT?baud=115200",
             ),
             (
                 "/dev/ttyUSB0",
-                "\"/dev/ttyUSB0\" is no connection: write serial:PATH?baud=115200, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}",
+                "\"/dev/ttyUSB0\" is no connection: write serial:PATH?baud=115200, rfc2217://HOST:PORT?baud=115200, telnet://HOST:PORT, tcp://HOST:PORT, unix:PATH or {exec: [PROGRAM, ARGUMENT, …]}",
             ),
         ] {
             assert_eq!(text.parse::<Connection>().unwrap_err().to_string(), expected);

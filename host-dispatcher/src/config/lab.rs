@@ -450,8 +450,8 @@ mod tests {
                 "lab.yaml:3: the board a stands in line 2 already: give each board a name of its own",
             ),
             (
-                "boards:\n - name: a\n   type: generic\n   connection: rfc2217://farm:1\n",
-                "lab.yaml:4: rfc2217 is not supported yet: use tcp:// with a raw port",
+                "boards:\n - name: a\n   type: generic\n   connection: rfc2217://farm\n",
+                "lab.yaml:4: rfc2217 needs a host and a port: write rfc2217://HOST:PORT",
             ),
             (
                 "boards:\n - name: a\n   type: generic\n   conection: tcp://farm:1\n",

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
+use agent_core::time::Instant;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
@@ -14,9 +15,11 @@ use mio::{Interest, Registry, Token};
 use super::process::Child;
 use super::serial::SerialPort;
 use super::sys;
+use super::telnet::TelnetLine;
 use crate::board::line_quality::UartErrors;
-use crate::config::connection::Connection;
+use crate::config::connection::{Connection, HostPort};
 use crate::config::template::{NoValue, Values};
+use crate::telnet::Readiness;
 
 /// Where a line is, with nothing left to fill in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,15 @@ pub enum Endpoint {
         /// Its port.
         port: u16,
     },
+    /// A TCP port of a serial server that speaks Telnet.
+    Telnet {
+        /// As in `Tcp`.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The line's rate, which the server is told by RFC 2217; without it the server has its own.
+        baud: Option<u32>,
+    },
     /// A serial device.
     Serial {
         /// Its path.
@@ -60,6 +72,13 @@ impl Endpoint {
             }
             Connection::Unix { path } => Self::Unix { path: path.clone() },
             Connection::Tcp { host, port } => Self::Tcp { host: host.clone(), port: *port },
+            Connection::Telnet { host, port } => {
+                Self::Telnet { host: host.clone(), port: *port, baud: None }
+            }
+            Connection::Rfc2217 { host, port, baud, .. } => {
+                let baud = Some(baud.unwrap_or(BAUD));
+                Self::Telnet { host: host.clone(), port: *port, baud }
+            }
             Connection::Serial { path, baud, .. } => {
                 Self::Serial { path: path.clone(), baud: baud.unwrap_or(BAUD) }
             }
@@ -72,8 +91,11 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Exec { argv } => f.write_str(argv.first().map_or("exec", String::as_str)),
             Self::Unix { path } | Self::Serial { path, .. } => write!(f, "{}", path.display()),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } => write!(f, "tcp://{}", HostPort(host, *port)),
+            Self::Telnet { host, port, baud: None } => {
+                write!(f, "telnet://{}", HostPort(host, *port))
+            }
+            Self::Telnet { host, port, .. } => write!(f, "rfc2217://{}", HostPort(host, *port)),
         }
     }
 }
@@ -102,7 +124,7 @@ pub(super) fn open(endpoint: &Endpoint) -> Result<Opened, String> {
             let stream = UnixStream::connect(path).map_err(|error| failed(&error))?;
             Ok(Opened::Line(Line::Unix(stream), None))
         }
-        Endpoint::Tcp { host, port } => {
+        Endpoint::Tcp { host, port } | Endpoint::Telnet { host, port, .. } => {
             let addresses: Vec<SocketAddr> =
                 (host.as_str(), *port).to_socket_addrs().map_err(|error| failed(&error))?.collect();
             // Serial servers listen on IPv4; of a name with both, the other address is not tried.
@@ -115,6 +137,14 @@ pub(super) fn open(endpoint: &Endpoint) -> Result<Opened, String> {
         Endpoint::Serial { path, baud } => {
             Ok(Opened::Line(Line::Serial(SerialPort::open(path, *baud)?), None))
         }
+    }
+}
+
+/// The line on a stream that was connected for this endpoint.
+pub(super) fn line_on(stream: TcpStream, endpoint: &Endpoint) -> Line {
+    match endpoint {
+        Endpoint::Telnet { baud, .. } => Line::Telnet(Box::new(TelnetLine::new(stream, *baud))),
+        _ => Line::Tcp(stream),
     }
 }
 
@@ -149,6 +179,7 @@ pub(super) fn cannot_connect(endpoint: &Endpoint, error: &io::Error) -> String {
 pub(super) enum Line {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Telnet(Box<TelnetLine>),
     Serial(SerialPort),
 }
 
@@ -160,6 +191,7 @@ impl Line {
             Self::Unix(stream) => stream.register(registry, token, Interest::READABLE),
             // It was registered to be connected; registering it anew gives the first edge again.
             Self::Tcp(stream) => stream.reregister(registry, token, both),
+            Self::Telnet(line) => line.stream().reregister(registry, token, both),
             Self::Serial(port) => {
                 SourceFd(&port.file().as_raw_fd()).register(registry, token, both)
             }
@@ -171,14 +203,24 @@ impl Line {
         let _ = match self {
             Self::Unix(stream) => stream.deregister(registry),
             Self::Tcp(stream) => stream.deregister(registry),
+            Self::Telnet(line) => line.stream().deregister(registry),
             Self::Serial(port) => SourceFd(&port.file().as_raw_fd()).deregister(registry),
         };
     }
 
-    /// What this host's UART has lost or misread since the line was opened, where there is one.
+    /// Whether it can be used. `is_late`: what has not been answered by now is not waited for, or refused.
+    pub(super) fn readiness(&self, is_late: bool) -> Readiness {
+        match self {
+            Self::Telnet(line) => line.readiness(is_late),
+            Self::Unix(_) | Self::Tcp(_) | Self::Serial(_) => Readiness::Ready,
+        }
+    }
+
+    /// What the host's UART has lost or misread since the line was opened, where one tells: this host's, or a server's.
     pub(super) fn uart_errors(&self) -> Option<UartErrors> {
         match self {
             Self::Serial(port) => Some(port.errors()),
+            Self::Telnet(line) => line.uart_errors(),
             Self::Unix(_) | Self::Tcp(_) => None,
         }
     }
@@ -193,7 +235,7 @@ impl Line {
                 _ => TWO_FRAMES,
             },
             // Here only what is on its way is seen; what waits at the serial server is its own business.
-            Self::Tcp(_) => usize::MAX,
+            Self::Tcp(_) | Self::Telnet(_) => usize::MAX,
             Self::Serial(port) => match sys::bytes_queued(port) {
                 Some(bytes) => TWO_FRAMES.saturating_sub(bytes),
                 None => TWO_FRAMES,
@@ -201,21 +243,79 @@ impl Line {
         }
     }
 
-    /// Whether its speed can be set, as only a serial device's can.
+    /// Whether its speed can be set: a serial device's, this host's or a server's.
     pub(super) fn has_baud(&self) -> bool {
-        matches!(self, Self::Serial(_))
+        match self {
+            Self::Serial(_) => true,
+            Self::Telnet(line) => line.has_baud(),
+            Self::Unix(_) | Self::Tcp(_) => false,
+        }
     }
 
     /// Sets the speed, if what was written has left; else `Ok(false)`, to be tried again.
     ///
     /// # Errors
     /// A sentence that names the device; the speed is as it was.
-    pub(super) fn set_baud(&mut self, baud: u32) -> Result<bool, String> {
-        let Self::Serial(port) = self else { return Ok(true) };
-        if sys::bytes_queued(&*port).is_some_and(|bytes| bytes > 0) {
-            return Ok(false);
+    pub(super) fn set_baud(&mut self, baud: u32, now: Instant) -> Result<bool, String> {
+        match self {
+            Self::Serial(port) if is_sending(port) => Ok(false),
+            Self::Serial(port) => port.set_baud(baud).map(|()| true),
+            Self::Telnet(line) => line.set_baud(baud, now),
+            Self::Unix(_) | Self::Tcp(_) => Ok(true),
         }
-        port.set_baud(baud).map(|()| true)
+    }
+
+    /// Whether it has a BREAK.
+    pub(super) fn has_break(&self) -> bool {
+        matches!(self, Self::Serial(_) | Self::Telnet(_))
+    }
+
+    /// Begins a BREAK, if what was written has left; else `Ok(false)`, to be tried again.
+    ///
+    /// # Errors
+    /// A sentence that names the device.
+    pub(super) fn start_break(&mut self) -> Result<bool, String> {
+        match self {
+            Self::Serial(port) if is_sending(port) => Ok(false),
+            Self::Serial(port) => port.set_break(true).map(|()| true),
+            Self::Telnet(line) => {
+                line.start_break();
+                Ok(true)
+            }
+            Self::Unix(_) | Self::Tcp(_) => Ok(true),
+        }
+    }
+
+    /// Ends a BREAK.
+    ///
+    /// # Errors
+    /// A sentence that names the device.
+    pub(super) fn end_break(&mut self) -> Result<(), String> {
+        match self {
+            Self::Serial(port) => port.set_break(false)?,
+            Self::Telnet(line) => line.end_break(),
+            Self::Unix(_) | Self::Tcp(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Of what was read, leaves the line's bytes at the beginning and returns how many.
+    pub(super) fn decode(&mut self, bytes: &mut [u8]) -> usize {
+        match self {
+            Self::Telnet(line) => line.decode(bytes),
+            Self::Unix(_) | Self::Tcp(_) | Self::Serial(_) => bytes.len(),
+        }
+    }
+
+    /// Sends what is not of the line's bytes: answers to a server.
+    ///
+    /// # Errors
+    /// The line is gone.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Telnet(line) => line.flush(),
+            Self::Unix(_) | Self::Tcp(_) | Self::Serial(_) => Ok(()),
+        }
     }
 
     /// As [`Read::read`]; 0 and any error but `WouldBlock` mean that the line is gone.
@@ -223,6 +323,7 @@ impl Line {
         match self {
             Self::Unix(stream) => stream.read(buffer),
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Telnet(line) => line.read(buffer),
             Self::Serial(port) => port.file().read(buffer),
         }
     }
@@ -231,9 +332,15 @@ impl Line {
         match self {
             Self::Unix(stream) => stream.write(bytes),
             Self::Tcp(stream) => stream.write(bytes),
+            Self::Telnet(line) => line.write(bytes),
             Self::Serial(port) => port.file().write(bytes),
         }
     }
+}
+
+/// Whether the kernel still holds something that was written.
+fn is_sending(port: &SerialPort) -> bool {
+    sys::bytes_queued(port).is_some_and(|bytes| bytes > 0)
 }
 
 /// A lab's boards have a rate from their type; this is everybody's default.

@@ -171,7 +171,7 @@ impl Drive {
                     board.handle_power(now, outcome);
                 }
             }
-            BoardEvent::Room => {}
+            BoardEvent::Room | BoardEvent::BreakDone(_) => {}
         });
     }
 

@@ -32,6 +32,8 @@ pub enum BoardEvent {
     Room,
     /// The line does not do the speed of [`Reactor::set_baud`]; a sentence says why. It is as it was.
     BaudFailed(String),
+    /// The BREAK of [`Reactor::send_break`] is over; or a sentence says why there is none.
+    BreakDone(Result<(), String>),
     /// The command of [`Reactor::run`] has ended well, and this is the end of its output; or a sentence says why it failed.
     CommandDone(Result<String, String>),
     /// The process of [`Reactor::hold`] runs, or that of [`Reactor::let_go`] is gone; or a sentence says why it does not run.

@@ -138,8 +138,8 @@ impl Reactor {
         self.ports.get(&board).is_some_and(Port::is_open)
     }
 
-    /// What this host's UART at a board's line has lost or misread since it was opened; `None` where the line is no
-    /// serial device, or not open.
+    /// What the UART at the host's end of a board's line has lost or misread since it was opened; `None` where the line
+    /// is no serial device of this host or of a server that tells, or not open.
     pub fn uart_errors(&self, board: usize) -> Option<UartErrors> {
         self.ports.get(&board).and_then(Port::uart_errors)
     }
@@ -161,10 +161,17 @@ impl Reactor {
     }
 
     /// Sets the speed of a board's line to so many bits a second as soon as everything that was written has left; until
-    /// then it takes no more. A line that is not open, or none of a serial device, has no speed, and nothing is done.
-    /// Only a failure is told: [`BoardEvent::BaudFailed`].
+    /// then it takes no more. Behind RFC 2217 that is when the server says so. A line that is not open, or has no speed,
+    /// is left alone. Only a failure is told: [`BoardEvent::BaudFailed`].
     pub fn set_baud(&mut self, board: usize, baud: u32) {
         let held = self.with_port(board, |port, context| port.set_baud(baud, context));
+        self.note_rest(board, Rest { readable: false, held });
+    }
+
+    /// Sends a BREAK on a board's line, behind everything that was written; what is written later comes behind it. The
+    /// outcome is [`BoardEvent::BreakDone`].
+    pub fn send_break(&mut self, board: usize) {
+        let held = self.with_port(board, Port::send_break);
         self.note_rest(board, Rest { readable: false, held });
     }
 
@@ -349,7 +356,8 @@ impl Reactor {
         let boards: Vec<usize> =
             self.ports.iter().filter(|(_, port)| due(port)).map(|(board, _)| *board).collect();
         for board in boards {
-            self.with_port(board, Port::handle_timeout);
+            let held = self.with_port(board, Port::handle_timeout);
+            self.note_rest(board, Rest { readable: false, held });
         }
     }
 

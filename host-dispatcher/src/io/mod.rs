@@ -20,10 +20,13 @@ mod process;
 mod serial;
 pub mod signals;
 mod sys;
+mod telnet;
 pub mod terminal;
 pub mod waker;
 
 #[cfg(test)]
 mod reactor_tests;
+#[cfg(test)]
+mod server_tests;
 #[cfg(test)]
 pub(crate) mod test_folder;

@@ -11,6 +11,7 @@ use super::connection::{self, Endpoint, Line, Opened};
 use super::event::BoardEvent;
 use super::process::Child;
 use crate::board::line_quality::UartErrors;
+use crate::telnet::Readiness;
 
 /// One board's line.
 #[derive(Debug)]
@@ -37,9 +38,21 @@ enum State {
         line: Line,
         child: Option<Child>,
         name: String,
+        /// The server at its other end still has to agree, and so long it may take.
+        negotiating: Option<Instant>,
         /// The speed to set when everything has left.
         next_baud: Option<u32>,
+        pause: Pause,
     },
+}
+
+/// A BREAK, during which nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    No,
+    /// As soon as everything has left.
+    Wanted,
+    Until(Instant),
 }
 
 #[derive(Debug)]
@@ -104,7 +117,9 @@ impl Port {
 
     pub(super) fn write_room(&self) -> usize {
         match &self.state {
-            State::Open { next_baud: None, .. } => WRITE_QUEUE_MAX - self.outbox.len(),
+            State::Open { negotiating: None, next_baud: None, .. } => {
+                WRITE_QUEUE_MAX - self.outbox.len()
+            }
             // What would be written now belongs to another speed.
             _ => 0,
         }
@@ -120,11 +135,29 @@ impl Port {
         self.flush(context)
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+    /// Sends a BREAK once what waits has left. True if that is still to come.
+    pub(super) fn send_break(&mut self, context: &mut Context<'_>) -> bool {
+        let refusal = match &mut self.state {
+            State::Open { line, pause, negotiating: None, .. } if line.has_break() => {
+                if *pause == Pause::No {
+                    *pause = Pause::Wanted;
+                }
+                return self.flush(context);
+            }
+            State::Open { name, negotiating: None, .. } => format!(
+                "{name} carries bytes and no BREAK: a connection by serial:, rfc2217:// or telnet:// does"
+            ),
+            _ => "the line is not open".to_owned(),
+        };
+        context.events.push(BoardEvent::BreakDone(Err(refusal)));
+        false
     }
 
-    /// What this host's UART has lost or misread, where there is one.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { negotiating: None, .. })
+    }
+
+    /// What the host's UART has lost or misread, where one tells.
     pub(super) fn uart_errors(&self) -> Option<UartErrors> {
         match &self.state {
             State::Open { line, .. } => line.uart_errors(),
@@ -151,12 +184,17 @@ impl Port {
             }
         }
         let readable = self.read(context);
-        Rest { readable, held: self.flush(context) }
+        let held = self.flush(context);
+        self.settle(context, false);
+        Rest { readable, held }
     }
 
     /// Writes what waits, as far as the kernel's queue should grow. True if the rest is held back.
     pub(super) fn flush(&mut self, context: &mut Context<'_>) -> bool {
-        let State::Open { line, next_baud, .. } = &mut self.state else { return false };
+        let State::Open { line, next_baud, pause, .. } = &mut self.state else { return false };
+        if matches!(pause, Pause::Until(_)) {
+            return false;
+        }
         let waiting = self.outbox.len();
         let mut held = false;
         let gone = loop {
@@ -183,13 +221,26 @@ impl Port {
             && self.outbox.is_empty()
             && let Some(baud) = *next_baud
         {
-            match line.set_baud(baud) {
-                Ok(false) => return true,
+            match line.set_baud(baud, context.now) {
+                Ok(false) => held = true,
                 Ok(true) => context.events.push(BoardEvent::Room),
                 Err(why) => context.events.push(BoardEvent::BaudFailed(why)),
             }
-            *next_baud = None;
+            if !held {
+                *next_baud = None;
+            }
         }
+        if gone.is_none() && self.outbox.is_empty() && !held && *pause == Pause::Wanted {
+            match line.start_break() {
+                Ok(false) => held = true,
+                Ok(true) => *pause = Pause::Until(context.now + BREAK_TIME),
+                Err(why) => {
+                    *pause = Pause::No;
+                    context.events.push(BoardEvent::BreakDone(Err(why)));
+                }
+            }
+        }
+        let gone = gone.or_else(|| line.flush().err());
         if let Some(error) = gone {
             self.lose(Some(&error), context);
             return false;
@@ -236,7 +287,8 @@ impl Port {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, context: &mut Context<'_>) {
+    /// True as from [`Port::flush`].
+    pub(super) fn handle_timeout(&mut self, context: &mut Context<'_>) -> bool {
         if let Some(leaving) = &mut self.leaving {
             leaving.child.handle_timeout(context.now);
         }
@@ -247,11 +299,26 @@ impl Port {
             self.close(context);
             context.events.push(BoardEvent::Disconnected(why));
         }
+        if let State::Open { negotiating: Some(until), .. } = &self.state
+            && *until <= context.now
+        {
+            self.settle(context, true);
+        }
+        if let State::Open { line, pause, .. } = &mut self.state
+            && matches!(pause, Pause::Until(until) if *until <= context.now)
+        {
+            *pause = Pause::No;
+            context.events.push(BoardEvent::BreakDone(line.end_break()));
+            return self.flush(context);
+        }
+        false
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let connecting = match &self.state {
             State::Connecting { until, .. } => Some(*until),
+            State::Open { negotiating: Some(until), .. } => Some(*until),
+            State::Open { pause: Pause::Until(until), .. } => Some(*until),
             _ => None,
         };
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.child.poll_timeout());
@@ -284,8 +351,8 @@ impl Port {
     fn finish_connecting(&mut self, context: &mut Context<'_>) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Connecting { stream, endpoint, .. } => {
-                if let Err(why) = self.begin(Line::Tcp(stream), None, endpoint.to_string(), context)
-                {
+                let line = connection::line_on(stream, &endpoint);
+                if let Err(why) = self.begin(line, None, endpoint.to_string(), context) {
                     context.events.push(BoardEvent::Disconnected(why));
                 }
             }
@@ -311,9 +378,32 @@ impl Port {
         };
         register().map_err(|error| format!("failed to wait for {name}: {error}"))?;
         self.outbox.clear();
-        self.state = State::Open { line, child, name, next_baud: None };
-        context.events.push(BoardEvent::Connected);
+        let negotiating =
+            (line.readiness(false) == Readiness::Waiting).then(|| context.now + NEGOTIATION_TIME);
+        let is_ready = negotiating.is_none();
+        self.state =
+            State::Open { line, child, name, negotiating, next_baud: None, pause: Pause::No };
+        if is_ready {
+            context.events.push(BoardEvent::Connected);
+        }
         Ok(())
+    }
+
+    /// Looks whether the server has agreed; or, also later, that it does so no more.
+    fn settle(&mut self, context: &mut Context<'_>, is_late: bool) {
+        let State::Open { line, name, negotiating, .. } = &mut self.state else { return };
+        match line.readiness(is_late) {
+            Readiness::Ready if negotiating.take().is_some() => {
+                context.events.push(BoardEvent::Connected);
+            }
+            Readiness::Ready | Readiness::Waiting => {}
+            Readiness::Refused(why) => {
+                let what = if negotiating.is_some() { "failed to connect to" } else { "lost" };
+                let why = format!("{what} {name}: {why}");
+                self.close(context);
+                context.events.push(BoardEvent::Disconnected(why));
+            }
+        }
     }
 
     /// Reads at most the scratch's length; true if there may be more.
@@ -332,8 +422,10 @@ impl Port {
                 Err(error) => break Some(Some(error)),
             }
         };
-        if filled > 0 {
-            context.events.push(BoardEvent::Bytes(context.scratch[..filled].to_vec()));
+        // A server may not have agreed yet: what the board says meanwhile is not lost.
+        let kept = line.decode(&mut context.scratch[..filled]);
+        if kept > 0 {
+            context.events.push(BoardEvent::Bytes(context.scratch[..kept].to_vec()));
         }
         if let Some(error) = end {
             self.lose(error.as_ref(), context);
@@ -368,7 +460,12 @@ impl Port {
     fn close(&mut self, context: &mut Context<'_>) -> Option<Child> {
         self.outbox = VecDeque::new();
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open { mut line, child, .. } => {
+            State::Open { mut line, child, pause, .. } => {
+                if matches!(pause, Pause::Until(_)) {
+                    // The board shall hear whoever comes next.
+                    let _ = line.end_break();
+                    let _ = line.flush();
+                }
                 line.deregister(context.registry);
                 child
             }
@@ -391,3 +488,7 @@ pub(super) const WRITE_QUEUE_MAX: usize = 64 * 1024;
 pub(super) const ROOM_BELOW: usize = 768;
 /// A serial server on a lab's network answers in milliseconds; one that is switched off never.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// A serial server answers all offers in some round trips, if it does at all.
+const NEGOTIATION_TIME: Duration = Duration::from_secs(3);
+/// As tcsendbreak(3). The kernel takes what is longer than a byte for a BREAK: 33 ms at 300 baud.
+const BREAK_TIME: Duration = Duration::from_millis(250);

@@ -19,7 +19,7 @@ use super::event_loop::Reactor;
 use super::signals::Signal;
 use super::test_folder::TestFolder;
 
-const BOARD: usize = 7;
+pub(super) const BOARD: usize = 7;
 
 fn exec(words: &[&str]) -> Endpoint {
     Endpoint::Exec { argv: words.iter().map(ToString::to_string).collect() }
@@ -34,7 +34,10 @@ fn argv(script: &str) -> Vec<String> {
 }
 
 /// Turns until `wanted` makes something of a board's event.
-fn wait_for<T>(reactor: &mut Reactor, mut wanted: impl FnMut(BoardEvent) -> Option<T>) -> T {
+pub(super) fn wait_for<T>(
+    reactor: &mut Reactor,
+    mut wanted: impl FnMut(BoardEvent) -> Option<T>,
+) -> T {
     loop {
         // Without an end a lost event would hang the whole run; nothing here takes a fraction of it.
         for event in reactor.turn(Some(clock::now() + Duration::from_secs(60))).unwrap() {
@@ -47,7 +50,7 @@ fn wait_for<T>(reactor: &mut Reactor, mut wanted: impl FnMut(BoardEvent) -> Opti
     }
 }
 
-fn wait_connected(reactor: &mut Reactor) {
+pub(super) fn wait_connected(reactor: &mut Reactor) {
     wait_for(reactor, |event| match event {
         BoardEvent::Connected => Some(()),
         BoardEvent::Disconnected(why) => panic!("{why}"),
@@ -55,14 +58,14 @@ fn wait_connected(reactor: &mut Reactor) {
     });
 }
 
-fn wait_disconnected(reactor: &mut Reactor) -> String {
+pub(super) fn wait_disconnected(reactor: &mut Reactor) -> String {
     wait_for(reactor, |event| match event {
         BoardEvent::Disconnected(why) => Some(why),
         _ => None,
     })
 }
 
-fn wait_text(reactor: &mut Reactor, text: &str) {
+pub(super) fn wait_text(reactor: &mut Reactor, text: &str) {
     let mut seen = Vec::new();
     wait_for(reactor, |event| match event {
         BoardEvent::Bytes(bytes) => {

@@ -14,6 +14,7 @@ use nix::libc::{self, speed_t, termios2};
 use super::lock::{self, UucpLock};
 use super::sys;
 use crate::board::line_quality::UartErrors;
+use crate::config::connection::is_rate;
 
 /// An open line. Reads and writes do not block.
 #[derive(Debug)]
@@ -105,6 +106,15 @@ impl SerialPort {
         Ok(())
     }
 
+    /// Begins or ends a BREAK. A pseudo-terminal has none, and says nothing of it.
+    ///
+    /// # Errors
+    /// A sentence that names the device.
+    pub(super) fn set_break(&mut self, is_on: bool) -> Result<(), String> {
+        let failed = |error| format!("failed to send a BREAK on {}: {error}", self.name);
+        sys::set_break(&self.file, is_on).map_err(failed)
+    }
+
     /// What its UART has lost or misread since it was opened; zeros where the driver does not count.
     pub(super) fn errors(&self) -> UartErrors {
         let now = sys::uart_errors(&self.file).unwrap_or_default();
@@ -155,12 +165,6 @@ fn raw_8n1(mut settings: termios2, baud: u32) -> termios2 {
     settings.c_cc[libc::VMIN] = 1;
     settings.c_cc[libc::VTIME] = 0;
     settings
-}
-
-/// Whether the driver's rate is near enough: some tell the divided clock's true rate, and a UART bears about 2 % for
-/// each side.
-fn is_rate(set: speed_t, wanted: u32) -> bool {
-    set.abs_diff(wanted) <= wanted / 50
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> String {

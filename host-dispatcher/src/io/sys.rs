@@ -38,6 +38,14 @@ pub(super) fn set_exclusive(line: impl AsFd, exclusive: bool) -> io::Result<()> 
     Ok(())
 }
 
+/// Begins or ends a BREAK on a serial line, at once: what the driver still holds may be cut.
+pub(super) fn set_break(line: impl AsFd, is_on: bool) -> io::Result<()> {
+    let fd = line.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open while `line` is borrowed; these requests have no argument.
+    unsafe { if is_on { request::tiocsbrk(fd) } else { request::tioccbrk(fd) } }?;
+    Ok(())
+}
+
 /// Asks the driver to hand over received bytes at once: an FTDI adapter else waits 16 ms.
 pub(super) fn set_low_latency(line: impl AsFd) -> io::Result<()> {
     let fd = line.as_fd().as_raw_fd();
@@ -143,6 +151,8 @@ mod request {
 
     nix::ioctl_none_bad!(tiocexcl, libc::TIOCEXCL);
     nix::ioctl_none_bad!(tiocnxcl, libc::TIOCNXCL);
+    nix::ioctl_none_bad!(tiocsbrk, libc::TIOCSBRK);
+    nix::ioctl_none_bad!(tioccbrk, libc::TIOCCBRK);
     nix::ioctl_read_bad!(tcgets2, libc::TCGETS2, libc::termios2);
     nix::ioctl_write_ptr_bad!(tcsetsw2, libc::TCSETSW2, libc::termios2);
     nix::ioctl_read_bad!(tiocgserial, libc::TIOCGSERIAL, super::SerialStruct);

@@ -65,8 +65,8 @@ const LABS: [(&str, &str); 10] = [
         "lab.yaml:4: unknown key \"conection\": did you mean \"connection\"?",
     ),
     (
-        "boards:\n  - name: qemu-01\n    type: generic\n    connection: telnet://farm:1\n",
-        "lab.yaml:4: telnet is not supported yet: use tcp:// with a raw port",
+        "boards:\n  - name: qemu-01\n    type: generic\n    connection: telent://farm:1\n",
+        "lab.yaml:4: \"telent:\" is no connection: did you mean \"telnet:\"?",
     ),
     (
         "boards:\n  - name: qemu-01\n    type: generic\n    connection: serial:/dev/ttyS0?baud=fast\n",

@@ -19,6 +19,7 @@ mod messages;
 mod outputs;
 mod pack;
 pub mod seeds;
+mod telnet;
 
 /// The simulation of `agent-core`'s own tests, the same file.
 #[allow(dead_code)]
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "kernel_reports", run: kernel_reports::run },
     Target { name: "outputs", run: outputs::run },
     Target { name: "board_files", run: board_files::run },
+    Target { name: "telnet", run: telnet::run },
 ];
 
 /// The target of that name.

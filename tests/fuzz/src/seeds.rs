@@ -23,6 +23,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "kernel_reports" => kernel_reports(),
         "outputs" => outputs(),
         "board_files" => board_files(),
+        "telnet" => telnet(),
         // Operations, not bytes: mutation finds them sooner than anybody writes them down.
         _ => vec![(0..200).collect()],
     }
@@ -48,6 +49,20 @@ fn blocks(page: &str) -> Vec<Block> {
         blocks.push(Block { name, bytes });
     }
     blocks
+}
+
+/// What serial servers say when a client comes: one that agrees to everything, one that refuses, one that counts.
+fn telnet() -> Vec<Vec<u8>> {
+    let servers: [&[u8]; 4] = [
+        b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x2c\xff\xfa\x2c\x65\x00\x01\xc2\x00\xff\xf0U-Boot\r\n",
+        b"\xff\xfb\x01\xff\xfb\x03\xff\xfd\x18\xff\xfe\x2c\xff\xfc\x00login:\r\x00\xff\xff",
+        b"\xff\xfd\x2c\xff\xfa\x2c\x64ser2net\xff\xf0\xff\xfa\x2c\x6a\x0e\xff\xf0\xff\xfa\x2c\x6c\xff\xf0text",
+        b"\xff\xfa\x18\x01\xff\xf0\xff\xf6\xff\xfa\x2c\x65\x00\xff\xff\xff\xff\x00\xff\xf1\xff\xf9",
+    ];
+    servers
+        .iter()
+        .flat_map(|server| [0, 5, 15].map(|mode| [&[mode][..], server].concat()))
+        .collect()
 }
 
 /// The groups of a plan behind each header, whole and one by one.
