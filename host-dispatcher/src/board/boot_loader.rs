@@ -1,8 +1,10 @@
-//! Driving U-Boot: stop its automatic boot, type commands, notice what fails.
+//! Driving a boot loader: stop its automatic boot, leave its menu, type commands, notice what fails.
 //!
 //! Owns the dialogue between the boot loader's banner and the kernel's. Types nothing that was not asked for with
 //! [`Driver::ask`]. A command is typed without its line end, which follows when the echo has come back whole: a
-//! command that the line damaged is never executed. Status digits tell the answer from the echo of `$?`.
+//! command that the line damaged is never executed. It is typed again one character at a time, each when the one before
+//! it has come back, so a board that loses characters loses only time. Status digits tell the answer from the echo of `$?`.
+//! What differs between boot loaders is in the [`BootLoaderSpec`].
 //!
 //! Knows no power and no retries of the boot: a [`Report::Failed`] is for the phase table.
 
@@ -39,9 +41,12 @@ pub enum Report {
 pub struct Driver {
     spec: BootLoaderSpec,
     deadlines: Deadlines,
-    autoboot: Patterns,
+    /// The automatic boot's text and the menu's.
+    patterns: Patterns,
     matcher: Matcher,
     line: LineBuffer,
+    /// Lines that have ended since the command is being typed: some wrap what is typed at the screen's edge.
+    wrapped: String,
     want: Want,
     state: State,
     /// The slot whose commands are being typed.
@@ -50,6 +55,9 @@ pub struct Driver {
     last_output: String,
     typing: VecDeque<u8>,
     type_at: Instant,
+    paced: Option<Paced>,
+    /// When a line end that nothing answered is typed again, and how often that was done.
+    line_end: Option<(Instant, u32)>,
     /// When the prompt counts, if nothing comes behind it.
     quiet_at: Option<Instant>,
     deadline: Option<Instant>,
@@ -58,18 +66,31 @@ pub struct Driver {
     has_rubbish: bool,
 }
 
+/// A command that is typed one character at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Paced {
+    /// So many characters have been typed.
+    sent: usize,
+    /// When the last of them is typed again, if it has not come back.
+    echo_by: Instant,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// For the autoboot text, or a prompt.
+    /// For the autoboot text, the menu, or a prompt.
     Waiting,
     /// It counts down; so many interrupts have been typed.
     Counting { interrupts: u32 },
+    /// Its menu is there; its keys have been typed or not.
+    InMenu { is_typed: bool },
+    /// Keys that came too late stand behind its prompt and are being thrown away.
+    Clearing,
     /// It waits for a command.
     AtPrompt,
     /// This command is on its way to it; its echo is awaited.
     Typing { command: usize, tries: u32 },
     /// The command was damaged and is being thrown away.
-    Cancelling { command: usize, tries: u32 },
+    Cancelling { command: usize, tries: u32, cancels: u32 },
     /// It executes this command.
     Running { command: usize },
     /// It executes the last one, which does not return.
@@ -81,12 +102,14 @@ enum State {
 impl Driver {
     /// A dialogue that has not begun.
     pub fn new(spec: BootLoaderSpec, deadlines: Deadlines) -> Self {
+        let menu = spec.menu.as_ref().map_or(&[][..], |(text, _)| text.as_bytes());
         Self {
-            autoboot: Patterns::new([spec.autoboot.as_bytes()]),
+            patterns: Patterns::new([spec.autoboot.as_bytes(), menu]),
             spec,
             deadlines,
             matcher: Matcher::default(),
             line: LineBuffer::new(),
+            wrapped: String::new(),
             want: Want::Nothing,
             state: State::Waiting,
             script: None,
@@ -94,6 +117,8 @@ impl Driver {
             last_output: String::new(),
             typing: VecDeque::new(),
             type_at: Instant::ZERO,
+            paced: None,
+            line_end: None,
             quiet_at: None,
             deadline: None,
             report: None,
@@ -128,7 +153,10 @@ impl Driver {
 
     /// Something was typed that nobody meant: it goes away from the prompt.
     pub fn throw_away(&mut self) {
-        self.typing.push_back(CTRL_C);
+        // Enter would choose from a menu.
+        if !self.spec.cancel.iter().any(|key| b"\r\n".contains(key)) {
+            self.typing.extend(&self.spec.cancel);
+        }
     }
 
     /// The same may be there before anything is typed: frames for a kernel that died wait in the board's UART.
@@ -154,11 +182,19 @@ impl Driver {
     /// Text came from the board.
     pub fn handle_text(&mut self, now: Instant, text: &[u8]) {
         for byte in text {
-            if self.autoboot.step(&mut self.matcher, *byte).is_some()
-                && self.state == State::Waiting
-            {
-                self.state = State::Counting { interrupts: 0 };
-                self.drive(now);
+            if let Some(found) = self.patterns.step(&mut self.matcher, *byte) {
+                match self.state {
+                    State::Waiting | State::Counting { .. } if found == MENU => {
+                        self.state = State::InMenu { is_typed: false };
+                        self.deadline = None;
+                        self.drive(now);
+                    }
+                    State::Waiting if found == AUTOBOOT => {
+                        self.state = State::Counting { interrupts: 0 };
+                        self.drive(now);
+                    }
+                    _ => {}
+                }
             }
             if self.line.push(*byte) {
                 self.handle_line();
@@ -188,12 +224,19 @@ impl Driver {
             self.deadline = None;
             self.handle_deadline(now);
         }
+        if let Some((at, times)) = self.line_end
+            && now >= at
+        {
+            self.typing.extend(&self.spec.line_end);
+            let is_last = times + 1 >= LINE_ENDS_MAX;
+            self.line_end = (!is_last).then_some((now + ECHO_SLACK, times + 1));
+        }
     }
 
     /// The next bytes to type.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
         match self.spec.character_delay {
-            None if self.typing.is_empty() => None,
+            _ if self.typing.is_empty() => self.next_paced(now).map(|byte| vec![byte]),
             None => Some(std::mem::take(&mut self.typing).into()),
             Some(_) if now < self.type_at => None,
             Some(delay) => {
@@ -211,8 +254,10 @@ impl Driver {
 
     /// When [`Self::handle_timeout`] or [`Self::poll_transmit`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let type_at = (!self.typing.is_empty()).then_some(self.type_at);
-        [self.quiet_at, self.deadline, type_at].into_iter().flatten().min()
+        let type_at =
+            if self.typing.is_empty() { self.paced_timeout() } else { Some(self.type_at) };
+        let line_end = self.line_end.map(|(at, _)| at);
+        [self.quiet_at, self.deadline, type_at, line_end].into_iter().flatten().min()
     }
 
     /// Does what is wanted, where the state allows something.
@@ -220,6 +265,12 @@ impl Driver {
         match (self.state, self.want) {
             (State::Counting { interrupts: 0 }, Want::Prompt | Want::Boot(_)) => {
                 self.interrupt(now, 1)
+            }
+            (State::InMenu { is_typed: false }, Want::Prompt | Want::Boot(_)) => {
+                self.state = State::InMenu { is_typed: true };
+                let keys = self.spec.menu.as_ref().map_or(&[][..], |(_, keys)| keys);
+                self.typing.extend(keys);
+                self.deadline = Some(now + MENU_TIME);
             }
             (State::AtPrompt, Want::Boot(slot)) => {
                 self.script = Some(slot);
@@ -233,7 +284,7 @@ impl Driver {
         self.state = State::Counting { interrupts };
         self.typing.extend(&self.spec.interrupt);
         if self.has_rubbish {
-            self.typing.push_back(CTRL_C);
+            self.throw_away();
         }
         self.deadline = Some(now + INTERRUPT_EVERY);
     }
@@ -245,27 +296,76 @@ impl Driver {
             return self
                 .fail(Cause::BootLoader, format!("boot command {number} is missing or too long"));
         }
+        self.state = State::Typing { command, tries };
+        self.wrapped.clear();
+        self.line_end = None;
+        let is_paced = tries > 1 && self.spec.has_echo;
+        self.paced = is_paced.then_some(Paced { sent: 0, echo_by: now });
+        if is_paced {
+            self.deadline = Some(now + ECHO_SLACK);
+            return;
+        }
         self.typing.extend(text.as_bytes());
         let delay = self.spec.character_delay.unwrap_or(CHARACTER_TIME).max(CHARACTER_TIME);
         self.deadline = Some(now + ECHO_SLACK + delay.times(text.len() as u64 * 2));
-        self.state = State::Typing { command, tries };
+        if !self.spec.has_echo {
+            self.execute(now, command);
+        }
+    }
+
+    /// The next character of a command of which each waits for the one before it.
+    fn next_paced(&mut self, now: Instant) -> Option<u8> {
+        let State::Typing { command, .. } = self.state else { return None };
+        let Paced { sent, echo_by } = self.paced?;
+        if now < self.type_at {
+            return None;
+        }
+        let text = self.typed_form(command);
+        let echoed = self.echoed_bytes(&text)?;
+        let index = match sent {
+            _ if echoed >= sent => {
+                // There is progress.
+                self.deadline = Some(now + ECHO_SLACK);
+                sent
+            }
+            _ if now >= echo_by && echoed + 1 == sent => echoed,
+            _ => return None,
+        };
+        let byte = *text.as_bytes().get(index)?;
+        self.paced = Some(Paced { sent: index + 1, echo_by: now + ECHO_TIME });
+        self.type_at = now + self.spec.character_delay.unwrap_or(Duration::ZERO);
+        Some(byte)
+    }
+
+    fn paced_timeout(&self) -> Option<Instant> {
+        let State::Typing { command, .. } = self.state else { return None };
+        let Paced { sent, echo_by } = self.paced?;
+        let echoed = self.echoed_bytes(&self.typed_form(command))?;
+        Some(if echoed >= sent { self.type_at } else { self.type_at.max(echo_by) })
     }
 
     fn execute(&mut self, now: Instant, command: usize) {
-        self.typing.push_back(b'\n');
+        self.typing.extend(&self.spec.line_end);
         self.status = None;
+        self.paced = None;
         self.last_output.clear();
         let is_last = command + 1 == self.commands().len();
         self.state = if is_last { State::Launched } else { State::Running { command } };
         self.deadline =
             Some(now + if is_last { self.deadlines.kernel } else { self.deadlines.command });
+        self.line_end = self.spec.has_echo.then_some((now + ECHO_SLACK, 0));
     }
 
     fn handle_line(&mut self) {
+        self.line_end = None;
         let text = self.line.last();
         let command = match self.state {
             State::Running { command } => command,
             State::Launched => self.commands().len().saturating_sub(1),
+            State::Typing { .. } if self.wrapped.len() < LINE_BYTES_MAX => {
+                self.wrapped.push_str(text);
+                return;
+            }
             _ => return,
         };
         if text.starts_with(&self.spec.prompt) {
@@ -292,13 +392,18 @@ impl Driver {
     /// It waits at its prompt.
     fn handle_prompt(&mut self, now: Instant) {
         match self.state {
-            State::Waiting | State::Counting { .. } => {
+            State::Waiting | State::Counting { .. } | State::InMenu { .. } if self.has_keys() => {
+                self.state = State::Clearing;
+                self.typing.extend(&self.spec.cancel);
+                self.deadline = Some(now + ECHO_SLACK);
+            }
+            State::Waiting | State::Counting { .. } | State::InMenu { .. } | State::Clearing => {
                 self.rest();
                 self.report = Some(Report::AtPrompt);
                 self.drive(now);
             }
-            State::Cancelling { command, tries } => self.type_command(now, command, tries + 1),
-            State::Running { command } if self.status.is_none() => {
+            State::Cancelling { command, tries, .. } => self.type_command(now, command, tries + 1),
+            State::Running { command } if self.status.is_none() && self.spec.asks_status => {
                 let text = format!("\"{}\" ended without a status", self.command(command));
                 self.fail(Cause::BootLoader, text);
             }
@@ -329,17 +434,21 @@ impl Driver {
                 );
                 self.fail(Cause::BootLoader, text);
             }
+            State::InMenu { .. } => {
+                let text = "it gave no prompt although the keys for its menu were typed";
+                self.fail(Cause::BootLoader, text.into());
+            }
             State::Typing { command, tries } if tries < TYPING_TRIES => {
                 self.typing.clear();
-                self.typing.push_back(CTRL_C);
-                self.state = State::Cancelling { command, tries };
-                self.deadline = Some(now + ECHO_SLACK);
+                self.cancel(now, command, tries, 1);
+            }
+            State::Cancelling { command, tries, cancels } if cancels < CANCELS_MAX => {
+                self.cancel(now, command, tries, cancels + 1);
             }
             State::Typing { command, .. } => {
                 let typed = self.typed_form(command);
                 let line = self.line.text();
-                let echo =
-                    line.strip_prefix(self.spec.prompt.as_str()).unwrap_or(line).trim_start();
+                let echo = self.behind_prompt(line).unwrap_or_else(|| line.trim_start());
                 let what = if typed.starts_with(echo) {
                     // U-Boot's CONFIG_SYS_CBSIZE, often 256 or 512.
                     format!("echoed only {} of {} characters of", echo.len(), typed.len())
@@ -349,8 +458,9 @@ impl Driver {
                 let text = format!("it {what} {}, {TYPING_TRIES} times", quote(&typed));
                 self.fail(Cause::BootLoader, text);
             }
-            State::Cancelling { .. } => {
-                self.fail(Cause::BootLoader, "it gave no prompt after Ctrl-C".into());
+            State::Cancelling { .. } | State::Clearing => {
+                let text = "it gave no prompt after what was typed was thrown away";
+                self.fail(Cause::BootLoader, text.into());
             }
             State::Running { command } => {
                 let text = format!(
@@ -372,6 +482,12 @@ impl Driver {
         }
     }
 
+    fn cancel(&mut self, now: Instant, command: usize, tries: u32, cancels: u32) {
+        self.typing.extend(&self.spec.cancel);
+        self.state = State::Cancelling { command, tries, cancels };
+        self.deadline = Some(now + ECHO_SLACK);
+    }
+
     fn rest(&mut self) {
         self.state = State::AtPrompt;
         self.deadline = None;
@@ -380,7 +496,7 @@ impl Driver {
     fn fail(&mut self, cause: Cause, text: String) {
         self.state = State::Failed;
         self.typing.clear();
-        (self.deadline, self.quiet_at) = (None, None);
+        (self.deadline, self.quiet_at, self.line_end) = (None, None, None);
         self.report = Some(Report::Failed(cause, text));
     }
 
@@ -399,28 +515,43 @@ impl Driver {
     /// What is typed for a command: all but the last one tell how they ended.
     fn typed_form(&self, index: usize) -> String {
         let command = self.command(index);
-        if command.is_empty() || index + 1 == self.commands().len() {
+        if command.is_empty() || index + 1 == self.commands().len() || !self.spec.asks_status {
             command.to_owned()
         } else {
             format!("{command}; echo {STATUS}$?")
         }
     }
 
+    /// What of a line stands behind the prompt, if that begins it.
+    fn behind_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
+        line.strip_prefix(self.spec.prompt.as_str()).map(str::trim_start)
+    }
+
     fn is_at_prompt(&self) -> bool {
         // A key that was typed too late may stand behind it; a space is one.
-        self.line
-            .text()
-            .strip_prefix(self.spec.prompt.as_str())
-            .is_some_and(|rest| rest.trim().is_empty())
+        let rest = self.behind_prompt(self.line.text());
+        rest.is_some_and(|rest| rest.trim().is_empty()) || self.has_keys()
+    }
+
+    /// Whether what was typed to stop the automatic boot, once or more, stands behind the prompt.
+    fn has_keys(&self) -> bool {
+        let Ok(keys) = std::str::from_utf8(&self.spec.interrupt) else { return false };
+        let is_typed = matches!(self.state, State::Counting { .. } | State::InMenu { .. });
+        let rest = self.behind_prompt(self.line.text()).unwrap_or("");
+        is_typed && !rest.is_empty() && !keys.is_empty() && rest.replace(keys, "").trim().is_empty()
+    }
+
+    /// How much of a command has come back; `None` if what came is something else.
+    fn echoed_bytes(&self, text: &str) -> Option<usize> {
+        let line = self.line.text();
+        let whole = [self.wrapped.as_str(), line].concat();
+        let echoes = [line, &whole].map(|line| self.behind_prompt(line));
+        echoes.into_iter().flatten().find(|echo| text.starts_with(echo)).map(str::len)
     }
 
     fn is_echoed(&self, command: usize) -> bool {
-        self.typing.is_empty()
-            && self
-                .line
-                .text()
-                .strip_prefix(self.spec.prompt.as_str())
-                .is_some_and(|rest| rest.trim_start() == self.typed_form(command))
+        let text = self.typed_form(command);
+        self.typing.is_empty() && self.echoed_bytes(&text) == Some(text.len())
     }
 }
 
@@ -441,8 +572,9 @@ fn quote(line: &str) -> String {
 
 /// Stands before the digits of a status. Nothing that a boot loader says by itself.
 const STATUS: &str = "pumice-rc=";
-/// Ends U-Boot's line editing without executing.
-const CTRL_C: u8 = 0x03;
+/// The patterns' order.
+const AUTOBOOT: usize = 0;
+const MENU: usize = 1;
 /// After a prompt nothing comes. What looks like one and goes on within this time is text; 50 ms are 576 bytes at
 /// 115200 baud, so a pause of this length is no accident of the line.
 const PROMPT_QUIET: Duration = Duration::from_millis(50);
@@ -452,9 +584,17 @@ const INTERRUPT_EVERY: Duration = Duration::from_secs(1);
 pub(super) const INTERRUPTS_MAX: u32 = 3;
 /// For an echo to begin; U-Boot answers at once unless its UART lost something.
 const ECHO_SLACK: Duration = Duration::from_secs(2);
+/// For the echo of one character: ten round trips to a terminal server in another town.
+const ECHO_TIME: Duration = Duration::from_millis(250);
+/// A line end that was lost is typed again so often. Behind an answer, U-Boot would repeat the command.
+const LINE_ENDS_MAX: u32 = 3;
+/// The key that throws a command away can be lost like any other.
+const CANCELS_MAX: u32 = 3;
+/// From the last key in a menu to the prompt.
+const MENU_TIME: Duration = Duration::from_secs(10);
 /// One character on the slowest line in use (9600 baud).
 const CHARACTER_TIME: Duration = Duration::from_millis(1);
-/// A line that damages a command three times in a row needs `character_delay`.
+/// All but the first are typed one character at a time.
 pub(super) const TYPING_TRIES: u32 = 3;
 /// Bytes of a line that a sentence quotes.
 const QUOTED_MAX: usize = 160;

@@ -134,7 +134,8 @@ enum Escape {
     #[default]
     None,
     Began,
-    Sequence,
+    /// Its last byte so far.
+    Sequence(u8),
 }
 
 impl LineBuffer {
@@ -153,9 +154,14 @@ impl LineBuffer {
                 return true;
             }
             (_, 0x1B) => self.escape = Escape::Began,
-            (Escape::Began, b'[') => self.escape = Escape::Sequence,
-            (Escape::Began, _) | (Escape::Sequence, b'@'..=b'~') => self.escape = Escape::None,
-            (Escape::Sequence, _) => {}
+            (Escape::Began, b'[') => self.escape = Escape::Sequence(byte),
+            // The whole screen is erased (ECMA-48, ED): what a menu left behind stands there no more.
+            (Escape::Sequence(b'2'), b'J') => {
+                self.escape = Escape::None;
+                self.text.clear();
+            }
+            (Escape::Began, _) | (Escape::Sequence(_), b'@'..=b'~') => self.escape = Escape::None,
+            (Escape::Sequence(_), _) => self.escape = Escape::Sequence(byte),
             (Escape::None, 0x08) => {
                 self.text.pop();
             }
@@ -252,5 +258,9 @@ mod tests {
         assert_eq!(line.text(), "stop autoboot:  1 .");
         assert!(line.push(b'\n'));
         assert_eq!((line.text(), line.last()), ("", "stop autoboot:  1 ."));
+        for byte in b"ENTER to select\x1b[2J\x1b[1;1H\x1b[?25h=> \x1b[J\x1b[K" {
+            line.push(*byte);
+        }
+        assert_eq!(line.text(), "=> ");
     }
 }

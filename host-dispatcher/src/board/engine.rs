@@ -3,12 +3,13 @@
 
 use super::boot_loader::Want;
 use super::event::BoardEvent;
-use super::phase::{Action, Cause, Goal, Phase, next};
+use super::phase::{Action, Cause, Goal, Phase, Slot, next};
 use super::power::PowerOperation;
 use super::spec::PowerKind;
 use super::{Board, RequestId};
 use agent_core::time::{Duration, Instant};
-use agent_core::wire::{Method, request};
+use agent_core::wire::response::Exit;
+use agent_core::wire::{Method, codec, request};
 
 /// What broke a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,15 @@ pub struct Breakage {
     pub text: String,
     /// The last text of the line before it.
     pub console_tail: String,
+}
+
+/// What the agent was asked for on the way to another image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restart {
+    /// To choose the image that boots next. The command may restart the board itself (kexec).
+    Choose(RequestId),
+    /// To restart.
+    Restart(RequestId),
 }
 
 /// The way to the current goal.
@@ -91,7 +101,7 @@ impl Board {
                 }
             }
             let phase = self.phase;
-            self.carry_out(now, next(phase, goal), goal);
+            self.carry_out(now, self.next_action(phase, goal), goal);
             self.read_driver(now);
             if self.phase == phase {
                 break;
@@ -100,6 +110,14 @@ impl Board {
         self.read_client(now);
         self.advance_speed(now);
         self.link.set_answering(self.is_answering());
+    }
+
+    /// What the table says. An agent that is to choose the image must come up first: also in the wrong one.
+    fn next_action(&self, phase: Phase, goal: Goal) -> Action {
+        match (phase, goal) {
+            (Phase::Booting(_), Goal::Up(_)) if self.spec.next_slot.is_some() => Action::Listen,
+            _ => next(phase, goal),
+        }
     }
 
     /// Whether beacons are answered.
@@ -155,16 +173,51 @@ impl Board {
             );
             return self.break_down(now, Cause::WrongImage, text);
         }
+        let command = match (&self.spec.next_slot, self.goal) {
+            (Some(next_slot), Some(Goal::Up(Slot::Master))) => &next_slot.master,
+            (Some(next_slot), Some(Goal::Up(Slot::Test))) => &next_slot.test,
+            _ => return self.request_restart(now),
+        };
+        let argv = format!("sh\0-c\0{command}\0");
+        let body = request::Exec {
+            argv: argv.as_bytes(),
+            env: b"",
+            cwd: "",
+            stdin: 0,
+            stdout: 0,
+            stderr: 0,
+            timeout_ms: CHOICE_MS,
+        };
+        // The agent kills it in time; this is for an agent that does not.
+        let deadline = Duration::from_millis(u64::from(CHOICE_MS)).times(2);
+        let id = self.client.request(now, &mut self.link, Method::EXEC, &body, &[], deadline);
+        self.restart = Some(Restart::Choose(id));
+    }
+
+    fn request_restart(&mut self, now: Instant) {
         let body = request::Reboot { how: request::Reboot::RESTART };
         let id =
             self.client.request(now, &mut self.link, Method::REBOOT, &body, &[], RESTART_DEADLINE);
-        self.restart = Some(id);
+        self.restart = Some(Restart::Restart(id));
     }
 
     /// What became of the request to restart, if `event` is about it.
     pub(super) fn is_about_restart(&mut self, now: Instant, event: &BoardEvent) -> bool {
-        let is_it = |id: &RequestId| self.restart == Some(*id);
+        let Some(restart) = self.restart else { return false };
+        let (Restart::Choose(asked) | Restart::Restart(asked)) = restart;
+        let is_it = |id: &RequestId| asked == *id;
         let failure = match event {
+            BoardEvent::Answer { request, body, .. }
+                if is_it(request) && matches!(restart, Restart::Choose(_)) =>
+            {
+                match refusal(body) {
+                    None => {
+                        self.request_restart(now);
+                        return true;
+                    }
+                    refusal => refusal,
+                }
+            }
             BoardEvent::Answer { request, .. } if is_it(request) => None,
             // The answer was lost on the way, or the board was too fast. Or the request was: then the deadline helps.
             BoardEvent::Lost { request } if is_it(request) => {
@@ -346,6 +399,20 @@ impl Board {
     }
 }
 
+/// Why the command that was to choose the next image has not, if so.
+fn refusal(answer: &[u8]) -> Option<String> {
+    let why = match codec::decode::<Exit>(answer) {
+        Ok(Exit { end: Exit::EXITED, code: 0, .. }) => return None,
+        Ok(Exit { end: Exit::EXITED, code, .. }) => format!("ended with status {code}"),
+        Ok(Exit { end: Exit::SIGNALED, code, .. }) => format!("was killed by signal {code}"),
+        Ok(Exit { end: Exit::TIMED_OUT, .. }) => {
+            format!("did not end within {} s", CHOICE_MS / 1000)
+        }
+        _ => "cannot be started: is there a shell in the image?".to_owned(),
+    };
+    Some(format!("next_slot: the command of the board type {why}"))
+}
+
 /// Whether something may have gone wrong because nobody can read the line.
 fn is_of_line(cause: Cause) -> bool {
     matches!(
@@ -358,6 +425,9 @@ fn is_of_line(cause: Cause) -> bool {
             | Cause::AgentLost
     )
 }
+
+/// Choosing an image writes some bytes to a disk, or loads a kernel into memory.
+const CHOICE_MS: u32 = 60_000;
 
 /// From asking an agent for a restart to its answer: it syncs its file systems first.
 const RESTART_DEADLINE: Duration = Duration::from_secs(60);

@@ -219,6 +219,8 @@ impl Board {
             }
             Phase::Booting(_) => {}
             Phase::Up(slot) => {
+                // What was to choose an image booted it by itself.
+                let slot = if self.restart.is_some() { self.slot_that_boots() } else { slot };
                 self.tell_rebooted(now, WHY);
                 if self.journey.is_reached() {
                     self.journey.begin_again();

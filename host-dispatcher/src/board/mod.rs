@@ -77,8 +77,8 @@ pub struct Board {
     journey: Journey,
     connection: Connection,
     power: Option<PowerRun>,
-    /// The request that asked the agent to restart the board.
-    restart: Option<RequestId>,
+    /// The agent has been asked to restart the board.
+    restart: Option<engine::Restart>,
     panic: Option<doubt::Panic>,
     doubt: Option<doubt::Doubt>,
     boot: evidence::Boot,
@@ -210,6 +210,16 @@ impl Board {
     pub fn set_boot_script(&mut self, slot: Slot, commands: Vec<String>) {
         if let Some(driver) = &mut self.driver {
             driver.set_script(slot, commands);
+        }
+    }
+
+    /// The command by which the agent chooses an image from now on, where nobody types at a boot loader.
+    pub fn set_next_slot(&mut self, slot: Slot, command: String) {
+        if let Some(next_slot) = &mut self.spec.next_slot {
+            match slot {
+                Slot::Master => next_slot.master = command,
+                Slot::Test => next_slot.test = command,
+            }
         }
     }
 

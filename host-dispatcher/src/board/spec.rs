@@ -5,6 +5,7 @@ use agent_core::time::Duration;
 
 use super::phase::Slot;
 use crate::config::board_type;
+use crate::config::boot_kind::{Echo, Status};
 use crate::config::boot_loader::BootFrom;
 use crate::config::connection::Connection;
 use crate::config::lab;
@@ -24,6 +25,8 @@ pub struct BoardSpec {
     pub power: PowerSpec,
     /// The boot loader, if there is one that is to be driven.
     pub boot_loader: Option<BootLoaderSpec>,
+    /// The commands by which the agent chooses the image that boots next, where nobody types at a boot loader.
+    pub next_slot: Option<NextSlotSpec>,
     /// The text that shows that a kernel began.
     pub kernel_banner: String,
     /// Texts that show that a kernel died.
@@ -106,14 +109,33 @@ pub struct BootLoaderSpec {
     pub interrupt: Vec<u8>,
     /// The text that shows that it waits for a command.
     pub prompt: String,
+    /// A menu between the automatic boot and the prompt: its text, and what to type then.
+    pub menu: Option<(String, Vec<u8>)>,
     /// Texts in the answer to a command that show that it failed.
     pub errors: Vec<String>,
+    /// What ends a command.
+    pub line_end: Vec<u8>,
+    /// What throws away a command that was not ended, and brings a new prompt.
+    pub cancel: Vec<u8>,
+    /// Whether `; echo …$?` says how a command ended.
+    pub asks_status: bool,
+    /// Whether what is typed comes back.
+    pub has_echo: bool,
     /// The pause after each character typed.
     pub character_delay: Option<Duration>,
     /// The commands that boot the master image; the last one starts the kernel.
     pub master: Vec<String>,
     /// The same for the test image. [`Board::set_boot_script`](super::Board::set_boot_script) changes either.
     pub test: Vec<String>,
+}
+
+/// For a shell on the board: afterwards a restart boots that image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextSlotSpec {
+    /// The command for the master image.
+    pub master: String,
+    /// The command for the test image. [`Board::set_next_slot`](super::Board::set_next_slot) changes either.
+    pub test: String,
 }
 
 /// How long each phase may take; see docs/board-lifecycle.md.
@@ -138,31 +160,54 @@ impl BoardSpec {
     /// A place in a boot command for which there is no value.
     pub fn from_lab(board: &lab::Board) -> Result<Self, NoValue> {
         let board_type = &board.board_type;
-        let script = |slot, from| board_type.boot_script(slot, from, &board.name, "");
-        let boot_loader = match &board_type.boot {
-            None => None,
-            Some(boot) => Some(BootLoaderSpec {
-                banner: boot.loader.banner.clone(),
-                autoboot: boot.loader.autoboot.clone(),
-                interrupt: boot.loader.interrupt.clone().into_bytes(),
-                prompt: boot.loader.prompt.clone(),
-                errors: boot.loader.errors.clone(),
-                character_delay: boot.loader.character_delay.map(duration),
-                master: script(Slot::Master, BootFrom::Master)?,
-                test: script(Slot::Test, BootFrom::TestRootfs)?,
-            }),
-        };
+        let boot_loader = Self::boot_loader_of(board_type, &board.name)?;
+        let next_slot = board_type.next_slot.as_ref().map(|next| {
+            let command = |slot, from| next.command(slot, from, &board.name, "");
+            Ok(NextSlotSpec {
+                master: command(Slot::Master, BootFrom::Master)?,
+                test: command(Slot::Test, BootFrom::TestRootfs)?,
+            })
+        });
         Ok(Self {
             name: board.name.clone(),
             line: line_config(&board_type.line, &board.connection),
             session_baud: board.connection.session_baud(),
             power: PowerSpec::from(&board.power),
             boot_loader,
+            next_slot: next_slot.transpose()?,
             kernel_banner: board_type.kernel_banner.clone(),
             panics: board_type.panics.clone(),
             deadlines: Deadlines::from(&board_type.deadlines),
             tries: TRIES,
         })
+    }
+
+    /// The boot loader of a board type, if it is to be driven, for a board of this name.
+    ///
+    /// # Errors
+    /// A place in a boot command for which there is no value.
+    pub fn boot_loader_of(
+        board_type: &board_type::BoardType,
+        board: &str,
+    ) -> Result<Option<BootLoaderSpec>, NoValue> {
+        let Some(boot) = &board_type.boot else { return Ok(None) };
+        let loader = &boot.loader;
+        let menu = loader.menu.clone().map(|menu| (menu.text, menu.keys.into_bytes()));
+        Ok(Some(BootLoaderSpec {
+            banner: loader.banner.clone(),
+            autoboot: loader.autoboot.clone(),
+            interrupt: loader.interrupt.clone().into_bytes(),
+            prompt: loader.prompt.clone(),
+            menu,
+            errors: loader.errors.clone(),
+            line_end: loader.line_end.clone().into_bytes(),
+            cancel: loader.cancel.clone().into_bytes(),
+            asks_status: loader.status == Status::Asked,
+            has_echo: loader.echo == Echo::Checked,
+            character_delay: loader.character_delay.map(duration),
+            master: board_type.boot_script(Slot::Master, BootFrom::Master, board, "")?,
+            test: board_type.boot_script(Slot::Test, BootFrom::TestRootfs, board, "")?,
+        }))
     }
 }
 

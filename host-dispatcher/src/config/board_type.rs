@@ -1,7 +1,7 @@
 //! Board types: what all boards of one make have in common.
 //!
-//! Owns the form of a board type file and the types that ship in the program. Guarantees that a [`BoardType`] with a
-//! boot loader also has the partitions and kernel arguments that its commands need.
+//! Owns the form of a board type file. Guarantees that a [`BoardType`] with a boot loader, or whose agent chooses the next
+//! image, also has the partitions and kernel arguments that its commands need.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::boot_loader::{
     self, BootContext, BootFrom, BootLoader, BootLoaderOrNone, BySlot, KernelArgsForm, Partitions,
 };
 use super::connection::{BAUDS, Connection};
+use super::next_slot::{NextSlot, NextSlotForm};
 use super::power::Power;
 use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};
 use super::value::{Name, Period};
@@ -36,6 +37,8 @@ pub struct BoardType {
     pub line: Line,
     /// How to boot; nothing where an agent is at the line's other end already.
     pub boot: Option<Boot>,
+    /// How the agent chooses the image that boots next, where there is no boot loader to type at.
+    pub next_slot: Option<NextSlot>,
     /// The text that shows that a kernel began.
     pub kernel_banner: String,
     /// Texts that show that a kernel died.
@@ -111,7 +114,14 @@ impl BoardType {
         let form: Spanned<BoardTypeForm> = yaml::from_str(file, text, EXAMPLES)?;
         let whole = place(&form);
         let form = form.value;
-        let boot = boot_of(file, whole, form.boot_loader, form.partitions, form.kernel_args)?;
+        let layout = Layout {
+            file,
+            whole,
+            partitions: form.partitions.map(|given| check_partitions(file, &given)).transpose()?,
+            kernel_args: form.kernel_args.map(boot_loader::kernel_args),
+        };
+        let boot = boot_of(&layout, form.boot_loader)?;
+        let next_slot = next_slot_of(&layout, form.next_slot, boot.is_some())?;
         if !BAUDS.contains(&form.line.value.baud) {
             let message = format!("{} is no rate of a line", form.line.value.baud);
             return Err(FileError::at(file, place(&form.line), message).mend("write baud: 115200"));
@@ -141,6 +151,7 @@ impl BoardType {
                 .map(|emulator| Emulator { disk_base: emulator.disk.base.template }),
             line: form.line.value,
             boot,
+            next_slot,
             kernel_banner: form
                 .kernel_banner
                 .map_or_else(|| KERNEL_BANNER.into(), |banner| banner.value),
@@ -164,27 +175,6 @@ impl BoardType {
     /// What is wrong, where, and how to mend it.
     pub fn load(path: &Path) -> Result<Self, FileError> {
         Self::from_str(&path.display().to_string(), &yaml::read(path)?)
-    }
-
-    /// The board types that ship in the program.
-    pub fn shipped() -> Vec<Self> {
-        SHIPPED
-            .iter()
-            .map(|shipped| match Self::from_str(&format!("{}.yaml", shipped.name), shipped.text) {
-                Ok(board_type) => board_type,
-                Err(error) => unreachable!("a test reads the same text: {error}"),
-            })
-            .collect()
-    }
-
-    /// A board type that ships in the program.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::shipped().into_iter().find(|board_type| board_type.name == name)
-    }
-
-    /// The text of a shipped board type's file: what `pumice board-types show` prints.
-    pub fn shipped_text(name: &str) -> Option<&'static str> {
-        SHIPPED.iter().find(|shipped| shipped.name == name).map(|shipped| shipped.text)
     }
 
     /// What to type at the boot loader, in order; nothing where there is none.
@@ -253,44 +243,74 @@ fn check_disk(
     Ok(())
 }
 
-fn boot_of(
-    file: &str,
+/// What commands for booting refer to, and where it stands.
+struct Layout<'f> {
+    file: &'f str,
     whole: yaml::Place,
+    partitions: Option<Partitions>,
+    kernel_args: Option<BySlot<Template>>,
+}
+
+impl Layout<'_> {
+    /// Both, for `user`.
+    fn needed_by(&self, user: &str) -> Result<(Partitions, BySlot<Template>), FileError> {
+        let missing = |key: &str, mend: &str| {
+            let message = format!("missing key \"{key}\", which {user} needs");
+            FileError::at(self.file, self.whole, message).mend(mend)
+        };
+        let partitions = self.partitions.ok_or_else(|| {
+            missing("partitions", "add \"partitions: {master: 1, testboot: 2, testrootfs: 3}\"")
+        })?;
+        let kernel_args = self.kernel_args.clone().ok_or_else(|| {
+            missing("kernel_args", "add \"kernel_args: {master: console=…, test: console=…}\"")
+        })?;
+        Ok((partitions, kernel_args))
+    }
+}
+
+fn check_partitions(file: &str, given: &Spanned<Partitions>) -> Result<Partitions, FileError> {
+    let Partitions { master, testboot, testrootfs } = given.value;
+    let different = master != testboot && master != testrootfs && testboot != testrootfs;
+    let numbers = [master, testboot, testrootfs];
+    if !different || numbers.iter().any(|number| !(1..=PARTITIONS_MAX).contains(number)) {
+        let message = format!("partitions are three different numbers from 1 to {PARTITIONS_MAX}");
+        return Err(FileError::at(file, place(given), message));
+    }
+    Ok(given.value)
+}
+
+fn boot_of(
+    layout: &Layout<'_>,
     loader: Option<Spanned<BootLoaderOrNone>>,
-    partitions: Option<Spanned<Partitions>>,
-    kernel_args: Option<KernelArgsForm>,
 ) -> Result<Option<Boot>, FileError> {
     let Some(loader) = loader else { return Ok(None) };
     let at_loader = place(&loader);
     let BootLoaderOrNone::Some(loader) = loader.value else { return Ok(None) };
-    let missing = |key: &str, mend: &str| {
-        FileError::at(file, whole, format!("missing key \"{key}\", which a boot loader needs"))
-            .mend(mend)
-    };
-    let partitions = partitions.ok_or_else(|| {
-        missing("partitions", "add \"partitions: {master: 1, testboot: 2, testrootfs: 3}\"")
-    })?;
-    let Partitions { master, testboot, testrootfs } = partitions.value;
-    let different = master != testboot && master != testrootfs && testboot != testrootfs;
-    if !different
-        || [master, testboot, testrootfs]
-            .iter()
-            .any(|number| !(1..=PARTITIONS_MAX).contains(number))
-    {
-        let message = format!("partitions are three different numbers from 1 to {PARTITIONS_MAX}");
-        return Err(FileError::at(file, place(&partitions), message));
-    }
-    let kernel_args = kernel_args.ok_or_else(|| {
-        missing("kernel_args", "add \"kernel_args: {master: console=…, test: console=…}\"")
-    })?;
+    let (partitions, kernel_args) = layout.needed_by("a boot loader")?;
     let loader = loader.check().map_err(|(key, message)| {
-        FileError::at(file, at_loader, format!("boot_loader: {key}: {message}"))
+        FileError::at(layout.file, at_loader, format!("boot_loader: {key}: {message}"))
     })?;
-    Ok(Some(Boot {
-        loader,
-        partitions: partitions.value,
-        kernel_args: boot_loader::kernel_args(kernel_args),
-    }))
+    Ok(Some(Boot { loader, partitions, kernel_args }))
+}
+
+fn next_slot_of(
+    layout: &Layout<'_>,
+    form: Option<Spanned<NextSlotForm>>,
+    has_boot_loader: bool,
+) -> Result<Option<NextSlot>, FileError> {
+    let Some(form) = form else { return Ok(None) };
+    let at = place(&form);
+    if has_boot_loader {
+        let message = "next_slot is for boards at whose boot loader nothing is typed";
+        return Err(FileError::at(layout.file, at, message)
+            .mend("write boot_loader: none, or take next_slot out"));
+    }
+    let (partitions, kernel_args) = layout.needed_by("next_slot")?;
+    let next_slot = form.value.with(partitions, kernel_args);
+    let next_slot = next_slot.map_err(|(key, message)| {
+        FileError::at(layout.file, at, format!("next_slot: {key}: {message}"))
+    })?;
+    Ok(Some(next_slot))
 }
 
 #[derive(Deserialize)]
@@ -305,6 +325,7 @@ struct BoardTypeForm {
     line: Spanned<Line>,
     partitions: Option<Spanned<Partitions>>,
     boot_loader: Option<Spanned<BootLoaderOrNone>>,
+    next_slot: Option<Spanned<NextSlotForm>>,
     kernel_banner: Option<Spanned<String>>,
     panics: Option<Vec<Spanned<String>>>,
     kernel_args: Option<KernelArgsForm>,
@@ -345,23 +366,6 @@ fn default_coding() -> Coding {
     Coding::TextSafe
 }
 
-struct Shipped {
-    name: &'static str,
-    text: &'static str,
-}
-
-const SHIPPED: &[Shipped] = &[
-    Shipped { name: "generic", text: include_str!("../../board-types/generic.yaml") },
-    Shipped {
-        name: "qemu-virt-aarch64",
-        text: include_str!("../../board-types/qemu-virt-aarch64.yaml"),
-    },
-    Shipped {
-        name: "qemu-virt-armv7",
-        text: include_str!("../../board-types/qemu-virt-armv7.yaml"),
-    },
-];
-
 /// GPT has room for 128.
 const PARTITIONS_MAX: u32 = 128;
 /// The first text of every Linux kernel on ARM; arch/arm/kernel/setup.c and arch/arm64/kernel/setup.c.
@@ -385,18 +389,6 @@ pub(super) const EXAMPLES: Examples = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shipped_types_are_read_and_named_as_listed() {
-        for shipped in SHIPPED {
-            let file = format!("{}.yaml", shipped.name);
-            let board_type =
-                BoardType::from_str(&file, shipped.text).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(board_type.name, shipped.name);
-            assert!(!board_type.description.is_empty());
-        }
-        assert!(BoardType::by_name("generic").unwrap().boot.is_none());
-    }
 
     #[test]
     fn the_emulated_board_boots_each_slot() {
@@ -424,6 +416,27 @@ mod tests {
         );
     }
 
+    /// A whole board type with a boot loader, in which one text is another.
+    fn mended(boot: &str, from: &str, to: &str) -> String {
+        let boot = boot.replacen(from, to, 1);
+        let rest = "partitions: {master: 1, testboot: 2, testrootfs: 3}\nkernel_args: {master: a, test: b}";
+        format!("name: a\nline: {{}}\n{boot}{rest}\n")
+    }
+
+    #[test]
+    fn the_agent_chooses_the_next_image() {
+        let text = "name: a\nline: {}\nboot_loader: none\npartitions: {master: 1, testboot: 2, testrootfs: 3}\n\
+            kernel_args: {master: m, test: \"root=/dev/mmcblk0p{rootfs_part} --run {run}\"}\n\
+            next_slot: {master: 'set ${x} 1', test: 'set {boot_part} \"{bootargs}\"', undo: 'unset {board}'}\n";
+        let board_type = BoardType::from_str("t.yaml", text).unwrap();
+        let next_slot = board_type.next_slot.unwrap();
+        let command = |slot, from| next_slot.command(slot, from, "b", "r").unwrap();
+        assert_eq!(command(Slot::Master, BootFrom::Master), "set ${x} 1");
+        let test = command(Slot::Test, BootFrom::TestBoot);
+        assert_eq!(test, "set 2 \"root=/dev/mmcblk0p3 --run r\"");
+        assert_eq!(next_slot.undo_command("b", "r").unwrap().as_deref(), Some("unset b"));
+    }
+
     #[test]
     fn mistakes() {
         let boot = "boot_loader: {kind: u-boot, prompt: x, commands: {master: [a], test: [a]}}\n";
@@ -446,12 +459,52 @@ mod tests {
                 "t.yaml:3: \"grub\" is no boot loader: write none, or {kind: u-boot, prompt: …, commands: …}",
             ),
             (
-                "name: a\nline: {}\nboot_loader: {kind: grub}\n",
-                "t.yaml:3: unknown word \"grub\": known are u-boot",
+                "name: a\nline: {}\nboot_loader: {kind: grup}\n",
+                "t.yaml:3: unknown word \"grup\": did you mean \"grub\"?",
             ),
             (
                 "name: a\nline: {}\nboot_loader:\n  kind: u-boot\n  prompt: x\n  commands:\n    master: [a]\n    test: [\"load {boot_prt}\"]\n",
                 "t.yaml:8: unknown placeholder {boot_prt}: did you mean \"boot_part\"?",
+            ),
+            (
+                "name: a\nline: {}\nboot_loader:\n  kind: u-boot\n  interupt: x\n",
+                "t.yaml:5: unknown key \"interupt\": did you mean \"interrupt\"?",
+            ),
+            (
+                "name: a\nline: {}\nboot_loader:\n  kind: u-boot\n  menu: {txt: a, keys: b}\n",
+                "t.yaml:5: unknown key \"txt\": did you mean \"text\"?",
+            ),
+            (
+                "name: a\nline: {}\nboot_loader:\n  kind: u-boot\n  status: aksed\n",
+                "t.yaml:5: unknown word \"aksed\": did you mean \"asked\"?",
+            ),
+            (
+                &mended(boot, "kind: u-boot", "kind: u-boot, line_end: x"),
+                "t.yaml:3: boot_loader: line_end: \"\\n\", \"\\r\" or \"\\r\\n\" is expected",
+            ),
+            (
+                &mended(boot, "kind: u-boot", "kind: u-boot, menu: {text: '', keys: a}"),
+                "t.yaml:3: boot_loader: menu: a text of 1 to 128 bytes is expected",
+            ),
+            (
+                &mended(boot, "kind: u-boot, prompt: x", "kind: barebox"),
+                "t.yaml:3: boot_loader: prompt: missing, and kind: barebox has none of its own",
+            ),
+            (
+                "name: a\nline: {}\nnext_slot: {master: a, tset: b}\n",
+                "t.yaml:3: unknown key \"tset\": did you mean \"test\"?",
+            ),
+            (
+                "name: a\nline: {}\nnext_slot:\n  master: a\n  test: \"{bootrags}\"\n",
+                "t.yaml:5: unknown placeholder {bootrags}: did you mean \"bootargs\"?",
+            ),
+            (
+                "name: a\nline: {}\nnext_slot: {master: a, test: b}\n",
+                "t.yaml:1: missing key \"partitions\", which next_slot needs: add \"partitions: {master: 1, testboot: 2, testrootfs: 3}\"",
+            ),
+            (
+                &format!("{}next_slot: {{master: a, test: b}}\n", mended(boot, "a", "a")),
+                "t.yaml:6: next_slot is for boards at whose boot loader nothing is typed: write boot_loader: none, or take next_slot out",
             ),
             (
                 &format!("name: a\nline: {{}}\n{boot}"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::boot_kind::{BootLoaderKind, Echo, Status};
 use super::template::{InBootLoader, InKernelArgs, NoValue, Placeholder, Template, TextIn, Values};
 use super::value::{Period, shorten};
 use crate::job::event::Slot;
@@ -26,20 +27,32 @@ pub struct BootLoader {
     pub interrupt: String,
     /// The text that shows that it waits for a command.
     pub prompt: String,
+    /// A menu that stands between the automatic boot and the prompt, if there is one.
+    pub menu: Option<Menu>,
     /// Texts that end the wait for a prompt or a kernel at once: the boot will not succeed.
     pub errors: Vec<String>,
+    /// What ends a command.
+    pub line_end: String,
+    /// What throws away a command that was not ended, and brings a new prompt.
+    pub cancel: String,
+    /// How it is known whether a command succeeded.
+    pub status: Status,
+    /// Whether what is typed comes back.
+    pub echo: Echo,
     /// The pause after each character typed, for boot loaders whose UART has no FIFO.
     pub character_delay: Option<Duration>,
     /// What to type to boot, by slot. The last command starts the kernel and has no prompt after it.
     pub commands: BySlot<Vec<Template>>,
 }
 
-/// The boot loaders that are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BootLoaderKind {
-    /// Das U-Boot.
-    UBoot,
+/// A menu, and how it is left for the prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Menu {
+    /// The text that shows that it is there.
+    pub text: String,
+    /// What to type then.
+    pub keys: String,
 }
 
 /// One value for the master image, one for the test image.
@@ -100,25 +113,7 @@ impl BootLoader {
         from: BootFrom,
         context: &BootContext<'_>,
     ) -> Result<Vec<String>, NoValue> {
-        let partitions = context.partitions;
-        let (boot_part, boot_dir) = match from {
-            BootFrom::Master => (partitions.master, "/boot/"),
-            BootFrom::TestBoot => (partitions.testboot, "/"),
-            BootFrom::TestRootfs => (partitions.testrootfs, "/boot/"),
-        };
-        let rootfs_part = match slot {
-            Slot::Master => partitions.master,
-            Slot::Test => partitions.testrootfs,
-        };
-        let values = Values::new()
-            .with(Placeholder::RootfsPart, rootfs_part.to_string())
-            .with(Placeholder::Board, context.board)
-            .with(Placeholder::Run, context.run);
-        let bootargs = context.kernel_args.get(slot).expand(&values)?;
-        let values = values
-            .with(Placeholder::BootPart, boot_part.to_string())
-            .with(Placeholder::BootDir, boot_dir)
-            .with(Placeholder::Bootargs, bootargs);
+        let values = context.values(slot, from)?;
         self.commands.get(slot).iter().map(|command| command.expand(&values)).collect()
     }
 }
@@ -136,20 +131,49 @@ pub struct BootContext<'a> {
     pub kernel_args: &'a BySlot<Template>,
 }
 
+impl BootContext<'_> {
+    /// What the places in commands that boot `slot` stand for.
+    ///
+    /// # Errors
+    /// A place in the kernel's arguments for which there is no value.
+    pub(super) fn values(&self, slot: Slot, from: BootFrom) -> Result<Values, NoValue> {
+        let partitions = self.partitions;
+        let (boot_part, boot_dir) = match from {
+            BootFrom::Master => (partitions.master, "/boot/"),
+            BootFrom::TestBoot => (partitions.testboot, "/"),
+            BootFrom::TestRootfs => (partitions.testrootfs, "/boot/"),
+        };
+        let rootfs_part = match slot {
+            Slot::Master => partitions.master,
+            Slot::Test => partitions.testrootfs,
+        };
+        let values = Values::new()
+            .with(Placeholder::RootfsPart, rootfs_part.to_string())
+            .with(Placeholder::Board, self.board)
+            .with(Placeholder::Run, self.run);
+        let bootargs = self.kernel_args.get(slot).expand(&values)?;
+        Ok(values
+            .with(Placeholder::BootPart, boot_part.to_string())
+            .with(Placeholder::BootDir, boot_dir)
+            .with(Placeholder::Bootargs, bootargs))
+    }
+}
+
 /// A boot loader as it stands in a board type file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BootLoaderForm {
     kind: BootLoaderKind,
-    #[serde(default = "u_boot_banner")]
-    banner: String,
-    #[serde(default = "u_boot_autoboot")]
-    autoboot: String,
-    #[serde(default = "u_boot_interrupt")]
-    interrupt: String,
-    prompt: String,
-    #[serde(default)]
-    errors: Vec<String>,
+    banner: Option<String>,
+    autoboot: Option<String>,
+    interrupt: Option<String>,
+    prompt: Option<String>,
+    menu: Option<Menu>,
+    errors: Option<Vec<String>>,
+    line_end: Option<String>,
+    cancel: Option<String>,
+    status: Option<Status>,
+    echo: Option<Echo>,
     character_delay: Option<Period>,
     commands: BySlot<Vec<TextIn<InBootLoader>>>,
 }
@@ -197,15 +221,42 @@ pub(super) type KernelArgsForm = BySlot<TextIn<InKernelArgs>>;
 impl BootLoaderForm {
     /// The checked boot loader, or the key that is wrong and why.
     pub(super) fn check(self) -> Result<BootLoader, (&'static str, String)> {
-        for (key, text) in
-            [("banner", &self.banner), ("autoboot", &self.autoboot), ("prompt", &self.prompt)]
-        {
+        let kind = self.kind;
+        let defaults = kind.defaults();
+        let given = |key, text: Option<String>, default: Option<&str>| {
+            text.or_else(|| default.map(str::to_owned)).ok_or_else(|| {
+                (key, format!("missing, and kind: {} has none of its own", kind.word()))
+            })
+        };
+        let banner = given("banner", self.banner, defaults.banner)?;
+        let autoboot = given("autoboot", self.autoboot, defaults.autoboot)?;
+        let interrupt = given("interrupt", self.interrupt, defaults.interrupt)?;
+        let prompt = given("prompt", self.prompt, defaults.prompt)?;
+        let menu_text = self.menu.as_ref().map(|menu| ("menu", &menu.text));
+        let watched = [("banner", &banner), ("autoboot", &autoboot), ("prompt", &prompt)];
+        for (key, text) in watched.into_iter().chain(menu_text) {
             if !(1..=WATCHED_BYTES_MAX).contains(&text.len()) {
                 return Err((key, format!("a text of 1 to {WATCHED_BYTES_MAX} bytes is expected")));
             }
         }
-        let few = self.errors.len() <= ERRORS_MAX;
-        if !few || self.errors.iter().any(|text| !(1..=WATCHED_BYTES_MAX).contains(&text.len())) {
+        let line_end = self.line_end.unwrap_or_else(|| defaults.line_end.to_owned());
+        if !["\n", "\r", "\r\n"].contains(&line_end.as_str()) {
+            return Err(("line_end", r#""\n", "\r" or "\r\n" is expected"#.to_owned()));
+        }
+        let cancel = self.cancel.unwrap_or_else(|| defaults.cancel.to_owned());
+        let menu_keys = self.menu.as_ref().map(|menu| ("menu", &menu.keys));
+        for (key, keys) in
+            [("interrupt", &interrupt), ("cancel", &cancel)].into_iter().chain(menu_keys)
+        {
+            if !(1..=KEYS_MAX).contains(&keys.len()) {
+                return Err((key, format!("1 to {KEYS_MAX} keys are expected")));
+            }
+        }
+        let errors = self
+            .errors
+            .unwrap_or_else(|| defaults.errors.iter().map(|text| (*text).to_owned()).collect());
+        let few = errors.len() <= ERRORS_MAX;
+        if !few || errors.iter().any(|text| !(1..=WATCHED_BYTES_MAX).contains(&text.len())) {
             return Err((
                 "errors",
                 format!(
@@ -224,12 +275,17 @@ impl BootLoaderForm {
             }
         }
         Ok(BootLoader {
-            kind: self.kind,
-            banner: self.banner,
-            autoboot: self.autoboot,
-            interrupt: self.interrupt,
-            prompt: self.prompt,
-            errors: self.errors,
+            kind,
+            banner,
+            autoboot,
+            interrupt,
+            prompt,
+            menu: self.menu,
+            errors,
+            line_end,
+            cancel,
+            status: self.status.unwrap_or(defaults.status),
+            echo: self.echo.unwrap_or(Echo::Checked),
             character_delay: self.character_delay.map(Period::duration),
             commands: self
                 .commands
@@ -242,20 +298,10 @@ pub(super) fn kernel_args(form: KernelArgsForm) -> BySlot<Template> {
     form.map(|text| text.template)
 }
 
-fn u_boot_banner() -> String {
-    "U-Boot ".into()
-}
-
-fn u_boot_autoboot() -> String {
-    "Hit any key to stop autoboot".into()
-}
-
-fn u_boot_interrupt() -> String {
-    " ".into()
-}
-
 /// Texts to wait for are compared with the end of what has arrived; so much of it is kept.
 pub const WATCHED_BYTES_MAX: usize = 128;
+/// The longest way through a menu is some cursor keys of three bytes each; a word that stops an automatic boot is shorter.
+const KEYS_MAX: usize = 64;
 /// Each is searched in everything that arrives.
 const ERRORS_MAX: usize = 32;
 /// The longest boot scripts in LAVA's device types have about twenty.

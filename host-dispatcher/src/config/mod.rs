@@ -4,11 +4,14 @@
 //! Pure, except for the functions named `load`. Knows nothing of what is done with the values.
 
 pub mod board_type;
+pub mod boot_kind;
 pub mod boot_loader;
 pub mod connection;
 pub mod kind;
 pub mod lab;
+pub mod next_slot;
 pub mod power;
+pub mod shipped;
 pub mod template;
 pub mod value;
 pub mod yaml;

@@ -44,6 +44,9 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(10);
 /// An agent without a session shows itself every 2 s, and one that still believes in an old session after its silence.
 const FIND_WAIT: Duration = Duration::from_secs(90);
 
+/// Taking the choice of the next image back writes some bytes to a disk.
+const UNDO_DEADLINE: Duration = Duration::from_secs(60);
+
 /// The step that looks for a board that runs on by itself.
 const FIND: &str = "find the board";
 
@@ -268,17 +271,43 @@ impl JobRun<'_> {
             let script = self.board_type.boot_script(slot, from, self.board, self.run);
             let script = script.map_err(|error| Fault::configuration(error.to_string()))?;
             bench.board(|board, _| board.set_boot_script(slot, script));
+            if let Some(next_slot) = &self.board_type.next_slot {
+                let command = next_slot.command(slot, from, self.board, self.run);
+                let command = command.map_err(|error| Fault::configuration(error.to_string()))?;
+                bench.board(|board, _| board.set_next_slot(slot, command));
+            }
             live.borrow_mut().begin_tests();
         }
         live.borrow_mut().end_boot();
         bench.reach(Goal::Up(slot)).await?;
         bench.clear_trouble();
+        if slot == Slot::Test {
+            self.take_choice_back(bench).await;
+        }
         let clock = bench.clock().await?;
         live.borrow_mut().begin_boot(bench.boot_id(), clock);
         if slot == Slot::Master {
             self.keep_board(bench).await?;
         }
         Ok(())
+    }
+
+    /// The test image is up: from here on the board boots its master image by itself, so that a power cycle leads there whatever
+    /// becomes of the test image. Not where a test restarts the board and must find its image again.
+    async fn take_choice_back(&self, bench: &Bench) {
+        let Some(next_slot) = &self.board_type.next_slot else { return };
+        let Ok(Some(undo)) = next_slot.undo_command(self.board, self.run) else { return };
+        if self.job.tests.iter().any(|test| test.expects_reboot) {
+            return;
+        }
+        let failure = match bench.run_command(&["sh", "-c", &undo], UNDO_DEADLINE).await {
+            Ok(outcome) if outcome.is_good() => return,
+            Ok(outcome) => outcome.output.trim().to_owned(),
+            Err(fault) => fault.message,
+        };
+        bench.warn(&format!(
+            "next_slot: undo failed in the test image, which a power cycle boots again: {failure}"
+        ));
     }
 
     async fn keep_board(&self, bench: &Bench) -> Result<(), Fault> {

@@ -35,6 +35,13 @@ enum Checked {
     Unchecked(String),
 }
 
+impl CommandOutcome {
+    /// Whether it ended by itself with status 0.
+    pub fn is_good(&self) -> bool {
+        self.exit.end == Exit::EXITED && self.exit.code == 0
+    }
+}
+
 impl Bench {
     /// Mounts a partition to save what is on it, changing it as little as can be, and unmounts it again. The journal is
     /// replayed by `e2fsck -f -p`, where the master image has that; what cannot be mended is read as it is, without its

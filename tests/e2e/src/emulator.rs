@@ -150,15 +150,18 @@ impl Disk {
         run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
     }
 
-    /// Puts a file into a new folder of the master image.
+    /// Puts a file into a folder of the master image; what is missing of the folder is made.
     ///
     /// # Panics
     /// The image does not take it.
-    pub fn put_master_file(&self, folder: &str, name: &str, text: &str) {
+    pub fn put_master_file(&self, folder: &str, name: &str, bytes: impl AsRef<[u8]>) {
         let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
         let local = self.path.with_extension("file");
-        fs::write(&local, text).expect("the copy is ours");
-        let commands = format!("mkdir {folder}\ncd {folder}\nwrite {} {name}\n", local.display());
+        fs::write(&local, bytes).expect("the copy is ours");
+        let parents = folder.char_indices().skip(1).filter(|(_, byte)| *byte == '/');
+        let mut commands: String =
+            parents.map(|(at, _)| format!("mkdir {}\n", &folder[..at])).collect();
+        commands += &format!("mkdir {folder}\ncd {folder}\nwrite {} {name}\n", local.display());
         run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
     }
 

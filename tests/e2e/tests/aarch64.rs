@@ -36,3 +36,39 @@ timeout: 10m
     let kernel = record.text("kernel.log");
     assert_eq!(kernel.matches("Booting Linux on physical CPU").count(), 2);
 }
+
+/// A real GRUB, which U-Boot starts as an EFI firmware would: its menu, and lines longer than its screen is wide.
+#[test]
+fn grub_is_driven_on_its_serial_console() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated_of(AARCH64, |disk| {
+        let grub = std::fs::read(emulator::image_of(AARCH64, "grubaa64.efi")).unwrap();
+        disk.put_master_file("/efi/boot", "bootaa64.efi", grub);
+        disk.put_master_file("/EFI/debian", "grub.cfg", GRUB_CFG);
+    });
+    lab.change_type(AARCH64, |text| {
+        let (before, rest) = text.split_once("boot_loader:\n").unwrap();
+        let (_, after) = rest.split_once("kernel_args:\n").unwrap();
+        [before, GRUB, "kernel_args:\n", &after.replace("boot_loader: 30s", "boot_loader: 90s")]
+            .concat()
+    });
+    let output = lab.pumice(&["exec", "qemu-01", "--", "cat", "/proc/cmdline"]).exits_with(0);
+    lab.nothing_runs();
+    // The menu's own entry says something else, so it was not what booted.
+    let expected = "BOOT_IMAGE=(hd0,gpt1)/boot/vmlinuz console=ttyAMA0 root=PARTLABEL=master rw";
+    assert!(output.out().starts_with(expected), "{}", output.out());
+}
+
+const GRUB_CFG: &str = "set timeout=5\nmenuentry \"not this one\" {\n\tlinux /nowhere\n}\n";
+
+/// In place of the type's boot loader. U-Boot begins, and what is sent to it would stop it.
+const GRUB: &str = "boot_loader:
+  kind: grub
+  banner: \"U-Boot \"
+  commands:
+    master: &boot
+      - linux (hd0,gpt{boot_part}){boot_dir}vmlinuz {bootargs}
+      - initrd (hd0,gpt{boot_part}){boot_dir}initrd.img
+      - boot
+    test: *boot
+";

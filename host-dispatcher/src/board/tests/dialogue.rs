@@ -161,8 +161,23 @@ fn a_damaged_echo_is_thrown_away() {
     assert_eq!(typed(&mut driver, at(10_000)), "\x03");
     driver.handle_text(at(10_001), b"<INTERRUPT>\r\n=> ");
     driver.handle_timeout(at(10_100));
-    assert!(echo(&mut driver, at(10_100)).starts_with("virtio scan"));
-    assert_eq!(typed(&mut driver, at(10_100)), "\n");
+    // This time one character at a time, each when the one before it is back.
+    let command = "virtio scan; echo pumice-rc=$?";
+    for expected in command.chars() {
+        assert_eq!(echo(&mut driver, at(10_100)), expected.to_string());
+    }
+    assert_eq!(echo(&mut driver, at(10_100)), "\n");
+}
+
+#[test]
+fn a_line_end_that_nothing_answers_is_typed_again_and_never_behind_an_answer() {
+    let mut driver = at_prompt();
+    echo(&mut driver, at(100));
+    assert_eq!(typed(&mut driver, at(100)), "\n");
+    driver.handle_timeout(at(2100));
+    assert_eq!(echo(&mut driver, at(2100)), "\n");
+    driver.handle_timeout(at(10_000));
+    assert_eq!(typed(&mut driver, at(10_000)), "");
 }
 
 #[test]

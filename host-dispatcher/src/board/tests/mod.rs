@@ -1,14 +1,16 @@
 //! A [`Board`] against a scripted one: real texts of U-Boot and Linux, the real board end of the link, virtual time.
 //!
 //! The language is here; the tests that speak it are in [`life`], those of the boot loader's driver in
-//! [`dialogue`], those of lines that are set up wrongly in [`bad_line`].
+//! [`dialogue`], those of each kind of boot loader in [`loaders`], those of lines that are set up wrongly in [`bad_line`].
 
 mod bad_line;
+mod choice;
 mod dialogue;
 mod life;
+mod loaders;
 mod power;
 
-use super::spec::{BoardSpec, BootLoaderSpec, Deadlines, PowerKind, PowerSpec};
+use super::spec::{BoardSpec, BootLoaderSpec, Deadlines, NextSlotSpec, PowerKind, PowerSpec};
 use super::*;
 use agent_core::link::{Beacon, Coding, Event, LineConfig, Link};
 use agent_core::wire::{Envelope, Failure, FailureKind, envelope, response};
@@ -46,7 +48,12 @@ pub(super) fn boot_loader_spec() -> BootLoaderSpec {
         autoboot: "Hit any key to stop autoboot".into(),
         interrupt: b" ".to_vec(),
         prompt: "=> ".into(),
+        menu: None,
         errors: vec!["Unknown command".into(), "Failed to load".into()],
+        line_end: b"\n".to_vec(),
+        cancel: b"\x03".to_vec(),
+        asks_status: true,
+        has_echo: true,
         character_delay: None,
         master: script("virtio scan"),
         test: script("test scan"),
@@ -66,6 +73,7 @@ pub(super) fn spec() -> BoardSpec {
             ..PowerSpec::immediate(PowerKind::Switch { has_cycle: false })
         },
         boot_loader: Some(boot_loader_spec()),
+        next_slot: None,
         kernel_banner: "Booting Linux on physical CPU".into(),
         panics: vec!["Kernel panic - not syncing".into()],
         deadlines: deadlines(),
@@ -79,6 +87,12 @@ fn emulator() -> BoardSpec {
 
 fn generic() -> BoardSpec {
     BoardSpec { power: PowerSpec::immediate(PowerKind::None), boot_loader: None, ..spec() }
+}
+
+/// A board whose agent chooses the next image.
+fn choosing() -> BoardSpec {
+    let next_slot = NextSlotSpec { master: "choose master".into(), test: "choose test".into() };
+    BoardSpec { boot_loader: None, next_slot: Some(next_slot), ..spec() }
 }
 
 /// A dispatcher's board and the thing at the other end of its line.
@@ -107,8 +121,21 @@ struct World {
     typed: String,
     events: Vec<BoardEvent>,
     sent_bytes: usize,
+    /// The image that boots when nobody types at the boot loader, as [`choosing`]'s agent chose it, ...
+    chosen: u8,
+    /// ... by the commands that it was given, ...
+    choices: Vec<String>,
+    /// ... which end with this status, or start the image at once.
+    choice: Choice,
     /// Waits in the board's UART, and is read behind the key that stops the countdown.
     rubbish: String,
+}
+
+/// What becomes of a command that chooses the next image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Ends(u8),
+    Boots,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +174,9 @@ impl World {
             typed: String::new(),
             events: Vec::new(),
             sent_bytes: 0,
+            chosen: 0,
+            choices: Vec::new(),
+            choice: Choice::Ends(0),
             rubbish: String::new(),
         }
     }
@@ -224,7 +254,7 @@ impl World {
                 self.next = Some((self.now + Duration::from_secs(2), Step::Autoboot));
                 self.says(U_BOOT);
             }
-            Step::Autoboot => self.start_kernel(0),
+            Step::Autoboot => self.start_kernel(self.chosen),
             Step::Agent(role) => self.start_agent(role),
         }
     }
@@ -367,6 +397,24 @@ impl World {
                 }
                 // Only the question behind a panic's line has a time in it.
                 Method::CLOCK if envelope.body == [0] => {}
+                Method::EXEC => {
+                    let words: Vec<&[u8]> = envelope.body.split(|byte| *byte == 0).collect();
+                    let command = String::from_utf8_lossy(words[2]).into_owned();
+                    if matches!(self.choice, Choice::Boots | Choice::Ends(0)) {
+                        self.chosen = u8::from(command.ends_with("test"));
+                    }
+                    self.choices.push(command);
+                    match self.choice {
+                        Choice::Ends(code) => {
+                            let exit = response::Exit { code, ..response::Exit::default() };
+                            self.answer(Method::EXEC, id, &exit);
+                        }
+                        Choice::Boots => {
+                            self.agent = None;
+                            return self.start_kernel(self.chosen);
+                        }
+                    }
+                }
                 Method::GET => {
                     let stream = envelope.body[0];
                     let agent = self.agent.as_mut().unwrap();
