@@ -15,7 +15,7 @@ mod holder;
 mod lock;
 mod pdudaemon;
 mod port;
-mod power;
+pub(crate) mod power;
 mod process;
 mod serial;
 pub mod signals;

@@ -15,7 +15,7 @@ use crate::worker::Worker;
 
 /// The switch of one board.
 #[derive(Debug)]
-pub(super) struct Switcher {
+pub(crate) struct Switcher {
     power: Power,
     values: Values,
     under_way: UnderWay,
@@ -31,10 +31,10 @@ enum UnderWay {
 }
 
 /// Accepted, or a sentence that says why not.
-pub(super) type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 impl Switcher {
-    pub(super) fn new(power: Power, values: Values) -> Self {
+    pub(crate) fn new(power: Power, values: Values) -> Self {
         Self { power, values, under_way: UnderWay::Nothing }
     }
 
@@ -42,7 +42,7 @@ impl Switcher {
     ///
     /// # Errors
     /// It cannot be begun; a sentence says why.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         reactor: &mut Reactor,
         board: usize,
@@ -89,7 +89,7 @@ impl Switcher {
     }
 
     /// The command has ended.
-    pub(super) fn handle_command(&mut self, outcome: Result<String, String>) -> Outcome {
+    pub(crate) fn handle_command(&mut self, outcome: Result<String, String>) -> Outcome {
         let check = match std::mem::replace(&mut self.under_way, UnderWay::Nothing) {
             UnderWay::Command(check) => check,
             _ => None,
@@ -99,7 +99,7 @@ impl Switcher {
     }
 
     /// What a request came to, once it has.
-    pub(super) fn poll_request(&mut self) -> Option<Outcome> {
+    pub(crate) fn poll_request(&mut self) -> Option<Outcome> {
         let UnderWay::Request(worker) = &mut self.under_way else { return None };
         let outcome = worker.poll()?;
         self.under_way = UnderWay::Nothing;
@@ -107,12 +107,12 @@ impl Switcher {
     }
 
     /// Whether a person is asked.
-    pub(super) fn is_asking(&self) -> bool {
+    pub(crate) fn is_asking(&self) -> bool {
         matches!(self.under_way, UnderWay::Question)
     }
 
     /// Takes a question back, or takes the answer to it.
-    pub(super) fn end_question(&mut self) {
+    pub(crate) fn end_question(&mut self) {
         if self.is_asking() {
             self.under_way = UnderWay::Nothing;
         }
