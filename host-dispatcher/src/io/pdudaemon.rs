@@ -1,8 +1,8 @@
 //! Asks a pdudaemon to switch an outlet, and waits for its answer: to be called on a thread.
 //!
-//! Version 1.1.1 answers 200 when its driver has done its work and 500 when that failed or the outlet is not known;
-//! versions before 1.0 answer 200 as soon as the request waits in their queue. What its driver cannot know, none of
-//! them says: an outlet that is accepted is not switched yet.
+//! Version 1.1.1 answers 200 when its driver has done its work, and 500 when that failed or the outlet is not known
+//! (`listener.py`, `process_request`). What its driver does not know it cannot say: `localcmdline`, for one, ignores
+//! how its command ends. What is accepted is not done.
 
 use std::io::Read;
 use std::time::Duration;

@@ -21,6 +21,7 @@ use super::yaml::did_you_mean;
 
 /// How a board's power is switched.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a board has one, and most have a switch")]
 pub enum Power {
     /// Not at all: whoever does it does it unasked.
     None,
@@ -371,7 +372,7 @@ mod tests {
             ),
             (
                 "pdudaemon:\n  url: http://farm\n  port: 3",
-                "f:2: missing key \"hostname\": add \"hostname: …\"",
+                "f:3: missing key \"hostname\": add \"hostname: …\"",
             ),
             (
                 "pdudaemon:\n  url: farm:16421\n  hostname: a\n  port: 3",
