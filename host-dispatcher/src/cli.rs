@@ -326,7 +326,8 @@ Exit status: 0 all are in order, 2 otherwise.")]
     /// List the board types that ship in this program, or show the file of one
     #[command(after_help = "Examples:
   pumice board-types
-  pumice board-types show qemu-virt-armv7 > board-types/my-board.yaml")]
+  pumice board-types show qemu-virt-armv7 > board-types/my-board.yaml
+  pumice --lab lab.yaml board-types          with those of the lab's own folder, which win")]
     BoardTypes {
         /// Without it: list
         #[command(subcommand)]

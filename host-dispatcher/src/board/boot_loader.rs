@@ -324,9 +324,9 @@ impl Driver {
         let echoed = self.echoed_bytes(&text)?;
         let index = match sent {
             _ if echoed >= sent => {
-                // There is progress.
+                // There is progress. More than was sent came when the echo was late, and the same letter follows.
                 self.deadline = Some(now + ECHO_SLACK);
-                sent
+                echoed
             }
             _ if now >= echo_by && echoed + 1 == sent => echoed,
             _ => return None,

@@ -80,7 +80,8 @@ pub fn run(cli: &Cli) -> u8 {
             check::check(files, global.lab.as_deref(), global.json, &mut out, &mut errors)
         }
         Command::BoardTypes { action } => {
-            board_types::board_types(action.as_ref(), global.json, &mut out, &mut errors)
+            let lab = global.lab.as_deref();
+            board_types::board_types(action.as_ref(), lab, global.json, &mut out, &mut errors)
         }
         Command::Images { action } => images::images(global, *action, &mut out, &mut errors),
         Command::Token { action } => token::token(global, action, &mut out),

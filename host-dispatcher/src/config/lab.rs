@@ -168,6 +168,17 @@ impl Lab {
         Ok(lab)
     }
 
+    /// The board types in the folder that a lab file names, each with its file; none where it names none.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn own_types(path: &Path) -> Result<Vec<(PathBuf, BoardType)>, FileError> {
+        let text = yaml::read(path)?;
+        let form: LabForm = yaml::from_str(&path.display().to_string(), &text, EXAMPLES)?;
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        form.board_types.map_or_else(|| Ok(Vec::new()), |folder| type_files(&base.join(folder)))
+    }
+
     /// The board of a name.
     ///
     /// # Errors
@@ -235,6 +246,10 @@ impl BoardWish {
 }
 
 fn load_types(folder: &Path) -> Result<Vec<BoardType>, FileError> {
+    Ok(type_files(folder)?.into_iter().map(|(_, board_type)| board_type).collect())
+}
+
+fn type_files(folder: &Path) -> Result<Vec<(PathBuf, BoardType)>, FileError> {
     let name = folder.display().to_string();
     let fail = |error: std::io::Error| {
         FileError::whole(&name, format!("the lab's board_types folder cannot be read: {error}"))
@@ -251,7 +266,8 @@ fn load_types(folder: &Path) -> Result<Vec<BoardType>, FileError> {
     }
     // The order of a folder is chance; two files with one name must give the same type every time.
     paths.sort();
-    paths.iter().map(|path| BoardType::load(path)).collect()
+    let load = |path: PathBuf| BoardType::load(&path).map(|board_type| (path, board_type));
+    paths.into_iter().map(load).collect()
 }
 
 fn board_of(

@@ -21,7 +21,7 @@ fn the_agent_chooses_the_image_and_a_dead_one_does_not_come_again() {
     let (output, record) = lab.run(&format!(
         "name: chosen\nboard: {{type: {ARMV7}}}\nboot_with: master\ntests:
   - {{name: before, run: 'cat /proc/cmdline'}}
-  - {{name: crash, run: 'sync; sleep 1; echo c > /proc/sysrq-trigger; sleep 60'}}
+  - {{name: crash, run: 'until [ -e /tmp/undone ]; do sleep 0.2; done; sync; echo c > /proc/sysrq-trigger; sleep 60'}}
 timeout: 10m\n"
     ));
     output.exits_with(1).says("sysrq triggered crash");
@@ -42,7 +42,7 @@ timeout: 10m\n"
 const MASTER: &str = "default master\nlabel master\n\tkernel /boot/vmlinuz\n\tinitrd /boot/initrd.img\n\
     \tappend console=ttyAMA0 root=PARTLABEL=master rw init=/sbin/pumice-agent -- --role master\n";
 
-/// As docs/boards.md has it; `/dev/vda1` is `master`.
+/// As docs/boards.md has it; `/dev/vda1` is `master`. The test that kills the image waits until the choice was taken back.
 const NEXT_SLOT: &str = r#"boot_loader: none
 next_slot:
   master: cd /boot/extlinux && cp extlinux.master extlinux.new && mv extlinux.new extlinux.conf && sync
@@ -51,5 +51,5 @@ next_slot:
     ' initrd {boot_dir}initrd.img' ' append {bootargs}' > extlinux.new && mv extlinux.new extlinux.conf && sync
   undo: >-
     mount /dev/vda1 /mnt && cd /mnt/boot/extlinux && cp extlinux.master extlinux.new && mv extlinux.new extlinux.conf
-    && cd / && umount /mnt
+    && cd / && umount /mnt && touch /tmp/undone
 "#;
