@@ -117,8 +117,8 @@ mod tests {
             for slot in [Slot::Master, Slot::Test] {
                 let arguments = boot.kernel_args.get(slot).source();
                 let console = arguments.split_whitespace().find_map(|a| a.strip_prefix("console="));
-                let (device, baud) =
-                    console.unwrap().split_once(',').unwrap_or((console.unwrap(), ""));
+                let console = console.unwrap();
+                let (device, baud) = console.split_once(',').unwrap_or((console, ""));
                 assert_eq!(device, tty, "{name}");
                 assert!(baud.is_empty() || baud == line.baud.to_string(), "{name}: {baud}");
             }
