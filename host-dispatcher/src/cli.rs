@@ -172,7 +172,7 @@ Exit status: 0 every byte arrived as it was sent, however often the line had to 
   pumice console bbb-01
   pumice --server http://lab:8080 console bbb-01      through the lab; who has acquired the board types
 
-Ctrl-] ends it.")]
+Ctrl-] ends it. Ctrl-^ sends a BREAK, where the line has one and is this host's own.")]
     Console {
         /// The board's name
         board: String,
@@ -191,6 +191,32 @@ Ctrl-] ends it.")]
         /// What to do
         #[arg(value_parser = power_operation())]
         operation: PowerOperation,
+    },
+    /// Send a BREAK on a board's line
+    #[command(after_help = "Example:
+  pumice break bbb-01
+
+The line is held for a quarter of a second, by telnet:// as long as the server does. A kernel takes the next
+byte for a SysRq command (pumice sysrq), a getty changes its speed. Lines by serial:, rfc2217:// and telnet://
+have a BREAK; tcp://, unix: and exec carry bytes alone.")]
+    Break {
+        /// The board's name
+        board: String,
+    },
+    /// Send a BREAK and a SysRq key, and show what the board's kernel says
+    #[command(after_help = "Examples:
+  pumice sysrq bbb-01 h                      which keys there are
+  pumice sysrq bbb-01 t > tasks.txt          all tasks of a kernel that hangs
+  pumice sysrq bbb-01 b                      reset, at once
+
+The text of the line is shown until it was silent for a second. The kernel obeys as far as its kernel.sysrq
+allows, and only on its console.")]
+    Sysrq {
+        /// The board's name
+        board: String,
+        /// The key: a digit or a letter
+        #[arg(value_parser = sysrq_key)]
+        key: u8,
     },
     /// Show the results of a run, or convert them for other tools
     #[command(after_help = "Examples:
@@ -639,6 +665,13 @@ fn period(text: &str) -> Result<Duration, String> {
     text.parse::<Period>().map(Period::duration).map_err(|error| error.to_string())
 }
 
+fn sysrq_key(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [key] if key.is_ascii_alphanumeric() => Ok(*key),
+        _ => Err("write one digit or letter, such as h for help".into()),
+    }
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -682,6 +715,8 @@ Hands on a board, through its agent:
 Hands on a board, without an agent:
   power        Switch the power: on, off, cycle
   console      Show the raw line, and type on it
+  break        Send a BREAK on the line
+  sysrq        Send a BREAK and a SysRq key, and show what the kernel says
 
 This program:
   board-types  List the board types that ship in it, or show one
@@ -805,6 +840,8 @@ mod tests {
             "run",
             "exec b ls",
             "power b up",
+            "sysrq b hb",
+            "sysrq b -",
             "exec b --timeout never -- ls",
             "deploy b i --partition master",
             "line-test b --seconds 1",

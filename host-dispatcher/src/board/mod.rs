@@ -126,7 +126,7 @@ impl Board {
 
     /// The connection is open.
     pub fn handle_connected(&mut self, now: Instant) {
-        self.connection.opened();
+        self.connection.opened(now);
         if let Some(run) = &mut self.power {
             run.handle_connected();
         }
@@ -247,6 +247,11 @@ impl Board {
     /// What broke the board, while it is broken.
     pub fn breakage(&self) -> Option<&Breakage> {
         self.journey.breakage().filter(|_| matches!(self.phase, Phase::Broken(_)))
+    }
+
+    /// Why the line cannot be used, for people; `None` while it can.
+    pub fn line_problem(&self) -> Option<&str> {
+        (!self.connection.is_open()).then(|| self.connection.why())
     }
 
     /// The last text of the line, at most 4 KiB.

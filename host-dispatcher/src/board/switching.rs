@@ -15,6 +15,10 @@ pub(super) struct Connection {
     state: ConnectionState,
     /// Why it is not open.
     why: String,
+    /// Since when it is open.
+    opened_at: Option<Instant>,
+    /// Times that it was lost or not opened since it held for [`STEADY`].
+    losses: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,8 +31,21 @@ enum ConnectionState {
 }
 
 impl Connection {
-    pub(super) fn opened(&mut self) {
+    pub(super) fn opened(&mut self, now: Instant) {
         self.state = ConnectionState::Open;
+        self.opened_at = Some(now);
+    }
+
+    /// It is closed. How long to wait before it is opened again: a server that takes a client and drops it at once is
+    /// asked less and less often, too.
+    fn closed(&mut self, now: Instant, why: &str) -> Duration {
+        why.clone_into(&mut self.why);
+        if self.opened_at.take().is_some_and(|at| now >= at + STEADY) {
+            self.losses = 0;
+        }
+        let pause = RECONNECT_FIRST.times(1 << self.losses.min(RECONNECT_DOUBLINGS));
+        self.losses = self.losses.saturating_add(1);
+        pause
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -196,18 +213,18 @@ impl Board {
 
     /// The connection is closed, or was not opened.
     pub(super) fn lose_connection(&mut self, now: Instant, why: &str) {
-        self.connection.why = why.to_owned();
+        let pause = self.connection.closed(now, why);
         self.forget_speed();
         self.connection.state = if self.spec.power.kind == PowerKind::WithConnection {
             ConnectionState::Closed
         } else {
-            ConnectionState::Retry(now + RECONNECT_AFTER)
+            ConnectionState::Retry(now + pause)
         };
         if let Some(run) = &mut self.power {
             return run.handle_disconnected(why);
         }
         if self.spec.power.kind != PowerKind::WithConnection {
-            self.lose_session(now, "the connection was lost");
+            self.lose_session(now, &format!("the connection was lost: {why}"));
             // Nor is a beacon of before answered now.
             return self.link.mute(now);
         }
@@ -224,5 +241,9 @@ impl Board {
     }
 }
 
-/// An adapter that was pulled out and in again is back after about a second.
-const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+/// An adapter that was pulled out and in again is back after about a second, and its board's next words count.
+const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+/// Up to four seconds: a thousand lines behind one dead server ask it 250 times a second.
+const RECONNECT_DOUBLINGS: u32 = 4;
+/// A line that was open for so long was a good one.
+const STEADY: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! `pumice console`: a board's raw line on this terminal.
 //!
 //! Text of the line is shown as it comes, and what is typed goes to the line as it is. Frames of an agent are no text
-//! and are not shown; none is answered. Ctrl-] ends it, as in telnet.
+//! and are not shown; none is answered. Ctrl-] ends it, as in telnet, and Ctrl-^ sends a BREAK.
 
 use std::io::{IsTerminal, Write};
 
@@ -20,6 +20,9 @@ use crate::script::Fault;
 /// Ends the console.
 pub(super) const ESCAPE: u8 = 0x1D;
 
+/// Sends a BREAK: Ctrl-^.
+const BREAK: u8 = 0x1E;
+
 /// Shows the line until Ctrl-], the end of the line, or, where input is no terminal, a signal.
 pub fn console(global: &Global, board: &str) -> u8 {
     if global.server.is_some() {
@@ -36,7 +39,10 @@ fn try_console(global: &Global, board: &str) -> Result<(), Fault> {
     let raw =
         RawMode::enter().map_err(|error| Fault::configuration(format!("the terminal: {error}")))?;
     if raw.is_some() {
-        let _ = write!(std::io::stderr(), "pumice: the line of {board}; Ctrl-] ends\r\n");
+        let _ = write!(
+            std::io::stderr(),
+            "pumice: the line of {board}; Ctrl-] ends, Ctrl-^ sends a BREAK\r\n"
+        );
     }
     let outcome = show(&mut claimed);
     drop(raw);
@@ -69,16 +75,21 @@ fn show(claimed: &mut Claimed) -> Result<(), Fault> {
                 IoEvent::Stdin(bytes) => {
                     let escape = bytes.iter().position(|byte| *byte == ESCAPE && is_terminal);
                     let typed = &bytes[..escape.unwrap_or(bytes.len())];
-                    if reactor.write(board, typed) < typed.len() {
-                        let _ = write!(
-                            std::io::stderr(),
-                            "\r\npumice: the line takes no more; dropped\r\n"
-                        );
+                    for (number, piece) in
+                        typed.split(|byte| *byte == BREAK && is_terminal).enumerate()
+                    {
+                        if number > 0 {
+                            reactor.send_break(board);
+                        }
+                        if reactor.write(board, piece) < piece.len() {
+                            tell("the line takes no more; dropped");
+                        }
                     }
                     if escape.is_some() {
                         return Ok(());
                     }
                 }
+                IoEvent::Board(_, BoardEvent::BreakDone(Err(why))) => tell(&why),
                 IoEvent::Signal(Signal::Interrupt | Signal::Terminate | Signal::Hangup) => {
                     return Ok(());
                 }
@@ -86,4 +97,9 @@ fn show(claimed: &mut Claimed) -> Result<(), Fault> {
             }
         }
     }
+}
+
+/// On a terminal in raw mode.
+fn tell(text: &str) {
+    let _ = write!(std::io::stderr(), "\r\npumice: {text}\r\n");
 }

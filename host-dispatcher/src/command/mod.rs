@@ -21,6 +21,7 @@ pub mod results;
 pub mod run;
 pub mod serve;
 pub mod submit;
+pub mod sysrq;
 pub mod token;
 pub mod watch;
 
@@ -63,6 +64,8 @@ pub fn run(cli: &Cli) -> u8 {
         Command::LabSwitch { board, operation } => {
             return lab_line::switch(global, board, *operation);
         }
+        Command::Break { board } => return sysrq::send_break(global, board),
+        Command::Sysrq { board, key } => return sysrq::sysrq(global, board, *key),
         Command::Serve(args) => return serve::serve(global, args),
         Command::Submit(args) => return submit::submit(global, args),
         Command::Jobs(args) => return jobs::jobs(global, args),

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::boot_loader::{
     self, BootContext, BootFrom, BootLoader, BootLoaderOrNone, BySlot, KernelArgsForm, Partitions,
 };
-use super::connection::{BAUDS, Connection};
+use super::connection::Connection;
+use super::connection_error::BAUDS;
 use super::next_slot::{NextSlot, NextSlotForm};
 use super::power::Power;
 use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};

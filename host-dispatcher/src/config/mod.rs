@@ -7,6 +7,7 @@ pub mod board_type;
 pub mod boot_kind;
 pub mod boot_loader;
 pub mod connection;
+mod connection_error;
 pub mod kind;
 pub mod lab;
 pub mod next_slot;

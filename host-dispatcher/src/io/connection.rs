@@ -11,6 +11,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::process::Child;
 use super::serial::SerialPort;
@@ -157,11 +158,25 @@ pub(super) fn connected(stream: &TcpStream) -> io::Result<bool> {
         Ok(_) => {
             // Frames are small and wait for answers.
             stream.set_nodelay(true)?;
+            notice_death(stream)?;
             Ok(true)
         }
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Has the kernel ask a peer that is silent, and give one up that does not answer: a server that lost its power says
+/// nothing of it, and a dispatcher that only listens would wait for ever.
+fn notice_death(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &KEEPALIVE_IDLE_S)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &KEEPALIVE_EVERY_S)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &KEEPALIVE_TRIES)?;
+    // For what was sent and is not acknowledged, which keeps the questions above from being asked.
+    let until_ms = 1000 * (KEEPALIVE_IDLE_S + KEEPALIVE_EVERY_S * KEEPALIVE_TRIES);
+    setsockopt(stream, sockopt::TcpUserTimeout, &until_ms)?;
+    Ok(())
 }
 
 pub(super) fn cannot_connect(endpoint: &Endpoint, error: &io::Error) -> String {
@@ -345,7 +360,31 @@ fn is_sending(port: &SerialPort) -> bool {
 
 /// A lab's boards have a rate from their type; this is everybody's default.
 const BAUD: u32 = 115_200;
+/// A peer is asked after so much silence, ...
+const KEEPALIVE_IDLE_S: u32 = 10;
+/// ... again and again, ...
+const KEEPALIVE_EVERY_S: u32 = 5;
+/// ... so often: 25 s, less than a board is waited for.
+const KEEPALIVE_TRIES: u32 = 3;
 /// Two frames of at most 655 bytes of content (`docs/protocol.md`) with their coding.
 pub(super) const TWO_FRAMES: usize = 1536;
 /// Two writes of [`TWO_FRAMES`] cost about this much of a Unix socket's memory.
 const UNIX_MEMORY_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_gone_is_given_up() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = TcpStream::from_std(stream);
+        assert!(connected(&stream).unwrap());
+        assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&stream, sockopt::TcpKeepIdle).unwrap(), 10);
+        assert_eq!(getsockopt(&stream, sockopt::TcpUserTimeout).unwrap(), 25_000);
+    }
+}

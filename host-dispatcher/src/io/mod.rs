@@ -10,6 +10,7 @@ pub mod drive;
 pub mod emulator;
 pub mod event;
 pub mod event_loop;
+mod first_words;
 pub mod hangup;
 mod holder;
 mod lock;

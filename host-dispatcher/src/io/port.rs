@@ -9,6 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::{self, Endpoint, Line, Opened};
 use super::event::BoardEvent;
+use super::first_words::FirstWords;
 use super::process::Child;
 use crate::board::line_quality::UartErrors;
 use crate::telnet::Readiness;
@@ -43,6 +44,8 @@ enum State {
         /// The speed to set when everything has left.
         next_baud: Option<u32>,
         pause: Pause,
+        /// What came first.
+        first: FirstWords,
     },
 }
 
@@ -381,8 +384,15 @@ impl Port {
         let negotiating =
             (line.readiness(false) == Readiness::Waiting).then(|| context.now + NEGOTIATION_TIME);
         let is_ready = negotiating.is_none();
-        self.state =
-            State::Open { line, child, name, negotiating, next_baud: None, pause: Pause::No };
+        self.state = State::Open {
+            line,
+            child,
+            name,
+            negotiating,
+            next_baud: None,
+            pause: Pause::No,
+            first: FirstWords::default(),
+        };
         if is_ready {
             context.events.push(BoardEvent::Connected);
         }
@@ -408,7 +418,7 @@ impl Port {
 
     /// Reads at most the scratch's length; true if there may be more.
     fn read(&mut self, context: &mut Context<'_>) -> bool {
-        let State::Open { line, .. } = &mut self.state else { return false };
+        let State::Open { line, first, .. } = &mut self.state else { return false };
         let mut filled = 0;
         let end = loop {
             if filled == context.scratch.len() {
@@ -425,6 +435,7 @@ impl Port {
         // A server may not have agreed yet: what the board says meanwhile is not lost.
         let kept = line.decode(&mut context.scratch[..filled]);
         if kept > 0 {
+            first.hear(&context.scratch[..kept]);
             context.events.push(BoardEvent::Bytes(context.scratch[..kept].to_vec()));
         }
         if let Some(error) = end {
@@ -436,8 +447,9 @@ impl Port {
 
     /// The line ended by itself.
     fn lose(&mut self, error: Option<&io::Error>, context: &mut Context<'_>) {
-        let State::Open { name, .. } = &mut self.state else { return };
+        let State::Open { name, first, .. } = &mut self.state else { return };
         let name = std::mem::take(name);
+        let said = first.sentence().map_or_else(String::new, |text| format!(": \"{text}\""));
         match self.close(context) {
             Some(mut child) => match child.poll_exit() {
                 Some(status) => {
@@ -449,8 +461,8 @@ impl Port {
                 }
             },
             None => {
-                let how =
-                    error.map_or_else(|| "the other end closed it".into(), io::Error::to_string);
+                let how = error
+                    .map_or_else(|| format!("the other end closed it{said}"), io::Error::to_string);
                 context.events.push(BoardEvent::Disconnected(format!("lost {name}: {how}")));
             }
         }

@@ -244,7 +244,10 @@ fn a_socket_that_is_closed_is_noticed() {
     });
     assert_eq!(
         (text.as_slice(), why),
-        (b"last words".as_slice(), format!("lost {}: the other end closed it", path.display()))
+        (
+            b"last words".as_slice(),
+            format!("lost {}: the other end closed it: \"last words\"", path.display())
+        )
     );
     assert_eq!(reactor.write(BOARD, b"x"), 0);
 }

@@ -392,6 +392,13 @@ impl JobRun<'_> {
         if self.is_restarting(bench, live) {
             return pending().await;
         }
+        // An image cannot be blamed for a line that is away.
+        let problem = bench.board(|board, _| board.line_problem().map(str::to_owned));
+        if let Some(why) = problem {
+            return Fault::infrastructure(format!(
+                "the line was lost in the test and is away: {why}"
+            ));
+        }
         let message = "the test agent fell silent and did not come back".to_owned();
         Fault { class: ErrorClass::TestError, message }
     }

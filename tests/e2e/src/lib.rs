@@ -6,6 +6,7 @@
 //! * [`Record`]: reads a run directory;
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
+//! * [`Carrier`]: socat or ser2net between `pumice` and a line;
 //! * [`LivingBoard`]: a pretended board that lives on when the dispatcher ends;
 //! * [`Pdudaemon`]: a real one that switches a living board;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
@@ -18,6 +19,7 @@ pub mod line;
 pub mod program;
 pub mod standing;
 
+mod carriers;
 mod lab;
 mod lab_server;
 mod living;
@@ -26,6 +28,7 @@ mod pdudaemon;
 mod random;
 mod record;
 
+pub use carriers::Carrier;
 pub use lab::Lab;
 pub use lab_server::{LabServer, until};
 pub use living::LivingBoard;

@@ -24,6 +24,7 @@ use crate::program::{Running, built};
 #[derive(Debug)]
 pub struct Line {
     connection: String,
+    host_end: String,
     board_end: String,
     shared: Arc<Shared>,
     folder: TempDir,
@@ -76,8 +77,9 @@ impl Line {
             }
         });
         shared.clone().carry_to_host(Carry::new(to_host), board);
-        let connection = format!("unix:{}", path.display());
-        Self { connection, board_end, shared, folder, held: vec![held] }
+        let host_end = path.display().to_string();
+        let connection = format!("unix:{host_end}");
+        Self { connection, host_end, board_end, shared, folder, held: vec![held] }
     }
 
     /// A line whose two ends are serial devices, without any fault.
@@ -93,12 +95,24 @@ impl Line {
         thread::spawn(move || serving.carry_to_board(&mut carrier, host, &mut writer));
         shared.clone().carry_to_host(Carry::new(Noise::default()), board);
         let connection = format!("serial:{host_end}?baud=115200");
-        Self { connection, board_end, shared, folder: folder(), held: vec![held, host_held] }
+        Self {
+            connection,
+            host_end,
+            board_end,
+            shared,
+            folder: folder(),
+            held: vec![held, host_held],
+        }
     }
 
     /// For a lab file.
     pub fn connection(&self) -> &str {
         &self.connection
+    }
+
+    /// The host's end: a socket or a terminal.
+    pub fn host_end(&self) -> &str {
+        &self.host_end
     }
 
     /// The board's end: a terminal, for an agent's `--line`.

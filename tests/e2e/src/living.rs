@@ -97,6 +97,16 @@ impl LivingBoard {
     pub fn switch(&self) -> &Path {
         &self.on
     }
+
+    /// The same with another connection, which leads to [`Self::socket`] by way of something.
+    pub fn entry_by(&self, connection: &str) -> String {
+        self.entry.replace(&format!("unix:{}", self.socket.display()), connection)
+    }
+
+    /// Its line.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
 }
 
 impl Drop for LivingBoard {

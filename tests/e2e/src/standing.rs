@@ -5,13 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::Lab;
-use crate::emulator::{self, Disk, run};
+use crate::carriers::free_port;
+use crate::emulator::{ARMV7, Disk, run};
 use crate::program::PATIENCE;
 
 /// A board under power, with a lab of its own in which it is `here`.
@@ -50,24 +51,10 @@ impl Standing {
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn start() -> Self {
         let lab = Lab::new("");
-        let disk = Disk::copy_to(&lab.path("images"), emulator::ARMV7);
-        disk.put_master_file("/boot/extlinux", "extlinux.conf", EXTLINUX);
-        fs::create_dir_all(lab.path("types")).expect("the lab's folder is ours");
-        lab.write("types/standing.yaml", BOARD_TYPE);
         let line = lab.path("line");
-        lab.write(
-            "lab.yaml",
-            format!(
-                "board_types: types\nboards:\n  - {{name: here, type: standing, connection: \"unix:{}\"}}\n",
-                line.display()
-            ),
-        );
-        let overlay = lab.path("disk.qcow2");
-        let base = lab.path("images/qemu-virt-armv7/disk.img");
-        let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(AsRef::as_ref);
-        run("qemu-img", &[&words[..], &[base.as_os_str(), overlay.as_os_str()]].concat(), "");
+        let overlay = prepare(&lab, &format!("unix:{}", line.display()));
         let listener = UnixListener::bind(&line).expect("a socket can be made");
-        let mut emulator = emulator(&overlay);
+        let mut emulator = emulator(&overlay, "stdio,id=line,signal=off");
         let stdin = emulator.stdin.take().expect("standard input is a pipe");
         let stdout = emulator.stdout.take().expect("standard output is a pipe");
         let shared = Arc::new(Shared::default());
@@ -75,6 +62,21 @@ impl Standing {
         thread::spawn(move || up.carry_to_host(stdout));
         thread::spawn(move || down.serve(&listener, stdin));
         Self { lab, emulator, shared }
+    }
+
+    /// The same, its line behind the emulator's own Telnet server, which makes a BREAK of IAC BRK. What passes is not
+    /// kept. The server does not double 0xFF, so text comes through and frames of an agent do not.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn behind_telnet() -> Self {
+        let lab = Lab::new("");
+        let port = free_port();
+        let overlay = prepare(&lab, &format!("telnet://127.0.0.1:{port}"));
+        let server =
+            format!("socket,id=line,host=127.0.0.1,port={port},server=on,wait=on,telnet=on");
+        let emulator = emulator(&overlay, &server);
+        Self { lab, emulator, shared: Arc::new(Shared::default()) }
     }
 
     /// Its lab.
@@ -188,14 +190,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// As the board type `qemu-virt-armv7` starts it.
-fn emulator(overlay: &Path) -> Child {
+/// Writes the lab file of a board with this connection, and makes its disk.
+fn prepare(lab: &Lab, connection: &str) -> PathBuf {
+    let disk = Disk::copy_to(&lab.path("images"), ARMV7);
+    disk.put_master_file("/boot/extlinux", "extlinux.conf", EXTLINUX);
+    fs::create_dir_all(lab.path("types")).expect("the lab's folder is ours");
+    lab.write("types/standing.yaml", BOARD_TYPE);
+    lab.write(
+        "lab.yaml",
+        format!(
+            "board_types: types\nboards:\n  - {{name: here, type: standing, connection: \"{connection}\"}}\n"
+        ),
+    );
+    let overlay = lab.path("disk.qcow2");
+    let base = lab.path("images/qemu-virt-armv7/disk.img");
+    let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"].map(AsRef::as_ref);
+    run("qemu-img", &[&words[..], &[base.as_os_str(), overlay.as_os_str()]].concat(), "");
+    overlay
+}
+
+fn emulator(overlay: &Path, line: &str) -> Child {
     let drive = format!("if=none,id=disk,file={},format=qcow2", overlay.display());
-    let words = "-M virt -cpu cortex-a15 -m 512 -display none -nodefaults -chardev stdio,id=line,signal=off \
-        -serial chardev:line -bios /usr/lib/u-boot/qemu_arm/u-boot.bin -device virtio-rng-device \
+    let words = "-M virt -cpu cortex-a15 -m 512 -display none -nodefaults -serial chardev:line -bios /usr/lib/u-boot/qemu_arm/u-boot.bin -device virtio-rng-device \
         -device virtio-blk-device,drive=disk -drive";
     Command::new("qemu-system-arm")
         .args(words.split_whitespace())
         .arg(drive)
+        .args(["-chardev", line])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use e2e::emulator::{Disk, Slot};
+use e2e::emulator::{ARMV7, Disk, Slot};
 use e2e::{Lab, LabServer, LivingBoard, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -493,7 +493,7 @@ fn thirty_boards_notice_nothing_of_bad_clients() {
 fn two_emulated_boards_share_a_lab_with_thirty_others() {
     let _slots = [Slot::take(), Slot::take()];
     let lab = Lab::new("");
-    Disk::copy_to(&lab.path("images")).put_rootfs("test-busybox-nokernel.ext4");
+    Disk::copy_to(&lab.path("images"), ARMV7).put_rootfs("test-busybox-nokernel.ext4");
     let emulated = ["real-01", "real-02"]
         .map(|name| format!("  - {{name: {name}, type: qemu-virt-armv7}}\n"))
         .concat();

@@ -129,3 +129,16 @@ fn a_flood_on_the_agent_s_own_line_breaks_nothing() {
 
 /// Commands in the flood.
 const EXECS: u64 = 100;
+
+#[test]
+fn a_break_and_a_key_reach_the_kernel() {
+    let _slot = Slot::take();
+    let board = Standing::behind_telnet();
+    // The emulator waits for whoever looks first.
+    let console = board.lab().start(&["console", "here"]);
+    console.wait_for_stdout("Run /sbin/pumice-agent as init process");
+    console.signal(Signal::SIGTERM);
+    console.wait().exits_with(0);
+    let output = board.lab().pumice(&["sysrq", "here", "h"]).exits_with(0);
+    assert!(output.out().contains("sysrq: HELP : "), "{}", output.out());
+}

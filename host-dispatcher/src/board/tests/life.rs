@@ -432,6 +432,37 @@ fn an_adapter_that_is_pulled_out_comes_back() {
 }
 
 #[test]
+fn a_line_that_stays_away_is_asked_less_and_less_often() {
+    let mut world = World::new(spec());
+    world.goal(Goal::Up(Slot::Master)).run();
+    let mut pauses = Vec::new();
+    // Lost, then not opened again seven times. The last time it is opened, and dropped at once.
+    for loss in 0..8 {
+        if loss == 7 {
+            world.board.handle_connected(world.now);
+        }
+        world.board.handle_disconnected(world.now, "no such device");
+        let lost_at = world.now;
+        while world.board.poll_action() != Some(BoardAction::Connect) {
+            world.now = world.board.poll_timeout().expect("it is tried again");
+            world.board.handle_timeout(world.now);
+        }
+        pauses.push(world.now.since(lost_at).as_millis_ceil());
+    }
+    assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 4000, 4000, 4000]);
+    // One that held begins anew.
+    world.board.handle_connected(world.now);
+    world.now = world.now + Duration::from_secs(5);
+    world.board.handle_disconnected(world.now, "no such device");
+    let lost_at = world.now;
+    while world.board.poll_action() != Some(BoardAction::Connect) {
+        world.now = world.board.poll_timeout().expect("it is tried again");
+        world.board.handle_timeout(world.now);
+    }
+    assert_eq!(world.now.since(lost_at).as_millis_ceil(), 250);
+}
+
+#[test]
 fn a_board_that_reboots_itself_is_brought_back() {
     let mut world = World::new(spec());
     world.goal(Goal::Up(Slot::Test)).run();
