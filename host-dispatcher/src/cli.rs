@@ -135,6 +135,16 @@ next boot begins with the agent of the image. With agents: in the lab file every
         /// The agent's program file, built for the board
         program: PathBuf,
     },
+    /// Put an agent on a board that has none, through the shell on its console
+    #[command(after_help = "Examples:
+  pumice bootstrap bbb-01 --agent target/agent/armv7-unknown-linux-musleabihf/pumice-agent
+  pumice bootstrap bbb-01 --login root --password-file secrets/bbb-01
+
+Logs in where that is asked for, sends the agent in checked lines, packed if the board can unpack it, and
+executes it in the shell's place. It lies in memory (/tmp, /run or /dev/shm) until the next boot. What broke off
+is gone on with. Without --agent it is that of agents: in the lab file for the board's machine. With shell: in the
+board type or the lab every command and every job does this where no agent shows itself.")]
+    Bootstrap(BootstrapArgs),
     /// Show what is known of a board: agent, kernel, memory, partitions, addresses
     Info {
         /// The board's name
@@ -604,6 +614,22 @@ pub struct ExecArgs {
     pub command: Vec<OsString>,
 }
 
+/// `pumice bootstrap`.
+#[derive(Args, Clone, Debug)]
+pub struct BootstrapArgs {
+    /// The board's name
+    pub board: String,
+    /// The agent's program file, built for the board
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// Whom to log in, where the board asks
+    #[arg(long, value_name = "USER")]
+    pub login: Option<String>,
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
 /// `pumice line-test`.
 #[derive(Args, Clone, Debug)]
 pub struct LineTestArgs {
@@ -708,6 +734,7 @@ Hands on a board, through its agent:
   push, pull   Copy a file to the board, from the board
   deploy       Write an image to a partition, and verify it
   info         Show agent, kernel, memory, partitions, addresses
+  bootstrap    Put an agent there through the shell on the console
   hand-over    Let another agent take the place of the one that runs
   line-test    Measure the line: goodput, errors, round trip
   reboot       Reboot

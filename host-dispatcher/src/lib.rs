@@ -11,6 +11,7 @@
 //! | [`kernel`] | reports of trouble, cut out of what a kernel prints | nothing |
 //! | [`clock`] | how a board's clock stands to the host's | nothing |
 //! | [`board`] | one board: phases, power, boot loader, requests | nothing |
+//! | [`bootstrap`] | an agent on a board that has none, through its shell | nothing |
 //! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
 //! | [`lab`] | many boards: queue, health, leases | nothing |
 //! | [`serve`] | the shell of `pumice serve`: loop, HTTP | everything |
@@ -23,6 +24,7 @@
 //! | [`io`] | the shell: mio, processes, serial devices, clocks | everything |
 
 pub mod board;
+pub mod bootstrap;
 pub mod cli;
 pub mod client;
 pub mod clock;

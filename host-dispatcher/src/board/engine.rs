@@ -323,6 +323,7 @@ impl Board {
             return;
         }
         self.events.push(BoardEvent::Phase { from, to, why: why.to_owned() });
+        self.shell.handle_phase(now);
         self.set_deadline(now);
         let was_held = std::mem::take(&mut self.boot.is_held);
         if to == Phase::PoweringOn
@@ -346,7 +347,9 @@ impl Board {
 
     /// The phase's deadline, where it counts.
     pub(super) fn phase_deadline(&self) -> Option<Instant> {
-        let counts = self.power.is_none() && self.panic.is_none() && self.goal.is_some();
+        let is_waited = self.power.is_none() && self.panic.is_none() && self.goal.is_some();
+        // A bootstrap knows itself when it takes too long.
+        let counts = is_waited && !self.shell.is_active();
         self.deadline.filter(|_| counts)
     }
 

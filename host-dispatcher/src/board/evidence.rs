@@ -81,6 +81,11 @@ impl Board {
         self.power.is_some() && !self.boot.is_on
     }
 
+    /// Whether an agent of the boot that runs has shown itself.
+    pub(super) fn has_heard_beacon(&self) -> bool {
+        self.boot.id.is_some()
+    }
+
     /// The agent of the last session; `None` before the first.
     pub fn agent_start(&self) -> Option<AgentStart> {
         self.boot.agent
@@ -102,7 +107,9 @@ impl Board {
 
     /// Hands the text that came to the console, the boot loader's driver and the owner.
     pub(super) fn read_text(&mut self, now: Instant) {
-        let text = std::mem::take(&mut self.text);
+        let mut text = std::mem::take(&mut self.text);
+        self.read_shell(now, &text);
+        self.shell.redact(&mut text);
         if !self.link.is_open() && !self.is_deaf() {
             self.sense.handle_text(&text);
         }
@@ -277,6 +284,9 @@ impl Board {
     pub(super) fn end_boot(&mut self, now: Instant, why: &str) {
         self.end_session(now, why);
         self.link.mute(now);
+        if let Some(bootstrap) = self.shell.active() {
+            bootstrap.handle_restart();
+        }
         if let Some(id) = self.boot.id.take() {
             self.boot.ended_id = Some(id);
         }
@@ -351,6 +361,10 @@ impl Board {
             return;
         }
         self.boot.is_ending = false;
+        if self.shell.handle_beacon() {
+            // What was left of it may be over: a bootstrap takes its own time.
+            self.set_deadline(now);
+        }
         if self.is_answering() {
             self.sense.handle_beacon(now);
         }

@@ -14,6 +14,7 @@
 //!   line shows
 //! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
 //! * `doubt`: what a session shows that may be somebody's print
+//! * `shell`: an agent is put there through the console's shell
 //! * `baud`: the line's speed in a session
 //! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
@@ -32,6 +33,7 @@ pub mod link_memory;
 pub mod phase;
 pub mod power;
 pub mod raw_line;
+mod shell;
 pub mod spec;
 mod switching;
 
@@ -64,6 +66,7 @@ use event::Events;
 use line_sense::LineSense;
 use link_memory::HostLink;
 use power::PowerRun;
+use shell::Shell;
 use switching::Connection;
 
 /// One board.
@@ -85,6 +88,7 @@ pub struct Board {
     console: Console,
     sense: LineSense,
     driver: Option<Driver>,
+    shell: Shell,
     link: Box<HostLink>,
     speed: Speed,
     client: Client,
@@ -114,6 +118,7 @@ impl Board {
             console: Console::new(&spec),
             sense: LineSense::default(),
             driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
+            shell: Shell::default(),
             link,
             speed: Speed::new(spec.line.baud, spec.session_baud),
             client: Client::new(seed),
@@ -127,6 +132,7 @@ impl Board {
     /// The connection is open.
     pub fn handle_connected(&mut self, now: Instant) {
         self.connection.opened(now);
+        self.shell.handle_phase(now);
         if let Some(run) = &mut self.power {
             run.handle_connected();
         }
@@ -148,6 +154,7 @@ impl Board {
             switched.is_heard |= !bytes.is_empty();
         }
         self.sense.handle_bytes(bytes);
+        self.shell.handle_bytes(now);
         self.speed.handle_traffic(now);
         for piece in bytes.chunks(PIECE_BYTES) {
             let text = &mut self.text;
@@ -189,6 +196,9 @@ impl Board {
         }
         if let Some(driver) = &mut self.driver {
             driver.handle_timeout(now);
+        }
+        if let Some(bootstrap) = self.shell.active() {
+            bootstrap.handle_timeout(now);
         }
         self.client.handle_timeout(now, &mut self.link);
         self.read_driver(now);
@@ -343,6 +353,8 @@ impl Board {
                 self.events.push_console(ConsoleSource::Typed, &bytes);
                 Some(bytes)
             }
+            // Not on record: it is long, or secret, and what the board makes of it stands there.
+            _ if self.is_shell_typed_at() => self.shell.active()?.poll_transmit(now),
             Phase::Unknown | Phase::Booting(_) | Phase::Up(_) => {
                 if !self.may_transmit() || !self.may_ask() {
                     return None;
@@ -382,6 +394,7 @@ impl Board {
             self.doubt_timeout(),
             self.power.as_ref().and_then(PowerRun::poll_timeout),
             driver.and_then(Driver::poll_timeout),
+            self.shell.poll_timeout().filter(|_| self.is_shell_typed_at()),
         ]
         .into_iter()
         .flatten()

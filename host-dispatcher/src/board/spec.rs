@@ -1,5 +1,8 @@
 //! What a [`Board`](super::Board) needs to know about its board, and how that follows from a lab file.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use agent_core::link::{Coding, LineConfig};
 use agent_core::time::Duration;
 
@@ -10,6 +13,7 @@ use crate::config::boot_loader::BootFrom;
 use crate::config::connection::Connection;
 use crate::config::lab;
 use crate::config::power::{Power, Switch};
+use crate::config::shell::Shell;
 use crate::config::template::NoValue;
 
 /// Everything that does not change in the life of a [`Board`](super::Board).
@@ -33,6 +37,10 @@ pub struct BoardSpec {
     pub panics: Vec<String>,
     /// How long each phase may take.
     pub deadlines: Deadlines,
+    /// The shell through which an agent is put there when none shows itself.
+    pub shell: Option<Shell>,
+    /// The lab's agents, by machine.
+    pub agents: BTreeMap<String, PathBuf>,
     /// Starts (power on, power cycle, restart) that one goal may take.
     pub tries: u32,
 }
@@ -178,6 +186,8 @@ impl BoardSpec {
             kernel_banner: board_type.kernel_banner.clone(),
             panics: board_type.panics.clone(),
             deadlines: Deadlines::from(&board_type.deadlines),
+            shell: board.shell.clone(),
+            agents: board.agents.clone(),
             tries: TRIES,
         })
     }

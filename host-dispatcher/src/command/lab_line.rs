@@ -74,6 +74,8 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
         tags: Vec::new(),
         agents: Default::default(),
         image_files: wiring.image_files,
+        // Its password is the lab's, and a file there.
+        shell: None,
     })
 }
 

@@ -3,6 +3,7 @@
 
 pub mod board_types;
 pub mod boards;
+pub mod bootstrap;
 pub mod check;
 pub mod completions;
 pub mod console;
@@ -55,6 +56,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::HandOver { board, program } => {
             return hand_over::hand_over(global, board, program);
         }
+        Command::Bootstrap(args) => return bootstrap::bootstrap(global, args),
         Command::Info { board } => return info::info(global, board),
         Command::LineTest(args) => return line_test::line_test(global, args),
         Command::Power { board, operation } => return power::power(global, board, *operation),

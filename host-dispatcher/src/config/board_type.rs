@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::connection_error::BAUDS;
 use super::next_slot::{NextSlot, NextSlotForm};
 use super::power::Power;
+use super::shell::{self, Shell, ShellForm};
 use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};
 use super::value::{Name, Period};
 use super::yaml::{self, Examples, FileError, Spanned, place};
@@ -40,6 +41,8 @@ pub struct BoardType {
     pub boot: Option<Boot>,
     /// How the agent chooses the image that boots next, where there is no boot loader to type at.
     pub next_slot: Option<NextSlot>,
+    /// The shell through which an agent is put there when none shows itself.
+    pub shell: Option<Shell>,
     /// The text that shows that a kernel began.
     pub kernel_banner: String,
     /// Texts that show that a kernel died.
@@ -153,6 +156,7 @@ impl BoardType {
             line: form.line.value,
             boot,
             next_slot,
+            shell: form.shell.map(|form| shell::shell(file, form)).transpose()?,
             kernel_banner: form
                 .kernel_banner
                 .map_or_else(|| KERNEL_BANNER.into(), |banner| banner.value),
@@ -175,7 +179,9 @@ impl BoardType {
     /// # Errors
     /// What is wrong, where, and how to mend it.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        Self::from_str(&path.display().to_string(), &yaml::read(path)?)
+        let board_type = Self::from_str(&path.display().to_string(), &yaml::read(path)?)?;
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        Ok(Self { shell: board_type.shell.map(|shell| shell.within(base)), ..board_type })
     }
 
     /// What to type at the boot loader, in order; nothing where there is none.
@@ -327,6 +333,7 @@ struct BoardTypeForm {
     partitions: Option<Spanned<Partitions>>,
     boot_loader: Option<Spanned<BootLoaderOrNone>>,
     next_slot: Option<Spanned<NextSlotForm>>,
+    shell: Option<Spanned<ShellForm>>,
     kernel_banner: Option<Spanned<String>>,
     panics: Option<Vec<Spanned<String>>>,
     kernel_args: Option<KernelArgsForm>,

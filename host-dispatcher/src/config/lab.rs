@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::board_type::{self, BoardType};
 use super::connection::Connection;
 use super::power::Power;
+use super::shell::{self, Shell, ShellForm};
 use super::value::{Name, Period};
 use super::yaml::{self, Examples, FileError, Spanned, did_you_mean, place};
 
@@ -52,6 +53,8 @@ pub struct Board {
     pub connection: Connection,
     /// How its power is switched.
     pub power: Power,
+    /// The shell on its console, where an agent is to be put there through it.
+    pub shell: Option<Shell>,
     /// What jobs may ask for beside the type.
     pub tags: Vec<String>,
     /// The lab's agents, by what `uname -m` calls the machine: what runs in the master image is handed over to these.
@@ -157,6 +160,12 @@ impl Lab {
         lab.images = lab.images.map(|images| base.join(images));
         for path in lab.boards.iter_mut().flat_map(|board| board.agents.values_mut()) {
             *path = base.join(&path);
+        }
+        for board in &mut lab.boards {
+            // That of a type is relative to the type's file already.
+            if board.shell != board.board_type.shell {
+                board.shell = board.shell.take().map(|shell| shell.within(base));
+            }
         }
         for check in lab.health_checks.values_mut() {
             check.job = base.join(&check.job);
@@ -310,11 +319,16 @@ fn board_of(
     }
     let image_files =
         form.image_files.map_or_else(|| Ok(Vec::new()), |files| image_files(file, files))?;
+    let shell = match form.shell {
+        Some(form) => Some(shell::shell(file, form)?),
+        None => board_type.shell.clone(),
+    };
     Ok(Board {
         name: form.name.value.as_str().to_owned(),
         connection: connection.with_default_baud(board_type.line.baud),
         power,
         agents: agents.clone(),
+        shell,
         tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
         image_files,
         board_type: board_type.clone(),
@@ -356,6 +370,7 @@ struct BoardForm {
     #[serde(default)]
     tags: Vec<Name>,
     image_files: Option<Spanned<Vec<String>>>,
+    shell: Option<Spanned<ShellForm>>,
 }
 
 const EMBEDDED: &str = "boards:\n  - {name: qemu-01, type: qemu-virt-armv7}\n";

@@ -12,6 +12,7 @@ pub mod kind;
 pub mod lab;
 pub mod next_slot;
 pub mod power;
+pub mod shell;
 pub mod shipped;
 pub mod template;
 pub mod value;

@@ -89,7 +89,7 @@ impl Bench {
 }
 
 /// Before anything goes over the line. Whether it is one for this board its kernel tells.
-fn check_program(program: &Path) -> Result<(), Fault> {
+pub(super) fn check_program(program: &Path) -> Result<(), Fault> {
     let mut magic = [0; ELF.len()];
     let read = File::open(program).and_then(|mut file| file.read(&mut magic));
     let length = read.map_err(|error| Fault::job(format!("{}: {error}", program.display())))?;

@@ -120,6 +120,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         );
         bench.tell(Event::Note { text });
     }
+    bench.clean_up_bootstrap().await;
     // A board without a power switch stays on, and nobody is called for it.
     if bench.board(|board, _| !board.spec().power.kind.is_automatic()) {
         return;

@@ -8,6 +8,7 @@
 
 pub mod ask;
 pub mod board_logs;
+pub mod bootstrap;
 pub mod cases;
 pub mod collect;
 pub mod complete;
@@ -98,6 +99,7 @@ struct Inner {
     incoming: RefCell<HashMap<u8, Incoming>>,
     trouble: RefCell<Option<Trouble>>,
     kernel: RefCell<Option<kernel::Watching>>,
+    bootstrapped: RefCell<Option<String>>,
     sessions: Cell<u64>,
     uart: Cell<line::Uart>,
     told: RefCell<Vec<line::Told>>,
@@ -183,6 +185,7 @@ impl Bench {
                 incoming: RefCell::default(),
                 trouble: RefCell::default(),
                 kernel: RefCell::default(),
+                bootstrapped: RefCell::default(),
                 sessions: Cell::new(0),
                 uart: Cell::default(),
                 told: RefCell::default(),
@@ -342,10 +345,13 @@ impl Bench {
         let before = self.interrupts();
         match race(work, self.until(|| (self.interrupts() > before).then_some(()))).await {
             Either::First(outcome) => outcome,
-            Either::Second(()) => Err(Fault {
-                class: ErrorClass::Canceled,
-                message: "canceled by the user".to_owned(),
-            }),
+            Either::Second(()) => {
+                self.clean_up_bootstrap().await;
+                Err(Fault {
+                    class: ErrorClass::Canceled,
+                    message: "canceled by the user".to_owned(),
+                })
+            }
         }
     }
 
@@ -358,11 +364,19 @@ impl Bench {
         let _ = self.within(Duration::from_secs(10), self.reach(Goal::Off)).await;
     }
 
-    /// Brings the board to a goal and waits until it is there.
+    /// Brings the board to a goal and waits until it is there; where its agent is to be put there first, with that.
     ///
     /// # Errors
     /// The board is broken, and why.
     pub async fn reach(&self, goal: Goal) -> Result<(), Fault> {
+        // In this order: a bootstrap that has led to the session is ended before the goal is reached.
+        match race(Box::pin(self.keep_agent_there(goal)), self.reach_by_itself(goal)).await {
+            Either::First(fault) => Err(fault),
+            Either::Second(outcome) => outcome,
+        }
+    }
+
+    async fn reach_by_itself(&self, goal: Goal) -> Result<(), Fault> {
         self.board(|board, now| board.set_goal(now, goal));
         self.until(|| {
             let phase = self.board(|board, _| board.phase());

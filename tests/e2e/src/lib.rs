@@ -3,6 +3,7 @@
 //! * [`Lab`]: a folder with a lab file, and `pumice` in it;
 //! * [`program`]: finds, starts and ends the built programs;
 //! * [`line`](mod@line): a serial line between `pumice` and a `pumice-agent` on a pseudo-terminal, as good or bad as wanted;
+//! * [`shell`]: a real shell at the board's end of such a line, and no agent;
 //! * [`Record`]: reads a run directory;
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
@@ -17,6 +18,7 @@
 pub mod emulator;
 pub mod line;
 pub mod program;
+pub mod shell;
 pub mod standing;
 
 mod carriers;

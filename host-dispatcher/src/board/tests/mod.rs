@@ -9,6 +9,7 @@ mod dialogue;
 mod life;
 mod loaders;
 mod power;
+mod shell;
 
 use super::spec::{BoardSpec, BootLoaderSpec, Deadlines, NextSlotSpec, PowerKind, PowerSpec};
 use super::*;
@@ -77,6 +78,8 @@ pub(super) fn spec() -> BoardSpec {
         kernel_banner: "Booting Linux on physical CPU".into(),
         panics: vec!["Kernel panic - not syncing".into()],
         deadlines: deadlines(),
+        shell: None,
+        agents: std::collections::BTreeMap::new(),
         tries: 3,
     }
 }
