@@ -136,7 +136,7 @@ pub(super) fn open(endpoint: &Endpoint) -> Result<Opened, String> {
             TcpStream::connect(*address).map(Opened::Connecting).map_err(|error| failed(&error))
         }
         Endpoint::Serial { path, baud } => {
-            Ok(Opened::Line(Line::Serial(SerialPort::open(path, *baud)?), None))
+            Ok(Opened::Line(Line::Serial(Box::new(SerialPort::open(path, *baud)?)), None))
         }
     }
 }
@@ -195,7 +195,7 @@ pub(super) enum Line {
     Unix(UnixStream),
     Tcp(TcpStream),
     Telnet(Box<TelnetLine>),
-    Serial(SerialPort),
+    Serial(Box<SerialPort>),
 }
 
 impl Line {

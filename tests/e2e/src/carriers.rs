@@ -119,7 +119,7 @@ impl Carrier {
                 self.held = Some(until("terminal of socat", open));
             }
             // To connect would be to use it.
-            Entrance::Port(port) => until("port", || is_listened_to(*port).then_some(())),
+            Entrance::Port(port) => wait_for_port(*port),
         }
     }
 
@@ -159,6 +159,14 @@ const SER2NET: &str = "/usr/sbin/ser2net";
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound").port()
+}
+
+/// Waits until somebody listens to a port.
+///
+/// # Panics
+/// Nobody ever does.
+pub(crate) fn wait_for_port(port: u16) {
+    until("port", || is_listened_to(port).then_some(()));
 }
 
 /// `proc_pid_net(5)`: the local address is hexadecimal, state 0A is LISTEN.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::Lab;
-use crate::carriers::free_port;
+use crate::carriers::{free_port, wait_for_port};
 use crate::emulator::{ARMV7, Disk, run};
 use crate::program::PATIENCE;
 
@@ -76,6 +76,7 @@ impl Standing {
         let server =
             format!("socket,id=line,host=127.0.0.1,port={port},server=on,wait=on,telnet=on");
         let emulator = emulator(&overlay, &server);
+        wait_for_port(port);
         Self { lab, emulator, shared: Arc::new(Shared::default()) }
     }
 

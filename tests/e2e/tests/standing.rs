@@ -134,9 +134,9 @@ const EXECS: u64 = 100;
 fn a_break_and_a_key_reach_the_kernel() {
     let _slot = Slot::take();
     let board = Standing::behind_telnet();
-    // The emulator waits for whoever looks first.
+    // The emulator waits for whoever looks first. From here on the kernel reads its console.
     let console = board.lab().start(&["console", "here"]);
-    console.wait_for_stdout("Run /sbin/pumice-agent as init process");
+    console.wait_for_stdout("Run /init as init process");
     console.signal(Signal::SIGTERM);
     console.wait().exits_with(0);
     let output = board.lab().pumice(&["sysrq", "here", "h"]).exits_with(0);
