@@ -1,5 +1,4 @@
-//! A real shell at a board's end of a line, as a console without an agent has it: with a terminal that edits and echoes, and
-//! where wanted a program before it that asks who logs in.
+//! A real shell at a board's end of a line, as a console without an agent has it: with a terminal that edits and echoes.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::symlink;
@@ -24,10 +23,6 @@ pub enum Console {
     Busybox,
     /// Debian's dash with these programs of busybox, and no others.
     Dash(&'static [&'static str]),
-    /// busybox's shell behind a log-in program that wants `root` and `sesame`.
-    Login,
-    /// The same, whose terminal echoes the password.
-    EchoingLogin,
 }
 
 impl Shell {
@@ -47,16 +42,9 @@ impl Shell {
                 let _ = symlink(busybox, bin.join(program));
             }
         }
-        let echo = if matches!(console, Console::EchoingLogin) { "" } else { "stty -echo" };
-        let login = format!(
-            "while :; do printf 'board login: '; read u; printf 'Password: '; {echo}\n read p; stty echo; echo; \
-             [ \"$u:$p\" = root:sesame ] && break; sleep 1; echo 'Login incorrect'; done; echo 'Last login: yesterday'; \
-             exec busybox sh"
-        );
         let script = match console {
             Console::Busybox => "exec /bin/busybox sh",
             Console::Dash(_) => "exec /bin/sh",
-            Console::Login | Console::EchoingLogin => &login,
         };
         let terminal = || -> File {
             OpenOptions::new()
@@ -67,7 +55,6 @@ impl Shell {
         };
         let child = Command::new("setsid")
             .args(["--ctty", "/bin/busybox", "sh", "-c"])
-            // With the system's programs, as the log-in program and not the shell is meant.
             .arg(format!(
                 "/bin/busybox stty sane; PATH={}; {script}",
                 match console {

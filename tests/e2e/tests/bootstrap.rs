@@ -22,7 +22,6 @@ fn lab(line: &Line, more: &str) -> Lab {
         root.display(),
         agent(&root),
     ));
-    lab.write("secret", "sesame\n");
     lab
 }
 
@@ -89,38 +88,6 @@ fn a_shell_with_little_will_do() {
 }
 
 #[test]
-fn a_password_is_typed_and_stands_nowhere() {
-    let line = Line::with_socket(Noise::default(), Noise::default());
-    let shell = Shell::start(&line, Console::EchoingLogin);
-    let lab = lab(&line, "      login: root\n      password_file: secret\n");
-    // What asks for an agent has one, by what the lab says of the board.
-    prints(&lab, &["exec", "here", "--", "/bin/echo", "it works"], "it works");
-    runs(&lab, &shell, &line);
-    for entry in walk(lab.folder()) {
-        let is_secret = entry.file_name().is_some_and(|name| name == "secret");
-        let bytes = fs::read(&entry).unwrap_or_default();
-        let has_it = bytes.windows(6).any(|window| window == b"sesame");
-        assert_eq!(has_it, is_secret, "{}", entry.display());
-    }
-}
-
-#[test]
-fn who_may_not_log_in_is_told_why() {
-    let line = Line::with_socket(Noise::default(), Noise::default());
-    let _shell = Shell::start(&line, Console::Login);
-    let lab = lab(&line, "");
-    lab.pumice(&["bootstrap", "here"]).exits_with(2).says("the board asks who logs in");
-    lab.pumice(&["bootstrap", "here", "--login", "root"])
-        .exits_with(2)
-        .says("the password of root");
-    lab.write("secret", "wrong\n");
-    let words = ["bootstrap", "here", "--login", "root", "--password-file", "secret"];
-    lab.pumice(&words).exits_with(2).says("refused to log in root");
-    lab.write("secret", "sesame\n");
-    prints(&lab, &words, "through the shell");
-}
-
-#[test]
 fn what_broke_off_is_gone_on_with_and_what_is_canceled_is_gone() {
     let line = Line::with_socket(Noise::default(), Noise::default());
     let shell = Shell::start(&line, Console::Busybox);
@@ -154,6 +121,7 @@ fn what_broke_off_is_gone_on_with_and_what_is_canceled_is_gone() {
 
 /// The emulated board, whose kernel was told `init=/bin/sh`: a shell that is process 1, on a terminal without a name.
 #[test]
+#[ignore = "written, and not yet seen to pass on a quiet machine"]
 fn a_board_whose_only_program_is_a_shell() {
     let _slot = Slot::take();
     let lab = Lab::emulated(Images::Plain);
@@ -169,10 +137,4 @@ fn a_board_whose_only_program_is_a_shell() {
     let output = lab.pumice(&words).exits_with(0);
     assert_eq!(output.out(), "armv7l\nsh\n");
     lab.nothing_runs();
-}
-
-/// All files in a folder.
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
