@@ -125,10 +125,18 @@ impl Line {
     /// # Panics
     /// It is not built.
     pub fn agent(&self, words: &[&str]) -> Running {
-        let root = self.root().display().to_string();
-        let own = ["--line", &self.board_end, "--root", &root];
-        let words: Vec<&str> = own.iter().chain(words).copied().collect();
-        Running::start(&built("pumice-agent"), &words, self.folder.path(), &[], None)
+        self.agent_under(&[], &built("pumice-agent"), words)
+    }
+
+    /// The same with another agent, which runs under the words of an emulator, if there are any.
+    ///
+    /// # Panics
+    /// The emulator or the agent is missing.
+    pub fn agent_under(&self, emulator: &[&str], agent: &Path, words: &[&str]) -> Running {
+        let (agent, root) = (agent.display().to_string(), self.root().display().to_string());
+        let own = [&agent, "--line", &self.board_end, "--root", &root];
+        let words: Vec<&str> = emulator.iter().chain(&own).chain(words).copied().collect();
+        Running::start(Path::new(words[0]), &words[1..], self.folder.path(), &[], None)
     }
 
     /// The agent's root.
