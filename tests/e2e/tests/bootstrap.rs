@@ -14,15 +14,14 @@ use nix::sys::signal::Signal;
 /// A lab with one board at `line`, whose agent lives in the line's folder. `more` are lines of its `shell:`.
 fn lab(line: &Line, more: &str) -> Lab {
     let root = line.root();
-    let lab = Lab::new(&format!(
+    Lab::new(&format!(
         "boards:\n  - name: here\n    type: generic\n    connection: \"{}\"\n    shell:\n      folders: [{}/tmp]\n      \
          arguments: [--root, {}]\n      agent: {}\n{more}",
         line.connection(),
         root.display(),
         root.display(),
         agent(&root),
-    ));
-    lab
+    ))
 }
 
 /// The agent without what only a debugger reads: the size that boards get. Made once a line.
@@ -44,7 +43,7 @@ fn runs(lab: &Lab, shell: &Shell, line: &Line) {
     let program = fs::read_link(format!("/proc/{}/exe", shell.pid())).unwrap();
     assert!(program.starts_with(line.root().join("tmp")), "{program:?}");
     assert!(fs::read(&program).unwrap() == fs::read(line.root().join("agent")).unwrap());
-    prints(&lab, &["exec", "here", "--", "/bin/echo", "it works"], "it works");
+    prints(lab, &["exec", "here", "--", "/bin/echo", "it works"], "it works");
 }
 
 #[track_caller]

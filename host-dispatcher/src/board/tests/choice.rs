@@ -62,5 +62,8 @@ fn a_command_that_fails_is_named() {
     world.goal(Goal::Up(Slot::Test)).run();
     let breakage = world.board.breakage().expect("it cannot be reached");
     assert_eq!(breakage.cause, Cause::RestartFailed);
-    assert_eq!(breakage.text, "next_slot: the command of the board type ended with status 7");
+    assert_eq!(
+        breakage.text,
+        "next_slot: the command of the board type ended with status 7 (started 3 times)"
+    );
 }

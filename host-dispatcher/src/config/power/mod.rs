@@ -382,19 +382,19 @@ mod tests {
             ("uhubctl: {hub: 1-1.4, port: 99}", "f:1: a hub has no port 99: ports are 1 to 14"),
             (
                 "exec: x\nask: true",
-                "f:1: power is switched in one way, and here are exec and ask: take one out",
+                "f: power is switched in one way, and here are exec and ask: take one out",
             ),
             (
                 "settle: 1s",
-                "f:1: power says not how it is switched: add on and off, pdudaemon, uhubctl, exec or ask",
+                "f: power says not how it is switched: add on and off, pdudaemon, uhubctl, exec or ask",
             ),
             ("exec: x\nretries: 11", "f:2: 11 retries are too many: 10 at most"),
-            ("exec: x\nsettle: 2m", "f:1: settle: 120 s is too long: 60 s at most"),
+            ("exec: x\nsettle: 2m", "f: settle: 120 s is too long: 60 s at most"),
             (
                 "ask: true\nretries: 1",
-                "f:1: a person is asked once: take retries and retry_delay out",
+                "f: a person is asked once: take retries and retry_delay out",
             ),
-            ("ask: false", "f:1: ask: false is no way of switching: write power: none"),
+            ("ask: false", "f: ask: false is no way of switching: write power: none"),
         ] {
             assert_eq!(parse(text), Err(expected.to_owned()));
         }
