@@ -120,7 +120,6 @@ fn what_broke_off_is_gone_on_with_and_what_is_canceled_is_gone() {
 
 /// The emulated board, whose kernel was told `init=/bin/sh`: a shell that is process 1, on a terminal without a name.
 #[test]
-#[ignore = "written, and not yet seen to pass on a quiet machine"]
 fn a_board_whose_only_program_is_a_shell() {
     let _slot = Slot::take();
     let lab = Lab::emulated(Images::Plain);

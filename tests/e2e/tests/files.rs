@@ -122,7 +122,7 @@ fn a_board_type_that_cannot_be_meant_so() {
         Lab::new(LAB).pumice(&["board-types", "show", "qemu-virt-armv7"]).exits_with(0).out();
     for (from, to, expected) in [
         ("{boot_part}", "{bootpart}", "boot_part"),
-        ("  kind: u-boot", "  kind: grub", "u-boot"),
+        ("  kind: u-boot", "  kind: lilo", "u-boot"),
         ("deadlines:", "deadline:", "did you mean \"deadlines\"?"),
         ("  beacon: 90s", "  beacon: late", "\"late\""),
         ("partitions: {master: 1, testboot: 2, testrootfs: 3}", "", "partitions"),

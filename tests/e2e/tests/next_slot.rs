@@ -21,7 +21,7 @@ fn the_agent_chooses_the_image_and_a_dead_one_does_not_come_again() {
     let (output, record) = lab.run(&format!(
         "name: chosen\nboard: {{type: {ARMV7}}}\nboot_with: master\ntests:
   - {{name: before, run: 'cat /proc/cmdline'}}
-  - {{name: crash, run: 'until [ -e /tmp/undone ]; do sleep 0.2; done; sync; echo c > /proc/sysrq-trigger; sleep 60'}}
+  - {{name: crash, run: 'until [ -e /tmp/undone ]; do sleep 0.2; done; sync; sleep 3; echo c > /proc/sysrq-trigger; sleep 60'}}
 timeout: 10m\n"
     ));
     output.exits_with(1).says("sysrq triggered crash");
