@@ -31,6 +31,8 @@ enum State {
     Asked,
     UserTyped,
     PasswordTyped,
+    /// Enter was typed where somebody else's password was asked for: a refusal comes, and then the question for a user.
+    Dismissed,
 }
 
 /// What came of it.
@@ -75,7 +77,11 @@ impl Finder {
         if receiver::without_kernel_lines(&self.text).contains(&format!("PUMICE-{product}")) {
             return Some(Found::Shell);
         }
-        let quiet = if self.state == State::PasswordTyped { VERDICT_QUIET } else { PROMPT_QUIET };
+        let quiet = match self.state {
+            State::Dismissed if !self.is_asked_for_something() => ANSWER_WAIT,
+            State::PasswordTyped => VERDICT_QUIET,
+            _ => PROMPT_QUIET,
+        };
         // The marker's answer may take longer than a pause between two texts.
         if self.state != State::Asked || self.is_asked_for_something() {
             self.quiet_at = Some(now + quiet);
@@ -124,8 +130,8 @@ impl Finder {
             self.enter(now, State::UserTyped, &format!("{user}\n"), typist);
         } else if self.is_at_password() {
             if self.state != State::UserTyped {
-                // For whomever somebody else has typed.
-                self.enter(now, State::Woken, "\n", typist);
+                // For whomever somebody else has typed, or for the empty line that woke it.
+                self.enter(now, State::Dismissed, "\n", typist);
                 return None;
             }
             let Some(password) = self.login.password.clone() else {

@@ -29,6 +29,8 @@ struct Line {
 enum Mode {
     Login,
     Password(String),
+    /// The password was wrong, and that is thought about for two seconds. What is typed meanwhile waits.
+    Refusing,
     Prompt,
     /// Lines of the definition that were typed.
     Defining(usize),
@@ -59,6 +61,9 @@ struct Shell {
     file: Vec<u8>,
     appended: u32,
     output: String,
+    /// Asks whoever presses Enter for a password, and takes its time to refuse.
+    is_strict: bool,
+    typed_ahead: Vec<u8>,
 }
 
 impl Shell {
@@ -79,6 +84,16 @@ impl Shell {
             file: Vec::new(),
             appended: 0,
             output: String::new(),
+            is_strict: false,
+            typed_ahead: Vec::new(),
+        }
+    }
+
+    fn refuse(&mut self) {
+        self.mode = Mode::Login;
+        self.output.push_str("Login incorrect\r\nboard login: ");
+        for byte in std::mem::take(&mut self.typed_ahead) {
+            self.take(byte);
         }
     }
 
@@ -91,6 +106,10 @@ impl Shell {
     }
 
     fn take(&mut self, byte: u8) {
+        if self.mode == Mode::Refusing {
+            self.typed_ahead.push(byte);
+            return;
+        }
         if self.echoes && !matches!(self.mode, Mode::Agent(_) | Mode::Password(_)) {
             self.output.push(char::from(byte));
         }
@@ -111,7 +130,9 @@ impl Shell {
 
     fn handle(&mut self, line: &str) {
         match self.mode.clone() {
-            Mode::Login if line.is_empty() => self.output.push_str("\r\nboard login: "),
+            Mode::Login if line.is_empty() && !self.is_strict => {
+                self.output.push_str("\r\nboard login: ")
+            }
             Mode::Login => {
                 self.mode = Mode::Password(line.to_owned());
                 self.output.push_str("\r\nPassword: ");
@@ -120,10 +141,15 @@ impl Shell {
                 self.mode = Mode::Prompt;
                 self.output.push_str("\r\nLast login: Thu Jan  1\r\n# ");
             }
-            Mode::Password(_) => {
-                self.mode = Mode::Login;
-                self.output.push_str("\r\nLogin incorrect\r\nboard login: ");
+            Mode::Password(_) if self.is_strict => {
+                self.mode = Mode::Refusing;
+                self.output.push_str("\r\n");
             }
+            Mode::Password(_) => {
+                self.output.push_str("\r\n");
+                self.refuse();
+            }
+            Mode::Refusing => {}
             Mode::Prompt => self.handle_command(line),
             Mode::Defining(lines) => {
                 let text = definition(self.check());
@@ -276,6 +302,8 @@ struct World {
     upward: u64,
     typed: String,
     reports: Vec<Report>,
+    /// When the log-in program has thought.
+    refuse_at: Option<Instant>,
 }
 
 impl World {
@@ -290,6 +318,7 @@ impl World {
             upward: 0,
             typed: String::new(),
             reports: Vec::new(),
+            refuse_at: None,
         }
     }
 
@@ -333,8 +362,16 @@ impl World {
             }
         } else if self.shell.output.is_empty() {
             let at = self.bootstrap.poll_timeout().unwrap_or(self.now + Duration::from_secs(1));
+            let at = self.refuse_at.map_or(at, |refuse_at| at.min(refuse_at));
             self.now = self.now.max(at);
             self.bootstrap.handle_timeout(self.now);
+        }
+        if self.shell.mode == Mode::Refusing && self.refuse_at.is_none() {
+            self.refuse_at = Some(self.now + Duration::from_secs(2));
+        }
+        if self.refuse_at.is_some_and(|at| at <= self.now) {
+            self.refuse_at = None;
+            self.shell.refuse();
         }
         let said = std::mem::take(&mut self.shell.output);
         let mut heard = Vec::new();
@@ -464,6 +501,19 @@ fn a_wrong_password_is_told_after_two_attempts_and_is_nowhere() {
     let mut world = World::new(Shell::new(Mode::Login, ALL), Line::default(), 3);
     world.bootstrap = Bootstrap::new(Instant::ZERO, request, 3);
     assert_eq!(world.run(&program()), Some(Failure::NoUser));
+}
+
+/// Enter, typed to wake whoever is there, was the name of nobody, whose password is asked for; the refusal takes longer
+/// than a prompt.
+#[test]
+fn a_log_in_that_takes_its_time() {
+    let mut shell = Shell::new(Mode::Login, ALL);
+    shell.is_strict = true;
+    let mut world = World::new(shell, Line::default(), 5);
+    assert_eq!(world.run(&program()), None, "{}", world.typed);
+    world.is_started();
+    assert_eq!(world.typed.matches("sesame").count(), 1, "{}", world.typed);
+    assert_eq!(world.typed.matches("root\n").count(), 1, "{}", world.typed);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! programs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use e2e::emulator::{Images, Slot};
@@ -117,6 +118,50 @@ fn what_broke_off_is_gone_on_with_and_what_is_canceled_is_gone() {
     assert!(sent + 40_000 < total, "{sent} of {total}");
     runs(&lab, &shell, &line);
 }
+
+/// The agent comes up behind a log-in program, which thinks about a wrong password for a while; the password is nowhere.
+#[test]
+fn who_logs_in_is_asked_first() {
+    const PASSWORD: &str = "sesame-4711";
+    let lab = Lab::new("");
+    let script = lab.write("login.sh", LOGIN);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(lab.path("tmp")).unwrap();
+    let root = lab.folder().display();
+    let carrier = format!("EXEC:{},pty,setsid,ctty,stderr", script.display());
+    lab.write(
+        "lab.yaml",
+        format!(
+            "boards:\n  - name: here\n    type: generic\n    connection: {{exec: [socat, \"-\", {carrier:?}]}}\n    shell:\n      \
+             login: root\n      password_file: password\n      folders: [{root}/tmp]\n      arguments: [--root, {root}]\n      \
+             agent: {}\n",
+            agent(lab.folder())
+        ),
+    );
+    lab.write("password", format!("{PASSWORD}\n"));
+    let output = lab.pumice(&["exec", "here", "--", "/bin/echo", "it works"]).exits_with(0);
+    assert_eq!(output.out(), "it works\n");
+    assert!(!output.err().contains(PASSWORD), "{}", output.err());
+    lab.write("password", "open\n");
+    let refused = lab.pumice(&["bootstrap", "here"]).exits_with(2).err();
+    assert!(refused.contains("the board refused to log in root"), "{refused}");
+    lab.nothing_runs();
+}
+
+const LOGIN: &str = r#"#!/bin/sh
+while :; do
+    printf 'board login: '
+    IFS= read -r user || exit
+    printf 'Password: '
+    stty -echo
+    IFS= read -r password
+    stty echo
+    echo
+    [ "$user" = root ] && [ "$password" = sesame-4711 ] && exec busybox sh
+    sleep 2
+    echo 'Login incorrect'
+done
+"#;
 
 /// The emulated board, whose kernel was told `init=/bin/sh`: a shell that is process 1, on a terminal without a name.
 #[test]
