@@ -21,6 +21,7 @@ import urllib.request
 
 from . import lava
 from .common import ROOT, print_table, release
+from .web_socket import WebSocket
 
 BOARDS, SATURATED, SECONDS, RATE = 1000, 256, 20, 11_520
 LINES = 1_000_000
@@ -178,7 +179,7 @@ def on_many_boards(lab, lines, base, saturated, seconds):
     held_cpu = cpu_share(lab, 5)
 
     watched = range(0, saturated, max(1, saturated // LATENCY_BOARDS))
-    with Tails([runs[number] / "console.raw" for number in watched]) as tails:
+    with Tails([runs[number] / "console.raw" for number in watched]) as tails, Pages(lab, watched) as pages:
         cpu, begun = lab.cpu(), time.monotonic()
         lines.begin(list(range(saturated)), RATE, seconds)
         said = lines.end()
@@ -209,7 +210,8 @@ def on_many_boards(lab, lines, base, saturated, seconds):
         ("bytes said on these / lines lost", f"{said['bytes'] / 1e6:.1f} MB / {lost}", "0 lost"),
         ("writes that found a line full", f"{said['waits']}", ""),
         (f"byte on the line -> console.raw, {saturated} saturated", quantiles(tails.delays), ""),
-        (f"the same, {len(quiet)} saturated", quantiles(alone.delays), ""),
+        (f"byte on the line -> a page that shows its console, {saturated} saturated", quantiles(pages.delays), ""),
+        (f"to console.raw, {len(quiet)} saturated", quantiles(alone.delays), ""),
         (f"the same beside a board that babbles, {calm['babbled'] / 1e6:.1f} MB/s", quantiles(beside.delays), ""),
         ("lines lost of these", f"{lost_beside}", "0 lost"),
     ]
@@ -270,6 +272,35 @@ class Tails:
                     now = time.monotonic_ns() // 1000
                     self.delays += [(now - int(at)) / 1e6 for at in re.findall(rb"\d{8} (\d{6,}) x", piece)]
             time.sleep(0.001)
+
+
+class Pages:
+    """Shows the consoles of some boards, as the web page does, and notes how long ago what it shows was said."""
+
+    def __init__(self, lab, boards):
+        base = lab.base.replace("http://", "ws://")
+        self.sockets = [WebSocket(f"{base}/api/v1/boards/b{number:04}/console") for number in boards]
+        self.delays = []
+
+    def __enter__(self):
+        for socket in self.sockets:
+            threading.Thread(target=self.look, args=(socket,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        for socket in self.sockets:
+            socket.close()
+
+    def look(self, socket):
+        begun = time.monotonic_ns() // 1000
+        try:
+            while piece := socket.read():
+                now = time.monotonic_ns() // 1000
+                # The first message is the end of what was said before.
+                said = [int(at) for at in re.findall(rb"\d{8} (\d{6,}) x", piece)]
+                self.delays += [(now - at) / 1e6 for at in said if at >= begun]
+        except (EOFError, OSError):
+            pass
 
 
 def quantiles(delays):

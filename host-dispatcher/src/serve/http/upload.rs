@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::Limits;
 use super::error::ApiError;
@@ -66,10 +68,16 @@ pub(super) async fn put(
     let Some(mut upload) = upload else { return Ok(StatusCode::OK) };
     let mut body = request.into_body().into_data_stream();
     let mut piece = Vec::new();
+    // A client that drips would hold one of few places for ever.
+    let (mut until, mut since) = (Instant::now() + limits.stall, 0);
     loop {
-        let next = tokio::time::timeout(limits.stall, body.next()).await.map_err(|_| {
+        let next = tokio::time::timeout_at(until, body.next()).await.map_err(|_| {
             ApiError::new(StatusCode::REQUEST_TIMEOUT, "the file did not come in time")
         })?;
+        since += next.as_ref().map_or(0, |bytes| bytes.as_ref().map_or(0, Bytes::len));
+        if since >= FLOOR_BYTES {
+            (until, since) = (Instant::now() + limits.stall, 0);
+        }
         let is_end = next.is_none();
         if let Some(bytes) = next {
             piece.extend_from_slice(&bytes.map_err(|error| {
@@ -222,6 +230,8 @@ fn folder(store: &Path) -> PathBuf {
 }
 
 const NEW: &str = ".new-";
+/// So much has to come in the time of [`Limits::stall`]: 2 KiB/s.
+const FLOOR_BYTES: usize = 64 << 10;
 /// A thread is asked for each of these.
 const PIECE_BYTES: usize = 1 << 20;
 const FRESH: Duration = Duration::from_secs(3600);

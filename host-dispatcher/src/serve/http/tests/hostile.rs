@@ -144,6 +144,18 @@ fn slow_clients_are_let_go() {
     let mut kept = bed.connect();
     kept.write_all(b"GET /api/v1/lab HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert!(closed(&mut kept) < bound);
+    // A file byte by byte: each comes in time, and all of them never.
+    let mut drip = bed.connect();
+    let head = format!(
+        "PUT /api/v1/files/{} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+        "0".repeat(64)
+    );
+    drip.write_all(head.as_bytes()).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < bound && drip.write_all(b"x").is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(began.elapsed() < bound, "a file that takes for ever");
     for head in [
         "POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{",
         &format!(
