@@ -294,7 +294,8 @@ class Pages:
     def look(self, socket):
         begun = time.monotonic_ns() // 1000
         try:
-            while piece := socket.read():
+            while True:
+                piece = socket.read()
                 now = time.monotonic_ns() // 1000
                 # The first message is the end of what was said before.
                 said = [int(at) for at in re.findall(rb"\d{8} (\d{6,}) x", piece)]
