@@ -38,8 +38,9 @@ enum State {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
+    /// A shell answers.
     Shell,
-    /// The password is on its way, and must not be seen from here on.
+    /// None does, or none lets anybody in.
     Failed(Failure),
 }
 

@@ -126,88 +126,105 @@ fn patiently(client: &Client, path: &str) -> Result<WebSocket<std::net::TcpStrea
     }
 }
 
-/// Carries bytes between the standard streams, which are one socket, and the lab.
-fn carry(mut socket: WebSocket<std::net::TcpStream>) -> Result<(), Fault> {
-    let failed =
-        |error: &dyn std::fmt::Display| Fault::infrastructure(format!("the line: {error}"));
-    let ours = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
+/// Carries bytes between the standard streams, which are one socket, and the lab, until either is gone.
+fn carry(socket: WebSocket<std::net::TcpStream>) -> Result<(), Fault> {
+    let ours = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let ours = std::os::unix::net::UnixStream::from(ours);
-    ours.set_nonblocking(true).map_err(|error| failed(&error))?;
-    socket.get_ref().set_nonblocking(true).map_err(|error| failed(&error))?;
+    ours.set_nonblocking(true).map_err(failed)?;
+    socket.get_ref().set_nonblocking(true).map_err(failed)?;
     let mut ours = UnixStream::from_std(ours);
-    let mut poll = Poll::new().map_err(|error| failed(&error))?;
+    let mut poll = Poll::new().map_err(failed)?;
     let both = Interest::READABLE | Interest::WRITABLE;
     let lab = socket.get_ref().as_raw_fd();
-    let registered = poll.registry().register(&mut SourceFd(&lab), Token(0), both);
-    registered.map_err(|error| failed(&error))?;
-    let registered = poll.registry().register(&mut ours, Token(1), both);
-    registered.map_err(|error| failed(&error))?;
+    poll.registry().register(&mut SourceFd(&lab), Token(0), both).map_err(failed)?;
+    poll.registry().register(&mut ours, Token(1), both).map_err(failed)?;
     let mut events = Events::with_capacity(2);
-    let mut from_lab = Vec::new();
+    let mut ends = Ends { socket, ours, from_lab: Vec::new() };
     loop {
         // Both are asked until they have nothing: an edge comes once.
-        let mut any = true;
-        while any {
-            any = false;
-            if from_lab.is_empty() {
-                match socket.read() {
-                    Ok(Message::Binary(bytes)) => {
-                        from_lab = bytes.to_vec();
-                        any = true;
-                    }
-                    Ok(Message::Close(frame)) => {
-                        let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
-                        return Err(Fault::infrastructure(format!(
-                            "the lab ended the line: {why}"
-                        )));
-                    }
-                    Ok(_) => any = true,
-                    Err(error) if would_block(&error) => {}
-                    Err(error) => return Err(failed(&error)),
-                }
-            }
-            if !from_lab.is_empty() {
-                match ours.write(&from_lab) {
-                    Ok(0) => return Ok(()),
-                    Ok(written) => {
-                        from_lab.drain(..written);
-                        any = true;
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                    Err(error) => return Err(failed(&error)),
-                }
-            }
-            // What the lab has not taken yet goes first; its memory is bounded by reading nothing more meanwhile.
-            match socket.flush() {
-                Ok(()) => {
-                    let mut piece = [0; PIECE_BYTES];
-                    match ours.read(&mut piece) {
-                        Ok(0) => {
-                            let _ = socket.close(None);
-                            let _ = socket.flush();
-                            return Ok(());
-                        }
-                        Ok(length) => {
-                            any = true;
-                            match socket.send(Message::Binary(piece[..length].to_vec().into())) {
-                                Err(error) if !would_block(&error) => return Err(failed(&error)),
-                                _ => {}
-                            }
-                        }
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(failed(&error)),
-                    }
-                }
-                Err(error) if would_block(&error) => {}
-                Err(error) => return Err(failed(&error)),
+        loop {
+            let (Some(received), Some(sent)) = (ends.receive()?, ends.send()?) else {
+                return Ok(());
+            };
+            if !received && !sent {
+                break;
             }
         }
         match poll.poll(&mut events, None) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(failed(&error)),
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(failed(error)),
             _ => {}
         }
     }
+}
+
+/// What [`carry`] carries between.
+struct Ends {
+    socket: WebSocket<std::net::TcpStream>,
+    ours: UnixStream,
+    /// For this side, which has not taken it yet.
+    from_lab: Vec<u8>,
+}
+
+impl Ends {
+    /// Takes a message of the lab, or hands on what came. Whether it got on; nothing when this side is gone.
+    fn receive(&mut self) -> Result<Option<bool>, Fault> {
+        let mut has_read = false;
+        if self.from_lab.is_empty() {
+            match self.socket.read() {
+                Ok(Message::Binary(bytes)) => self.from_lab = bytes.to_vec(),
+                Ok(Message::Close(frame)) => {
+                    let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return Err(Fault::infrastructure(format!("the lab ended the line: {why}")));
+                }
+                Ok(_) => {}
+                Err(error) if would_block(&error) => return Ok(Some(false)),
+                Err(error) => return Err(failed(error)),
+            }
+            has_read = true;
+        }
+        if self.from_lab.is_empty() {
+            return Ok(Some(has_read));
+        }
+        match self.ours.write(&self.from_lab) {
+            Ok(0) => Ok(None),
+            Ok(written) => {
+                self.from_lab.drain(..written);
+                Ok(Some(true))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(has_read)),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Sends the lab a piece, once it has taken the last one: so what waits here is bounded. As [`Self::receive`].
+    fn send(&mut self) -> Result<Option<bool>, Fault> {
+        match self.socket.flush() {
+            Ok(()) => {}
+            Err(error) if would_block(&error) => return Ok(Some(false)),
+            Err(error) => return Err(failed(error)),
+        }
+        let mut piece = [0; PIECE_BYTES];
+        match self.ours.read(&mut piece) {
+            Ok(0) => {
+                let _ = self.socket.close(None);
+                let _ = self.socket.flush();
+                Ok(None)
+            }
+            Ok(length) => {
+                match self.socket.send(Message::Binary(piece[..length].to_vec().into())) {
+                    Err(error) if !would_block(&error) => Err(failed(error)),
+                    _ => Ok(Some(true)),
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Some(false)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Fault {
+    Fault::infrastructure(format!("the line: {error}"))
 }
 
 fn would_block(error: &Error) -> bool {

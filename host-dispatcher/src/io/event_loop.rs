@@ -195,15 +195,7 @@ impl Reactor {
     /// The outcome is [`BoardEvent::CommandDone`].
     pub fn run(&mut self, board: usize, argv: &[String], limit: Duration) {
         self.commands.remove(&board);
-        let output = token(board, COMMAND_OUTPUT);
-        let started = Child::spawn_command(argv).and_then(|mut child| {
-            let registered =
-                self.poll.registry().register(child.output(), output, Interest::READABLE);
-            registered
-                .map_err(|error| format!("failed to wait for {}: {error}", child.program()))?;
-            Ok(child)
-        });
-        match started {
+        match self.listen(Child::spawn_command(argv), token(board, COMMAND_OUTPUT)) {
             Ok(child) => {
                 let until = Some(clock::now() + limit);
                 self.commands.insert(board, Command { child, limit, until });
@@ -216,18 +208,18 @@ impl Reactor {
     /// whether it runs.
     pub fn hold(&mut self, board: usize, argv: &[String]) {
         self.holders.remove(&board);
-        let output = token(board, HOLDER_OUTPUT);
-        let started = Child::spawn_holder(argv).and_then(|mut child| {
-            let registered =
-                self.poll.registry().register(child.output(), output, Interest::READABLE);
-            registered
-                .map_err(|error| format!("failed to wait for {}: {error}", child.program()))?;
-            Ok(child)
-        });
-        match started {
+        match self.listen(Child::spawn_holder(argv), token(board, HOLDER_OUTPUT)) {
             Ok(child) => drop(self.holders.insert(board, Holder::new(child, clock::now()))),
             Err(why) => self.events.push(IoEvent::Board(board, BoardEvent::Held(Err(why)))),
         }
+    }
+
+    /// Hears of the output of a process that was just started.
+    fn listen(&self, started: Result<Child, String>, output: Token) -> Result<Child, String> {
+        let mut child = started?;
+        let registered = self.poll.registry().register(child.output(), output, Interest::READABLE);
+        registered.map_err(|error| format!("failed to wait for {}: {error}", child.program()))?;
+        Ok(child)
     }
 
     /// Ends the process that holds a board's power: [`BoardEvent::Held`] when it is gone, with everything it started.

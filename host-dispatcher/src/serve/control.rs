@@ -243,6 +243,11 @@ impl Refusal {
         Self { kind, message: message.into() }
     }
 
+    /// It is in another state than it would have to be.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Conflict, message)
+    }
+
     /// The lab cannot do it now.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(RefusalKind::Unavailable, message)

@@ -6,50 +6,35 @@
 
 use std::time::Duration;
 
-use super::control::{Command, LinePiece, PowerView, Refusal, RefusalKind, Reply, WiringView};
+use super::control::{LinePiece, PowerView, Refusal, Reply, WiringView};
 use super::fleet::Fleet;
+use super::requests::no_board;
 use crate::config::connection::PowerOperation;
 use crate::config::power::{Power, Switch};
-use crate::lab::LabError;
 
 impl Fleet {
-    /// Does what concerns lines that are lent.
-    pub(super) fn handle_line_command(&mut self, command: Command) {
-        match command {
-            Command::Line { board, holder, output, reply } => {
-                let _ = reply.send(self.lend(&board, &holder, output));
-            }
-            Command::EndLine(number) => self.take_back(number),
-            Command::Switch { board, holder, operation, reply } => {
-                if let Err((refusal, reply)) = self.switch_lent(&board, &holder, operation, reply) {
-                    let _ = reply.send(Err(refusal));
-                }
-            }
-            Command::Wiring { board, holder, reply } => {
-                let _ = reply.send(self.wiring_view(&board, &holder));
-            }
-            _ => {}
-        }
-    }
-
-    fn lend(
+    /// Lends the line of a board that `holder` has acquired; its number.
+    pub(super) fn lend(
         &mut self,
         name: &str,
         holder: &str,
         output: tokio::sync::mpsc::Sender<LinePiece>,
     ) -> Result<u64, Refusal> {
         let index = self.station_in_hand(name, Some(holder))?;
-        let wiring = self.wiring(index).map_err(conflict)?;
-        let station = self.stations.get_mut(&index).ok_or_else(|| gone(name))?;
+        let wiring = self.wiring(index).map_err(Refusal::conflict)?;
+        let station = self.stations.get_mut(&index).ok_or_else(|| no_board(name))?;
         if !station.is_idle() {
-            return Err(conflict(format!("the console of {name} is in use: close it first")));
+            return Err(Refusal::conflict(format!(
+                "the console of {name} is in use: close it first"
+            )));
         }
         station.begin_lending(&mut self.reactor, wiring, output);
         self.note_due(index);
         Ok(self.number_console(index))
     }
 
-    fn take_back(&mut self, number: u64) {
+    /// Takes a line back that is not needed any more.
+    pub(super) fn take_back(&mut self, number: u64) {
         let Some(index) = self.consoles.remove(&number) else { return };
         if let Some(station) = self.stations.get_mut(&index).filter(|station| station.is_lent()) {
             station.end_use_by_hand(&mut self.reactor, "it was given back");
@@ -57,7 +42,8 @@ impl Fleet {
         }
     }
 
-    fn switch_lent(
+    /// Switches the power of a board whose line is lent. The reply comes back with why it is not.
+    pub(super) fn switch_lent(
         &mut self,
         name: &str,
         holder: &str,
@@ -70,14 +56,15 @@ impl Fleet {
         let station = self.by_name.get(name).and_then(|index| self.stations.get_mut(index));
         match station.filter(|station| station.is_lent()) {
             Some(station) => station.switch_lent(&mut self.reactor, operation, reply),
-            None => Err((conflict(format!("the line of {name} is not lent")), reply)),
+            None => Err((Refusal::conflict(format!("the line of {name} is not lent")), reply)),
         }
     }
 
-    fn wiring_view(&self, name: &str, holder: &str) -> Result<WiringView, Refusal> {
+    /// What `holder`, who has acquired a board, must know to drive it.
+    pub(super) fn wiring_view(&self, name: &str, holder: &str) -> Result<WiringView, Refusal> {
         self.refuse_others(name, Some(holder))?;
         let station = self.by_name.get(name).and_then(|index| self.stations.get(index));
-        let board = &station.ok_or_else(|| gone(name))?.board;
+        let board = &station.ok_or_else(|| no_board(name))?.board;
         let power = match &board.power {
             Power::None => PowerView::None,
             Power::WithConnection => PowerView::WithConnection,
@@ -98,12 +85,4 @@ impl Fleet {
 
 fn milliseconds(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn conflict(message: String) -> Refusal {
-    Refusal::new(RefusalKind::Conflict, message)
-}
-
-fn gone(name: &str) -> Refusal {
-    Refusal::new(RefusalKind::NotFound, LabError::NoBoard(name.to_owned()).to_string())
 }

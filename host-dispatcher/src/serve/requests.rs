@@ -57,7 +57,18 @@ impl Fleet {
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());
             }
-            other => self.handle_line_command(other),
+            Command::Line { board, holder, output, reply } => {
+                let _ = reply.send(self.lend(&board, &holder, output));
+            }
+            Command::EndLine(number) => self.take_back(number),
+            Command::Switch { board, holder, operation, reply } => {
+                if let Err((refusal, reply)) = self.switch_lent(&board, &holder, operation, reply) {
+                    let _ = reply.send(Err(refusal));
+                }
+            }
+            Command::Wiring { board, holder, reply } => {
+                let _ = reply.send(self.wiring_view(&board, &holder));
+            }
         }
     }
 
@@ -65,7 +76,7 @@ impl Fleet {
     pub(super) fn reload(&mut self) -> Result<(), Refusal> {
         let Some(path) = self.settings.lab_file.clone() else {
             let message = "there is no lab file to read again: start with --lab";
-            return Err(Refusal::new(RefusalKind::Conflict, message));
+            return Err(Refusal::conflict(message));
         };
         let invalid = |message: String| Refusal::new(RefusalKind::Invalid, message);
         let lab = LabFile::load(&path).map_err(|error| invalid(error.to_string()))?;
@@ -102,7 +113,7 @@ impl Fleet {
         holder: Option<&str>,
     ) -> Result<usize, Refusal> {
         self.refuse_others(name, holder)?;
-        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let unknown = || no_board(name);
         let index = *self.by_name.get(name).ok_or_else(unknown)?;
         let station = self.stations.get_mut(&index).ok_or_else(unknown)?;
         if !station.is_idle() && !station.is_typing() {
@@ -110,14 +121,14 @@ impl Fleet {
         }
         if station.folder.is_none() {
             let claimed = claim(&self.settings, name);
-            station.folder = Some(claimed.map_err(|why| Refusal::new(RefusalKind::Conflict, why))?);
+            station.folder = Some(claimed.map_err(Refusal::conflict)?);
         }
         Ok(index)
     }
 
     /// Refuses a board to all but `holder`, who has acquired it; without a holder, one that somebody has or a job uses.
     pub(super) fn refuse_others(&self, name: &str, holder: Option<&str>) -> Result<(), Refusal> {
-        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let unknown = || no_board(name);
         let standing = self.lab.board(name).ok_or_else(unknown)?;
         match (&standing.kept.lease, holder) {
             (Some(lease), Some(holder)) if lease.holder == holder => {}
@@ -126,10 +137,7 @@ impl Fleet {
             }
             (None, Some(_)) => {
                 let why = LabError::NotAcquired(name.to_owned());
-                return Err(Refusal::new(
-                    RefusalKind::Conflict,
-                    format!("{why}: acquire it first"),
-                ));
+                return Err(Refusal::conflict(format!("{why}: acquire it first")));
             }
             (None, None) if standing.job.is_some() => {
                 return Err(refusal(LabError::InUse(name.to_owned(), standing.state())));
@@ -149,7 +157,7 @@ impl Fleet {
                 }
                 self.go_on(index);
             }
-            Err(why) => drop(reply.send(Err(Refusal::new(RefusalKind::Conflict, why)))),
+            Err(why) => drop(reply.send(Err(Refusal::conflict(why)))),
         }
     }
 
@@ -191,7 +199,7 @@ impl Fleet {
         holder: Option<&str>,
         output: tokio::sync::mpsc::Sender<Vec<u8>>,
     ) -> Result<u64, Refusal> {
-        let unknown = || refusal(LabError::NoBoard(name.to_owned()));
+        let unknown = || no_board(name);
         let mine = holder.is_some_and(|holder| {
             let lease = self.lab.board(name).and_then(|board| board.kept.lease.as_ref());
             lease.is_some_and(|lease| lease.holder == holder)
@@ -206,8 +214,7 @@ impl Fleet {
             return Err(Refusal::unavailable(format!("too many people look at {name}")));
         }
         if mine && is_idle {
-            let wiring =
-                self.wiring(index).map_err(|why| Refusal::new(RefusalKind::Conflict, why))?;
+            let wiring = self.wiring(index).map_err(Refusal::conflict)?;
             if let Some(station) = self.stations.get_mut(&index) {
                 station.begin_typing(&mut self.reactor, &wiring);
             }
@@ -237,6 +244,11 @@ impl Fleet {
             self.reactor.write(station.index, bytes);
         }
     }
+}
+
+/// There is no such board.
+pub(super) fn no_board(name: &str) -> Refusal {
+    refusal(LabError::NoBoard(name.to_owned()))
 }
 
 /// As the interface says it.

@@ -13,7 +13,7 @@ use agent_core::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::control::{LinePiece, Refusal, RefusalKind, Reply};
+use super::control::{LinePiece, Refusal, Reply};
 use super::shown::Shown;
 use crate::board::raw_line::RawLine;
 use crate::config::connection::PowerOperation;
@@ -187,16 +187,15 @@ impl Station {
         operation: PowerOperation,
         reply: Reply<()>,
     ) -> Result<(), (Refusal, Reply<()>)> {
-        let refused = |why: &str| Refusal::new(RefusalKind::Conflict, why);
         let Seat::Lent(lent) = &mut self.seat else {
-            return Err((refused("the line is not lent"), reply));
+            return Err((Refusal::conflict("the line is not lent"), reply));
         };
         if lent.switching.is_some() {
-            return Err((refused("the power is being switched already"), reply));
+            return Err((Refusal::conflict("the power is being switched already"), reply));
         }
         match lent.switcher.begin(reactor, self.index, operation) {
             Ok(()) => lent.switching = Some(reply),
-            Err(why) => return Err((refused(&why), reply)),
+            Err(why) => return Err((Refusal::conflict(why), reply)),
         }
         Ok(())
     }

@@ -26,10 +26,7 @@ pub(super) async fn console(
     At(board): At<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if shared.feed.board(&board).is_none() {
-        return Err(no_board(&board));
-    }
-    let (upgrade, permit) = upgrade(&shared, request, "a console").await?;
+    let (upgrade, permit) = upgrade(&shared, request, &board, "a console").await?;
     let (output, bytes) = mpsc::channel(OUTPUT_QUEUE);
     let holder = (who.role >= Role::Submitter).then_some(who.name);
     let ask = |reply| Command::Console { board, holder, output, reply };
@@ -40,12 +37,16 @@ pub(super) async fn console(
     }))
 }
 
-/// A request that becomes a WebSocket, and the permit for one.
+/// A request that becomes a WebSocket of a board, and the permit for one.
 pub(super) async fn upgrade(
     shared: &Arc<Shared>,
     request: Request,
+    board: &str,
     what: &str,
 ) -> Result<(WebSocketUpgrade, OwnedSemaphorePermit), ApiError> {
+    if shared.feed.board(board).is_none() {
+        return Err(no_board(board));
+    }
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, shared).await;
     let upgrade = upgrade.map_err(|error| {

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::access::Identity;
-use super::boards::{Done, no_board};
+use super::boards::Done;
 use super::console::{carry, upgrade};
 use super::error::ApiError;
 use super::input::{At, Body};
@@ -20,10 +20,7 @@ pub(super) async fn line(
     At(board): At<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if shared.feed.board(&board).is_none() {
-        return Err(no_board(&board));
-    }
-    let (upgrade, permit) = upgrade(&shared, request, "a line").await?;
+    let (upgrade, permit) = upgrade(&shared, request, &board, "a line").await?;
     let (output, pieces) = tokio::sync::mpsc::channel(OUTPUT_QUEUE);
     let ask = |reply| Command::Line { board, holder: who.name, output, reply };
     let number = shared.control.ask(ask).await?;
