@@ -257,15 +257,13 @@ impl Telnet {
         if let Some(answer) = self.options.hear(verb, code) {
             self.answer(&answer);
         }
-        if code == COM_PORT
-            && matches!(verb, DO | DONT)
-            && let Some(com_port) = &mut self.com_port
-        {
-            if verb == DO {
-                com_port.open().iter().for_each(|message| push(&mut self.answers, message));
-            } else {
-                com_port.close();
-            }
+        if code != COM_PORT {
+            return;
+        }
+        match (verb, &mut self.com_port) {
+            (DO, Some(com_port)) => com_port.open().iter().for_each(|message| self.push(message)),
+            (DONT, Some(com_port)) => com_port.close(),
+            _ => {}
         }
     }
 

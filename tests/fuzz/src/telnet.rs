@@ -29,10 +29,12 @@ pub(crate) fn run(input: &[u8]) {
     if mode & 2 == 0 {
         assert_eq!(whole.readiness(false), pieces.readiness(false));
         assert_eq!(whole.malformed(), pieces.malformed());
-        let (answers, cut_answers) = (whole.poll_transmit(), pieces.poll_transmit());
-        assert_eq!(answers, cut_answers);
     }
-    assert!(pieces.poll_transmit().is_none_or(|answers| answers.len() <= ANSWERS_MAX));
+    let (answers, cut_answers) = (whole.poll_transmit(), pieces.poll_transmit());
+    for answers in [&answers, &cut_answers].into_iter().flatten() {
+        assert!(answers.len() <= ANSWERS_MAX);
+    }
+    assert!(mode & 2 == 2 || answers == cut_answers, "a cut matters to the answers");
     let mut wire = Vec::new();
     let (sender, mut receiver) = (Telnet::new(baud), Telnet::new(baud));
     sender.encode(input, &mut wire);
