@@ -359,6 +359,18 @@ Exit status: 0 all are in order, 2 otherwise.")]
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Turn jobs of LAVA into jobs of ours, and device dictionaries into boards of a lab file
+    #[command(after_help = "Examples:
+  pumice import-lava smoke.yaml > job.yaml            the job; what became of each key stands on stderr
+  pumice import-lava --quiet --out jobs lava/*.yaml   a file for each; only what stands in the way is told
+  pumice import-lava bbb-01.yaml >> lab.yaml          a dictionary as LAVA's API renders it
+
+Jobs of version 2 (YAML) and of 2012 (JSON), told by what they hold. Each key is mapped, ignored with the
+reason, or unsupported with what to do. What is unsupported is missing in the job; `pumice run` takes a LAVA
+job as it is, and refuses it then. A job with several rounds of deploy and test becomes several.
+
+Exit status: 0 everything that the files ask for is done here, 2 otherwise.")]
+    ImportLava(ImportArgs),
     /// List the board types that ship in this program, or show the file of one
     #[command(after_help = "Examples:
   pumice board-types
@@ -406,7 +418,7 @@ admin says how healthy boards are, and may take from others what they hold.")]
 /// `pumice run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// The job file
+    /// The job file; also one of LAVA
     pub job: PathBuf,
     /// The board to run on, instead of the one that the job asks for
     #[arg(long, value_name = "NAME")]
@@ -414,6 +426,23 @@ pub struct RunArgs {
     /// The folder that gets the run directory
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
+}
+
+/// `pumice import-lava`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// Jobs, or rendered device dictionaries
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write a file for each into this folder, instead of to the standard output
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write over files that are there
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// Tell only what stands in the way
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// `pumice results`.
@@ -714,6 +743,7 @@ const HELP: &str = "\
 Jobs:
   run          Run one job in the foreground
   check        Check jobs, test definitions, labs and board types without touching a board
+  import-lava  Turn jobs and devices of LAVA into files of ours
   results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
   log          Show the timeline of a run, filtered, live if it still goes on
   report       Write a run as one HTML file: timeline, log, results

@@ -14,6 +14,7 @@
 //! | [`bootstrap`] | an agent on a board that has none, through its shell | nothing |
 //! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
 //! | [`lab`] | many boards: queue, health, leases | nothing |
+//! | [`lava`] | jobs and devices of LAVA as files of ours | nothing |
 //! | [`serve`] | the shell of `pumice serve`: loop, HTTP | everything |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
@@ -37,6 +38,7 @@ pub mod io;
 pub mod job;
 pub mod kernel;
 pub mod lab;
+pub mod lava;
 pub mod report;
 pub mod script;
 pub mod serve;

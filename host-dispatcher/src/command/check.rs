@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::job_texts::job_texts;
 use crate::config::board_type::BoardType;
 use crate::config::kind::FileKind;
 use crate::config::lab::Lab;
@@ -60,12 +61,16 @@ fn check_file(path: &Path, lab: Option<&Lab>) -> Result<Good, FileError> {
     let mut tests = Vec::new();
     let says = match kind {
         FileKind::Job => {
-            let job = Job::load(path)?;
-            if let Some(lab) = lab {
-                lab.find(&job.board).map_err(|error| FileError::whole(&file, error.to_string()))?;
-            }
+            let job = check_job(path, &yaml::read(path)?, lab)?;
             tests = job.tests;
             format!("\"{}\", {}", job.name, count(tests.len(), "test"))
+        }
+        FileKind::LavaJob => {
+            let jobs = job_texts(path).map_err(|fault| FileError::whole(&file, fault.message))?;
+            for text in &jobs {
+                tests.extend(check_job(path, text, lab)?.tests);
+            }
+            format!("becomes {}", count(jobs.len(), "job"))
         }
         FileKind::Lab => count(Lab::load(path)?.boards.len(), "board"),
         FileKind::BoardType => BoardType::load(path)?.name,
@@ -77,6 +82,15 @@ fn check_file(path: &Path, lab: Option<&Lab>) -> Result<Good, FileError> {
         }
     };
     Ok(Good { file, kind, says, tests })
+}
+
+fn check_job(path: &Path, text: &str, lab: Option<&Lab>) -> Result<Job, FileError> {
+    let job = Job::of_text(path, text)?;
+    if let Some(lab) = lab {
+        let whole = |error: String| FileError::whole(&path.display().to_string(), error);
+        lab.find(&job.board).map_err(|error| whole(error.to_string()))?;
+    }
+    Ok(job)
 }
 
 fn report(

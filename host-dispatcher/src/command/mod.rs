@@ -12,6 +12,7 @@ pub mod exec;
 pub mod files;
 pub mod hand_over;
 pub mod images;
+pub mod import_lava;
 pub mod info;
 pub mod jobs;
 pub mod line_test;
@@ -27,6 +28,7 @@ pub mod token;
 pub mod watch;
 
 mod hands_on;
+mod job_texts;
 mod lab_client;
 mod lab_console;
 mod lab_line;
@@ -83,6 +85,9 @@ pub fn run(cli: &Cli) -> u8 {
         }
         Command::Check { files } => {
             check::check(files, global.lab.as_deref(), global.json, &mut out, &mut errors)
+        }
+        Command::ImportLava(args) => {
+            import_lava::import_lava(args, global.json, &mut out, &mut errors)
         }
         Command::BoardTypes { action } => {
             let lab = global.lab.as_deref();

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::hands_on::{claim, deployer, fail};
+use super::job_texts::job_texts;
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
@@ -19,16 +20,30 @@ use crate::script::prepare::take_images;
 use crate::script::{Bench, Fault};
 use crate::store::run_dir::RunDir;
 
-/// Runs the job; the exit status is the verdict's.
+/// Runs the job; the exit status is the verdict's. Of a LAVA job that is several, the next one is run when the one before
+/// came to its end, and the exit status is the first that is not 0.
 pub fn run(global: &Global, args: &RunArgs) -> u8 {
-    match try_run(global, args) {
-        Ok(status) => status,
-        Err(fault) => fail(&fault),
+    let texts = match job_texts(&args.job) {
+        Ok(texts) => texts,
+        Err(fault) => return fail(&fault),
+    };
+    let mut first = 0;
+    for text in texts {
+        let status = match run_text(global, args, &text) {
+            Ok(status) => status,
+            Err(fault) => fail(&fault),
+        };
+        first = if first == 0 { status } else { first };
+        if status > TEST_FAILED {
+            break;
+        }
     }
+    first
 }
 
-fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
-    let mut job = Job::load(&args.job).map_err(|error| Fault::configuration(error.to_string()))?;
+fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
+    let mut job =
+        Job::of_text(&args.job, text).map_err(|error| Fault::configuration(error.to_string()))?;
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
     let mut claimed = claim(global, &wish)?;
     let board_type = claimed.board.board_type.clone();
@@ -77,6 +92,9 @@ fn try_run(global: &Global, args: &RunArgs) -> Result<u8, Fault> {
     let seconds = seconds(clock::now().since(started));
     recorder.finish(wall, seconds, &link)
 }
+
+/// The exit status of a run whose tests ended, and not all well.
+const TEST_FAILED: u8 = 1;
 
 fn stored(error: crate::store::StoreError) -> Fault {
     Fault::infrastructure(error.to_string())

@@ -7,12 +7,12 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use serde_json::json;
 
+use super::job_texts::job_texts;
 use super::lab_client::with_lab;
 use super::watch::watch_job;
 use crate::cli::{Global, SubmitArgs};
 use crate::client::Client;
 use crate::client::job_files::{self, JobFiles};
-use crate::config::yaml;
 use crate::lab::view::JobView;
 use crate::script::Fault;
 
@@ -22,13 +22,15 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
     with_lab(global, |client| {
         let mut jobs = Vec::new();
         for file in &args.jobs {
-            let job = submit_one(client, file, args.priority)?;
-            if global.json {
-                println!("{}", json!(job));
-            } else {
-                println!("job {}: {} ({}/#/jobs/{})", job.id, job.name, client.base(), job.id);
+            for text in job_texts(file)? {
+                let job = submit_one(client, file, &text, args.priority)?;
+                if global.json {
+                    println!("{}", json!(job));
+                } else {
+                    println!("job {}: {} ({}/#/jobs/{})", job.id, job.name, client.base(), job.id);
+                }
+                jobs.push(job);
             }
-            jobs.push(job);
         }
         let mut status = 0;
         for job in jobs.iter().filter(|_| args.watch) {
@@ -41,12 +43,11 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
     })
 }
 
-fn submit_one(client: &Client, file: &Path, priority: u8) -> Result<JobView, Fault> {
-    let text = yaml::read(file).map_err(|error| Fault::configuration(error.to_string()))?;
+fn submit_one(client: &Client, file: &Path, text: &str, priority: u8) -> Result<JobView, Fault> {
     let name = file.display().to_string();
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-    let JobFiles { folder, files } = job_files::of(&name, &text, folder)
+    let JobFiles { folder, files } = job_files::of(&name, text, folder)
         .map_err(|error| Fault::configuration(error.to_string()))?;
     let mut digests = BTreeMap::new();
     for (name, place) in files {

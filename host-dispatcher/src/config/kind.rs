@@ -1,4 +1,4 @@
-//! What a YAML file is: a job, a lab, a board type or a test definition, told apart by its keys.
+//! What a YAML file is: a job of ours or of LAVA, a lab, a board type or a test definition, told apart by its keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,8 @@ use super::yaml::{self, FileError};
 pub enum FileKind {
     /// A job: it has `tests`.
     Job,
+    /// A job of LAVA: it has `actions`.
+    LavaJob,
     /// A lab: it has `boards`.
     Lab,
     /// A board type: it has a `line`.
@@ -32,6 +34,8 @@ impl FileKind {
         // The keys that only one of them has; a job may be recognised although its tests are forgotten.
         if has(&["boards", "board_types"]) {
             Ok(Self::Lab)
+        } else if has(&["actions"]) {
+            Ok(Self::LavaJob)
         } else if has(&["tests", "deploy", "board", "timeout"]) {
             Ok(Self::Job)
         } else if has(&["line", "boot_loader", "emulator", "partitions", "kernel_args"]) {
@@ -50,6 +54,7 @@ impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Job => "job",
+            Self::LavaJob => "LAVA job",
             Self::Lab => "lab",
             Self::BoardType => "board type",
             Self::Definition => "test definition",
@@ -69,6 +74,7 @@ mod tests {
         for (text, expected) in [
             ("boards: []", Some(FileKind::Lab)),
             ("name: x\ntests: []", Some(FileKind::Job)),
+            ("job_name: x\nactions: []", Some(FileKind::LavaJob)),
             ("name: x\nline: {}", Some(FileKind::BoardType)),
             ("run: {steps: []}", Some(FileKind::Definition)),
             ("name: x", None),

@@ -195,9 +195,16 @@ impl Job {
     /// # Errors
     /// What is wrong, where, and how to mend it.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        let text = yaml::read(path)?;
+        Self::of_text(path, &yaml::read(path)?)
+    }
+
+    /// The job in a text that stands for a file: relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub fn of_text(path: &Path, text: &str) -> Result<Self, FileError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        Self::from_str(&path.display().to_string(), &text, folder, size_of_file)
+        Self::from_str(&path.display().to_string(), text, folder, size_of_file)
     }
 }
 

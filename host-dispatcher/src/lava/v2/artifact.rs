@@ -1,0 +1,151 @@
+//! A file that a deploy names: its place, its packing, its digests.
+
+use super::super::output::Map;
+use super::super::report::Report;
+use super::super::tree::{Field, Keys};
+use super::round::Rounds;
+
+/// What a job of ours says of it: `url` and, where it has one, `sha256`.
+pub(super) type Artifact = Map;
+
+/// Reads one. `to` is the key of `deploy` that it becomes; files of a `deploy to: downloads` are found by their names.
+pub(super) fn read(
+    field: Field,
+    to: &str,
+    rounds: &Rounds,
+    report: &mut Report,
+) -> Option<Artifact> {
+    let mut keys = field.keys(report);
+    let at = keys.at;
+    let mut artifact = Map::default();
+    let Some(url) = keys.take("url") else {
+        report.missing(at, &keys.path_of("url"), "url: https://…");
+        keys.end(report);
+        return None;
+    };
+    let text = url.text(report)?;
+    match text.split_once("://") {
+        Some(("http" | "https", _)) => {
+            report.mapped(&url, to);
+            artifact.set("url", text.as_str());
+        }
+        Some(("file", path)) => {
+            report.mapped(&url, format!("{to}: a file of this host"));
+            artifact.set("url", path);
+        }
+        Some(("downloads", name)) => match rounds.downloads.get(name) {
+            Some(download) => {
+                report.mapped(&url, to);
+                artifact = download.clone();
+            }
+            None => report.mistake(&url, "no deploy before this one downloads a file of that name"),
+        },
+        Some((scheme, _)) => report.unsupported(
+            &url,
+            format!("{scheme}: is not fetched: name a http(s) URL or a file of this host"),
+        ),
+        None => report.mistake(&url, "a URL is expected here: https://…, file://…"),
+    }
+    packing(&mut keys, report);
+    digests(&mut keys, &mut artifact, report);
+    if let Some(field) = keys.take("headers") {
+        report
+            .unsupported(&field, "no headers are sent: download the file and name it as file://…");
+    }
+    for (key, why) in IGNORED {
+        if let Some(field) = keys.take(key) {
+            report.ignored(&field, why);
+        }
+    }
+    if let Some(field) = keys.take("type") {
+        match field.text(report).as_deref() {
+            Some("image" | "zimage") => report.ignored(&field, "the board type loads it as it is"),
+            Some("uimage") => report.unsupported(
+                &field,
+                "testboot holds a plain kernel: deploy the zImage or Image, or an image of testboot as boot:",
+            ),
+            _ => report.mistake(&field, "one of image, uimage, zimage is expected here"),
+        }
+    }
+    if let Some(field) = keys.take("header") {
+        report.unsupported(
+            &field,
+            "a ramdisk is given without the header of U-Boot: name the cpio archive itself",
+        );
+    }
+    overlays(&mut keys, report);
+    keys.end(report);
+    (!artifact.is_empty()).then_some(artifact)
+}
+
+fn packing(keys: &mut Keys, report: &mut Report) {
+    if let Some(field) = keys.take("compression")
+        && field.value != super::super::tree::Value::Null
+    {
+        match field.text(report).as_deref() {
+            Some("bz2" | "gz" | "xz" | "zip" | "zstd") => {
+                report.ignored(&field, "what a file is packed with, its first bytes tell");
+            }
+            _ => report.mistake(&field, "one of bz2, gz, xz, zip, zstd is expected here"),
+        }
+    }
+    if let Some(field) = keys.take("archive") {
+        report.ignored(&field, "an archive is known by its first bytes, and becomes a file system");
+    }
+}
+
+fn digests(keys: &mut Keys, artifact: &mut Artifact, report: &mut Report) {
+    let has_sha256 = match keys.take("sha256sum") {
+        Some(field) => {
+            let text = field.text(report).unwrap_or_default();
+            let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_digest {
+                report.mapped(&field, "its SHA-256");
+                artifact.set("sha256", text.to_ascii_lowercase());
+            } else {
+                report.mistake(&field, "64 hexadecimal digits are expected here");
+            }
+            true
+        }
+        None => false,
+    };
+    for key in ["md5sum", "sha512sum"] {
+        if let Some(field) = keys.take(key) {
+            let why = if has_sha256 {
+                "its SHA-256 is checked"
+            } else {
+                "only SHA-256 is checked: add sha256sum to have it checked"
+            };
+            report.ignored(&field, why);
+        }
+    }
+}
+
+fn overlays(keys: &mut Keys, report: &mut Report) {
+    if let Some(field) = keys.take("overlays") {
+        for (name, field) in field.keys(report).rest() {
+            if name == "lava" {
+                report.ignored(&field, "the agent brings the helpers along");
+            } else {
+                report.unsupported(
+                    &field,
+                    "an image is not changed: put the file into the image, or send it with a test (definition: {directory: …})",
+                );
+            }
+        }
+    }
+    for key in ["format", "partition", "sparse"] {
+        if let Some(field) = keys.take(key) {
+            report.ignored(&field, "it tells where overlays go; an image tells itself what it is");
+        }
+    }
+}
+
+const IGNORED: [(&'static str, &str); 6] = [
+    ("use_cache", "images are kept in the store by their digests"),
+    ("image_arg", "the emulator's words stand in the board type (connection.exec)"),
+    ("install_modules", "modules belong into the root file system's image"),
+    ("install_overlay", "the agent brings the helpers along"),
+    ("prefix", "an archive is taken from its root"),
+    ("uniquify", "images do not share names here"),
+];
