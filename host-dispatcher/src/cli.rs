@@ -561,9 +561,9 @@ pub struct SubmitArgs {
     /// The job files
     #[arg(required = true, value_name = "JOB")]
     pub jobs: Vec<PathBuf>,
-    /// 0 to 100; a larger one is begun earlier
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub priority: u8,
+    /// 0 to 100; a larger one is begun earlier. Without it the job's own, or 50
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub priority: Option<u8>,
     /// Watch them to their end
     #[arg(long, short)]
     pub watch: bool,

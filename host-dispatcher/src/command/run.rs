@@ -71,7 +71,7 @@ fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
         job: &job,
         run: &run,
         board: &board,
-        board_type: &board_type,
+        board_type: &board_type.for_job(&job.boot),
         deployer: deployer(global, &claimed.board),
         boot_image: images.boot.clone(),
         begin: Begin::AtMaster,

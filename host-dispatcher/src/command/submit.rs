@@ -43,7 +43,12 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
     })
 }
 
-fn submit_one(client: &Client, file: &Path, text: &str, priority: u8) -> Result<JobView, Fault> {
+fn submit_one(
+    client: &Client,
+    file: &Path,
+    text: &str,
+    priority: Option<u8>,
+) -> Result<JobView, Fault> {
     let name = file.display().to_string();
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };

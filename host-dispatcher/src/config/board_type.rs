@@ -20,6 +20,7 @@ use super::shell::{self, Shell, ShellForm};
 use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};
 use super::value::{Name, Period};
 use super::yaml::{self, Examples, FileError, Spanned, place};
+use crate::job::boot::BootWishes;
 use crate::job::event::Slot;
 
 /// What all boards of one make have in common.
@@ -182,6 +183,21 @@ impl BoardType {
         let board_type = Self::from_str(&path.display().to_string(), &yaml::read(path)?)?;
         let base = path.parent().unwrap_or_else(|| Path::new(""));
         Ok(Self { shell: board_type.shell.map(|shell| shell.within(base)), ..board_type })
+    }
+
+    /// The same board type, for a job with wishes of its own for the image under test.
+    pub fn for_job(&self, wishes: &BootWishes) -> Self {
+        let mut board_type = self.clone();
+        if let Some(boot) = &mut board_type.boot {
+            boot.kernel_args = boot.kernel_args.with_test_args(&wishes.kernel_args);
+            if let Some(commands) = &wishes.commands {
+                boot.loader.commands.test.clone_from(commands);
+            }
+        }
+        if let Some(next_slot) = &mut board_type.next_slot {
+            next_slot.kernel_args = next_slot.kernel_args.with_test_args(&wishes.kernel_args);
+        }
+        board_type
     }
 
     /// What to type at the boot loader, in order; nothing where there is none.

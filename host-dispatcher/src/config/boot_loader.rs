@@ -131,6 +131,16 @@ pub struct BootContext<'a> {
     pub kernel_args: &'a BySlot<Template>,
 }
 
+impl BySlot<Template> {
+    /// The same kernel arguments, with more for the test image: before `--`, behind which stand those of its init.
+    pub(super) fn with_test_args(&self, args: &str) -> Self {
+        if args.is_empty() {
+            return self.clone();
+        }
+        Self { master: self.master.clone(), test: self.test.with_text(" -- ", args) }
+    }
+}
+
 impl BootContext<'_> {
     /// What the places in commands that boot `slot` stand for.
     ///
@@ -305,4 +315,4 @@ const KEYS_MAX: usize = 64;
 /// Each is searched in everything that arrives.
 const ERRORS_MAX: usize = 32;
 /// The longest boot scripts in LAVA's device types have about twenty.
-const COMMANDS_MAX: usize = 64;
+pub const COMMANDS_MAX: usize = 64;

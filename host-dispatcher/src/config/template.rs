@@ -154,6 +154,24 @@ impl Template {
         &self.source
     }
 
+    /// The same text with a word more: before `marker` where that stands in it, else at its end. In `text` nothing is a place.
+    #[must_use]
+    pub fn with_text(&self, marker: &str, text: &str) -> Self {
+        let mut with = self.clone();
+        let split = |piece: &mut Piece| match piece {
+            Piece::Text(words) => {
+                let at = words.find(marker)?;
+                words.insert_str(at, &format!(" {text}"));
+                Some(())
+            }
+            Piece::Place(_) => None,
+        };
+        if with.pieces.iter_mut().find_map(split).is_none() {
+            with.pieces.push(Piece::Text(format!(" {text}")));
+        }
+        with
+    }
+
     /// Whether the text has this place.
     pub fn uses(&self, place: Placeholder) -> bool {
         self.pieces.contains(&Piece::Place(place))

@@ -1,6 +1,7 @@
 //! Jobs: what to run ([`spec`]), what happens while it runs ([`event`]), what its output says ([`output`]), and what it
 //! comes to ([`verdict`]).
 
+pub mod boot;
 pub mod event;
 pub mod output;
 pub mod plan;

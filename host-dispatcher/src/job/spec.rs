@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
 use super::test::{self, TestForm};
 use crate::config::lab::BoardWish;
+use crate::config::template::{InBootLoader, TextIn};
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{self, Examples, FileError, Spanned, place};
 use crate::definition::fence::Fence;
@@ -33,6 +35,12 @@ pub struct Job {
     pub deploy: Option<Deploy>,
     /// Whose kernel boots the image under test.
     pub boot_with: BootWith,
+    /// How it is booted, beside what the board type says.
+    pub boot: BootWishes,
+    /// How long its phases may take.
+    pub deadlines: JobDeadlines,
+    /// Where it stands in a lab's queue, 0 to 100, if it says so.
+    pub priority: Option<u8>,
     /// The tests, in order; at least one, and no two of one name.
     pub tests: Vec<Test>,
     /// The hardware watchdog restarts the board when its agent did not feed it for so long; 1 s to 1 h, in whole seconds.
@@ -179,6 +187,9 @@ impl Job {
         let mut fetcher = Fetcher::new(file, folder).fenced(fence);
         Ok(Self {
             boot_with,
+            boot: boot::wishes_of(file, form.kernel_args, form.boot_commands)?,
+            deadlines: form.deadlines.map(JobDeadlinesForm::deadlines).unwrap_or_default(),
+            priority: form.priority.map(|form| priority_of(file, &form)).transpose()?,
             name: form.name.value,
             board: form.board.map(BoardForm::wish).unwrap_or_default(),
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
@@ -400,6 +411,14 @@ fn watchdog_of(file: &str, form: &Spanned<Period>) -> Result<Duration, FileError
     Ok(period)
 }
 
+fn priority_of(file: &str, form: &Spanned<u8>) -> Result<u8, FileError> {
+    if form.value > PRIORITY_MAX {
+        let message = format!("priority is 0 to {PRIORITY_MAX}");
+        return Err(FileError::at(file, place(form), message).mend("50 is the middle"));
+    }
+    Ok(form.value)
+}
+
 /// A path as a person recognises it: without the `./` and empty parts that joining leaves.
 fn shown(path: &Path) -> String {
     path.components().collect::<PathBuf>().display().to_string()
@@ -412,6 +431,10 @@ struct JobForm {
     board: Option<BoardForm>,
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
+    kernel_args: Option<Spanned<String>>,
+    boot_commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
+    deadlines: Option<JobDeadlinesForm>,
+    priority: Option<Spanned<u8>>,
     environment: Option<VariablesForm>,
     tests: Spanned<Vec<TestForm>>,
     kernel: Option<PolicyForm>,
@@ -459,6 +482,8 @@ impl BoardForm {
 
 /// As large as an image can be.
 const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 30;
+/// The place in a lab's queue before all others.
+pub const PRIORITY_MAX: u8 = 100;
 const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
 /// One line in every report.
 const NAME_CHARACTERS_MAX: usize = 200;

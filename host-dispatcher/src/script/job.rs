@@ -223,19 +223,7 @@ impl JobRun<'_> {
         let kernel_from = live.borrow().next_kernel();
         let follow = bench.follow(kernel_from).await?;
         let work = async {
-            let mut done: Vec<Deployed> = Vec::new();
-            for (name, label, image) in self.images() {
-                let action = format!("deploy {name}");
-                let wanted = match image.sha256 {
-                    Some(sha256) => Wanted::Stored(sha256),
-                    None => Wanted::Source(ImageSource::of_path(&image.path, label)),
-                };
-                let work = bench.deploy(&self.deployer, &action, Place::partition(label), &wanted);
-                let deployed = bench.action(&action, work).await?;
-                bench.tell(Event::Note { text: format!("{action}: {deployed}") });
-                done.push(deployed);
-                bench.keep_deployed(&done);
-            }
+            in_time(bench, self.job.deadlines.deploy, "deploy", self.deploy(bench)).await?;
             let plan =
                 plan::encode(self.run, self.job.watchdog, &self.job.tests).map_err(Fault::job)?;
             bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
@@ -252,6 +240,24 @@ impl JobRun<'_> {
                 Err(Fault::infrastructure("the session with the master agent ended"))
             }
         }
+    }
+
+    /// Each partition becomes its image.
+    async fn deploy(&self, bench: &Bench) -> Result<(), Fault> {
+        let mut done: Vec<Deployed> = Vec::new();
+        for (name, label, image) in self.images() {
+            let action = format!("deploy {name}");
+            let wanted = match image.sha256 {
+                Some(sha256) => Wanted::Stored(sha256),
+                None => Wanted::Source(ImageSource::of_path(&image.path, label)),
+            };
+            let work = bench.deploy(&self.deployer, &action, Place::partition(label), &wanted);
+            let deployed = bench.action(&action, work).await?;
+            bench.tell(Event::Note { text: format!("{action}: {deployed}") });
+            done.push(deployed);
+            bench.keep_deployed(&done);
+        }
+        Ok(())
     }
 
     fn images(&self) -> Vec<(&'static str, &'static str, &Image)> {
@@ -323,7 +329,8 @@ impl JobRun<'_> {
 
     /// The test agent runs the plan; this watches.
     async fn test(&self, bench: &Bench, live: &RefCell<Live>) -> Result<(), Fault> {
-        self.boot(bench, Slot::Test, live).await?;
+        let boot = self.boot(bench, Slot::Test, live);
+        in_time(bench, self.job.deadlines.boot, "boot", boot).await?;
         loop {
             let watched = race(self.watch(bench, live), self.trouble(bench, live)).await;
             let is_restarting = self.is_restarting(bench, live);
@@ -500,6 +507,23 @@ impl JobRun<'_> {
             .action(COLLECT_THROUGH_MASTER, work)
             .await
             .map_err(|fault| fault.during("the results of the test image did not come home"))
+    }
+}
+
+/// `work`, for as long as the job's deadline `key` allows, if it has one.
+async fn in_time(
+    bench: &Bench,
+    limit: Option<std::time::Duration>,
+    key: &str,
+    work: impl Future<Output = Result<(), Fault>>,
+) -> Result<(), Fault> {
+    let Some(limit) = limit else { return work.await };
+    match bench.within(duration(limit), Box::pin(work)).await {
+        Some(outcome) => outcome,
+        None => Err(Fault {
+            class: ErrorClass::Timeout,
+            message: format!("it took longer than deadlines.{key}, {} s", limit.as_secs()),
+        }),
     }
 }
 

@@ -103,8 +103,9 @@ pub fn take_images(
     board_type: &BoardType,
     tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
 ) -> Result<JobImages, Fault> {
+    let board_type = board_type.for_job(&job.boot);
     let Some(deploy) = &mut job.deploy else { return Ok(JobImages::default()) };
-    let boot_files = boot_files(deploy, board_type)?;
+    let boot_files = boot_files(deploy, &board_type)?;
     let images = Images::open(store, LIMIT_BYTES).map_err(fault)?;
     let mut taking = Taking { images, held: Vec::new(), tell };
     let mut boot = None;

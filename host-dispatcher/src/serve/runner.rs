@@ -56,7 +56,7 @@ pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> 
         job: &prepared.job,
         run: &work.run,
         board: &work.board.name,
-        board_type: &work.board.board_type,
+        board_type: &work.board.board_type.for_job(&prepared.job.boot),
         deployer: Deployer::new(work.store.clone(), &work.board),
         boot_image: prepared.images.boot.clone(),
         begin: work.begin,

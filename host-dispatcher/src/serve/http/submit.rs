@@ -21,7 +21,7 @@ use super::state::{self, Shared};
 use super::upload;
 use crate::config::yaml::FileError;
 use crate::definition::fence::Fence;
-use crate::job::spec::Job;
+use crate::job::spec::{Job, PRIORITY_MAX};
 use crate::lab::NewJob;
 use crate::lab::view::JobView;
 use crate::serve::control::{Command, Submission};
@@ -34,8 +34,8 @@ pub(super) struct Form {
     definition: String,
     #[serde(default = "job_yaml")]
     file: String,
-    #[serde(default = "middle")]
-    priority: u8,
+    /// Without it the job's own.
+    priority: Option<u8>,
     /// The folder of the job file among the files, where it names some by `..`.
     #[serde(default)]
     folder: String,
@@ -68,7 +68,7 @@ pub(super) fn sweep(store: &Path) {
 }
 
 fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, ApiError> {
-    if form.priority > 100 {
+    if form.priority.is_some_and(|priority| priority > PRIORITY_MAX) {
         return Err(ApiError::invalid("priority is 0 to 100"));
     }
     if form.files.len() > FILES_MAX {
@@ -103,7 +103,7 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
     let new = NewJob {
         name: job.name,
         submitter,
-        priority: form.priority,
+        priority: form.priority.or(job.priority).unwrap_or(PRIORITY_MIDDLE),
         board_wish: job.board,
         folder: form.folder,
     };
@@ -160,10 +160,8 @@ fn job_yaml() -> String {
     "job.yaml".into()
 }
 
-fn middle() -> u8 {
-    50
-}
-
+/// Of a job that says nothing.
+const PRIORITY_MIDDLE: u8 = 50;
 /// A job file has at most 1 MiB, and its characters may be escaped.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 const FILES_MAX: usize = 1000;
