@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Error, Location, Options};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Location, Options};
 
 use super::value::shorten;
 
@@ -96,11 +96,30 @@ pub fn from_str<T: DeserializeOwned>(
     text: &str,
     examples: Examples,
 ) -> Result<T, FileError> {
+    parse(file, text, examples, options())
+}
+
+/// The same of a text that a program made: of a key that stands twice the last one counts, as its reader had it.
+///
+/// # Errors
+/// As for [`from_str`].
+pub fn from_made_str<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileError> {
+    let mut options = options();
+    options.duplicate_keys = DuplicateKeyPolicy::LastWins;
+    parse(file, text, &[], options)
+}
+
+fn parse<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+    examples: Examples,
+    options: Options,
+) -> Result<T, FileError> {
     if text.len() > FILE_BYTES_MAX {
         return Err(too_large(file));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_saphyr::from_str_with_options(text, options())
+    serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| explain(file, &error, examples))
 }
 

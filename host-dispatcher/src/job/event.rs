@@ -246,6 +246,8 @@ pub enum CaseOrigin {
     Signal,
     /// A line of TAP or KTAP in the suite's output.
     Tap,
+    /// A pattern of the job's in the suite's output: `monitor`, `interactive`.
+    Pattern,
     /// The dispatcher: the case began and its end was not seen, or it was expected and never came.
     Dispatcher,
 }

@@ -8,6 +8,8 @@ pub mod plan;
 pub mod spec;
 pub mod test;
 pub mod verdict;
+pub mod watch;
+mod watcher;
 
 mod signal_text;
 mod tap;

@@ -6,6 +6,8 @@
 use super::signal_text::SignalText;
 use super::tap::Tap;
 use super::verdict::CaseResult;
+use super::watch::Watch;
+use super::watcher::Watcher;
 
 use super::event::CaseOrigin;
 
@@ -14,6 +16,8 @@ use super::event::CaseOrigin;
 pub struct OutputReader {
     signals: SignalText,
     tap: Tap,
+    /// Where the job has patterns of its own, only these count.
+    watcher: Option<Watcher>,
 }
 
 /// Something that a test said in its output.
@@ -66,7 +70,7 @@ pub enum Found {
 /// The result of a case that was found in an output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundCase {
-    /// [`CaseOrigin::Signal`] or [`CaseOrigin::Tap`].
+    /// [`CaseOrigin::Signal`], [`CaseOrigin::Tap`] or [`CaseOrigin::Pattern`].
     pub origin: CaseOrigin,
     /// The set that the output had opened.
     pub set: Option<String>,
@@ -88,12 +92,20 @@ impl OutputReader {
         Self::default()
     }
 
+    /// A reader that looks for what a job's own patterns say, and for nothing else.
+    pub fn watching(watch: Watch) -> Self {
+        Self { watcher: Some(Watcher::new(watch)), ..Self::default() }
+    }
+
     /// One more line, with or without its line end. What stands beyond 64 KiB of it is not looked at.
     ///
     /// A failed case may be told with the line after it, which may say why.
     pub fn line(&mut self, line: &[u8]) -> Vec<Found> {
         let line = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]);
         let line = line.trim_end_matches(['\n', '\r']);
+        if let Some(watcher) = &mut self.watcher {
+            return watcher.line(line);
+        }
         let mut found = Vec::new();
         self.signals.line(line, &mut found);
         for case in self.tap.line(line) {
@@ -104,6 +116,9 @@ impl OutputReader {
 
     /// The output is over: what a plan announced and never came is unknown.
     pub fn finish(mut self) -> Vec<Found> {
+        if let Some(watcher) = self.watcher.take() {
+            return watcher.finish();
+        }
         self.tap.finish().into_iter().map(|case| self.in_set(case)).collect()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::watch::{self, CommandForm, MonitorForm, Watch};
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{FileError, Place, Spanned, place};
 use crate::definition::fetch::{Fetched, Fetcher};
@@ -42,6 +43,8 @@ pub struct Test {
     pub expects_reboot: bool,
     /// Cases that must have a result; those without are unknown.
     pub expected: Vec<String>,
+    /// Patterns of the job's own, which alone say what its cases are.
+    pub watch: Option<Watch>,
 }
 
 /// Where a test's definition comes from.
@@ -62,6 +65,8 @@ pub(super) struct TestForm {
     name: Option<Spanned<Name>>,
     run: Option<Spanned<String>>,
     definition: Option<Spanned<SourceForm>>,
+    monitor: Option<Spanned<MonitorForm>>,
+    interactive: Option<Spanned<Vec<CommandForm>>>,
     parameters: Option<Spanned<VariablesForm>>,
     skip_install: Option<Spanned<SkipForm>>,
     timeout: Option<Period>,
@@ -125,6 +130,11 @@ pub(super) fn tests_of(
     Ok(tests)
 }
 
+fn both(file: &str, at: Place, one: &str, other: &str) -> FileError {
+    FileError::at(file, at, format!("a test has {one}, or {other}"))
+        .mend("make two tests of it, each with a name")
+}
+
 impl TestForm {
     /// The test, and where its name stands.
     fn check(
@@ -148,7 +158,7 @@ impl TestForm {
         };
         let expected = self.expected.take();
         let expected = expected.map(|names| form::expected_of(file, names)).transpose()?;
-        let at = match (self.run.take(), self.definition.take()) {
+        let at = match (self.run_of_watch(file, &mut test)?, self.definition.take()) {
             (Some(run), None) => self.check_run(file, &run, environment, &mut test)?,
             (None, Some(source)) => {
                 self.check_definition(file, source, environment, fetcher, &mut test)?
@@ -162,6 +172,41 @@ impl TestForm {
         };
         test.expected = expected.unwrap_or(test.expected);
         Ok((test, at))
+    }
+
+    /// `run`, or the text that stands for a monitor or commands; of these there is one.
+    fn run_of_watch(
+        &mut self,
+        file: &str,
+        test: &mut Test,
+    ) -> Result<Option<Spanned<String>>, FileError> {
+        let (value, watch, (referenced, defined)) =
+            match (self.monitor.take(), self.interactive.take()) {
+                (None, None) => return Ok(self.run.take()),
+                (Some(form), None) => {
+                    let at = (form.referenced, form.defined);
+                    let (text, watch) = watch::monitor(file, form.value)?;
+                    (text, watch, at)
+                }
+                (None, Some(forms)) => {
+                    let at = (forms.referenced, forms.defined);
+                    let (text, watch) = watch::interactive(file, forms)?;
+                    (text, watch, at)
+                }
+                (Some(form), Some(_)) => {
+                    return Err(both(file, place(&form), "monitor", "interactive"));
+                }
+            };
+        if self.run.is_some() || self.definition.is_some() {
+            return Err(both(
+                file,
+                referenced.into(),
+                "monitor or interactive",
+                "run or definition",
+            ));
+        }
+        test.watch = Some(watch);
+        Ok(Some(Spanned { value, referenced, defined }))
     }
 
     fn check_run(

@@ -10,7 +10,7 @@ use crate::config::yaml::{self, FileError};
 
 /// Whether a text is meant as a device: its `actions` is a map of what it can do, or it has `commands` and no actions.
 pub fn is_device(text: &str) -> bool {
-    let Ok(node) = yaml::from_str::<Node>("", text, &[]) else { return false };
+    let Ok(node) = yaml::from_made_str::<Node>("", text) else { return false };
     let mut unread = Report::new("");
     let mut keys = Field::root(node).keys(&mut unread);
     match keys.take("actions") {
@@ -24,7 +24,7 @@ pub fn is_device(text: &str) -> bool {
 /// # Errors
 /// The text is no YAML or no map, or holds too much.
 pub fn import(file: &str, text: &str, name: &str) -> Result<Imported, FileError> {
-    let root = Field::root(yaml::from_str(file, text, &[])?);
+    let root = Field::root(yaml::from_made_str(file, text)?);
     if !root.is_map() {
         return Err(FileError::at(
             file,
@@ -41,10 +41,17 @@ pub fn import(file: &str, text: &str, name: &str) -> Result<Imported, FileError>
         report.mapped(&field, "boards[].type");
         field.text(&mut report)
     });
-    board.set("type", device_type.map_or_else(|| board_type(&keys).to_owned(), |t| name_of(&t)));
-    match keys.take("commands") {
-        Some(field) => commands(field, &mut board, &mut report),
-        None => report.missing(keys.at, "commands", "commands: {connect: telnet …}"),
+    let device_type = device_type.map(|text| name_of(&text));
+    let by_methods = board_type(&keys);
+    if let (None, Some(field)) = (&device_type, keys.clone().take("actions")) {
+        report.mapped(
+            &field,
+            format!("boards[].type: {by_methods}, by its boot methods: name the board's own type when it has a file"),
+        );
+    }
+    board.set("type", device_type.unwrap_or_else(|| by_methods.to_owned()));
+    if let Some(field) = keys.take("commands") {
+        commands(field, &mut board, &mut report);
     }
     if let Some(field) = keys.take("tags") {
         report.mapped(&field, "boards[].tags");
@@ -91,6 +98,12 @@ fn commands(field: Field, board: &mut Map, report: &mut Report) {
     match (power.get("on"), power.get("off"), power.get("cycle")) {
         (None, None, None) => {}
         (Some(_), Some(_), _) => board.set("power", power),
+        (None, Some(_), Some(cycle)) => {
+            // A hard reset leaves the board switched on, whatever it was.
+            let on = cycle.clone();
+            power.set("on", on);
+            board.set("power", power);
+        }
         _ => {
             let field = Field { path: keys.path_of("power_on"), at: keys.at, value: Value::Null };
             report.unsupported(
@@ -104,6 +117,7 @@ fn commands(field: Field, board: &mut Map, report: &mut Report) {
         ("soft_reset", "the agent restarts the board"),
         ("pre_power_command", "put it in front of power.on"),
         ("pre_os_command", "put it in front of power.on"),
+        ("must_use_connection", "a board has one line, which carries everything"),
         ("users", "a job types no commands on the host"),
     ] {
         if let Some(field) = keys.take(key) {

@@ -26,10 +26,12 @@ pub struct ImportedJob {
     pub text: String,
 }
 
-/// Whether a text is meant as a job of LAVA: its root has `actions`, which no file of ours has.
+/// Whether a text is meant as a job of LAVA: its root has `actions`, which no file of ours has, and a device only as a map.
 pub fn is_lava_job(text: &str) -> bool {
-    yaml::from_str::<Node>("", text, &[])
-        .is_ok_and(|node| Field::root(node).keys(&mut Report::new("")).take("actions").is_some())
+    yaml::from_str::<Node>("", text, &[]).is_ok_and(|node| {
+        let actions = Field::root(node).keys(&mut Report::new("")).take("actions");
+        actions.is_some_and(|actions| !actions.is_map())
+    })
 }
 
 /// The jobs that a LAVA job becomes; of version 2 (YAML) or of 2012 (JSON), told by its actions. `file` is the name to

@@ -14,6 +14,7 @@ use super::spans::{SpanId, Spans};
 use crate::job::event::{ByteRange, Case, CaseOrigin, Event, Rusage, Source};
 use crate::job::output::{Found, OutputReader};
 use crate::job::verdict::CaseResult;
+use crate::job::watch::Watch;
 use crate::store::names;
 
 /// See the module.
@@ -132,6 +133,11 @@ impl Cases {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// What to look for in the output of a test, before its first line.
+    pub fn watch(&mut self, test: u16, watch: Watch) {
+        self.test(test).reader = OutputReader::watching(watch);
     }
 
     /// A whole line of a test's standard output, in order from the first; `offset` of its first byte.

@@ -85,6 +85,11 @@ pub enum Begin {
 /// Runs a job. Its faults and results go on record; nothing is returned.
 pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     let live = RefCell::new(Live::default());
+    for (index, test) in (0..).zip(&job.job.tests) {
+        if let Some(watch) = &test.watch {
+            live.borrow_mut().cases().watch(index, watch.clone());
+        }
+    }
     let deadline = bench.now() + duration(job.job.timeout);
     bench.begin_kernel_watch(job.job.kernel);
     bench.note_definitions(&job.job.tests);

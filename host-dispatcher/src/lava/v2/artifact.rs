@@ -141,7 +141,10 @@ fn overlays(keys: &mut Keys, report: &mut Report) {
     }
 }
 
-const IGNORED: [(&'static str, &str); 6] = [
+const IGNORED: [(&'static str, &str); 9] = [
+    ("apply-overlay", "the agent brings the helpers along"),
+    ("reboot", "the board is restarted when everything is written"),
+    ("root_partition", "partitions of a disk image are told by their names"),
     ("use_cache", "images are kept in the store by their digests"),
     ("image_arg", "the emulator's words stand in the board type (connection.exec)"),
     ("install_modules", "modules belong into the root file system's image"),

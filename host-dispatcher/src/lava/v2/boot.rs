@@ -19,7 +19,11 @@ pub(super) fn read(
     let period = timeouts.of_action(&mut keys, Action::Boot, report);
     common(&mut keys, report);
     match keys.take("method") {
-        Some(field) => method(&field, is_again, report),
+        Some(field) => {
+            round.is_in_boot_loader =
+                field.text(report).is_some_and(|method| method == "bootloader");
+            method(&field, is_again, report);
+        }
         None => report.missing(at, &keys.path_of("method"), "method: u-boot"),
     }
     commands(&mut keys, round, report);
@@ -97,7 +101,8 @@ fn auto_login(field: Field, report: &mut Report) {
     report.ignored(&field, "nobody logs in: the agent runs the tests");
 }
 
-const IGNORED: [(&'static str, &str); 13] = [
+const IGNORED: [(&'static str, &str); 14] = [
+    ("bootloader", "the board type has its boot loader"),
     ("prompts", "no prompt is waited for"),
     ("transfer_overlay", "the agent carries what tests need over the line"),
     ("parameters", "the board type has the texts of its boot"),

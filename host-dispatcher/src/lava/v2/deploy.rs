@@ -137,7 +137,7 @@ fn images(to: &Field, keys: &mut Keys, rounds: &mut Rounds, report: &mut Report)
         Some(field) => named(field, rounds, report),
         None => report.missing(keys.at, &keys.path_of("images"), "images: {rootfs: {url: …}}"),
     }
-    for key in ["connect", "docker"] {
+    for key in ["connect", "connection", "docker"] {
         if let Some(field) = keys.take(key) {
             report.ignored(&field, "no program of another host is needed");
         }
@@ -204,6 +204,14 @@ fn put(field: Field, ours: &'static str, rounds: &mut Rounds, report: &mut Repor
             format!("deploy.{ours} has an image already: leave one of them out"),
         );
     }
+    for (one, other) in EITHER {
+        let rival = if ours == one { other } else { one };
+        if (ours == one || ours == other) && deploy.get(rival).is_some() {
+            let mend =
+                format!("deploy has {rival} already, which is in its place: leave one of them out");
+            return report.unsupported(&whole, mend);
+        }
+    }
     write(deploy, ours, &artifact);
 }
 
@@ -218,4 +226,6 @@ fn write(deploy: &mut Map, ours: &str, artifact: &Artifact) {
 
 const BOOT_FILES: &str =
     "testboot gets a kernel, a ramdisk and a device tree: give an image of the partition as boot:";
+/// Images of which a job of ours has one or the other.
+const EITHER: [(&str, &str); 3] = [("boot", "kernel"), ("disk", "rootfs"), ("disk", "boot")];
 const DOWNLOADS_MAX: usize = 64;

@@ -166,7 +166,11 @@ fn variables(field: Field, report: &mut Report) -> Yaml {
     let mut variables = Map::default();
     for (name, field) in field.keys(report).rest() {
         match &field.value {
-            Value::Null => variables.set(&name, ""),
+            // As LAVA does it: what is false in Python is empty.
+            Value::Null | Value::Bool(false) | Value::Integer(0) => variables.set(&name, ""),
+            Value::List(_) | Value::Map(_) => {
+                report.unsupported(&field, "a script gets texts: write one text");
+            }
             _ => {
                 if let Some(text) = field.text(report) {
                     variables.set(&name, text);

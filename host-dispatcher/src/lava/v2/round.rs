@@ -25,6 +25,8 @@ pub(super) struct Round {
     pub(super) boot_commands: Vec<String>,
     pub(super) kernel_args: Vec<String>,
     pub(super) deadlines: Map,
+    /// The last boot ended at the boot loader's prompt.
+    pub(super) is_in_boot_loader: bool,
     boots: u32,
     tests: Vec<Yaml>,
     names: HashSet<String>,
@@ -60,7 +62,7 @@ impl Rounds {
                 ),
             }
         }
-        rounds.end_round(report);
+        rounds.end_round();
         rounds
     }
 
@@ -76,7 +78,7 @@ impl Rounds {
 
     fn deploy(&mut self, field: Field, timeouts: &Timeouts, report: &mut Report) {
         if self.now.boots > 0 {
-            self.end_round(report);
+            self.end_round();
         }
         deploy::read(field, self, timeouts, report);
     }
@@ -95,7 +97,7 @@ impl Rounds {
         }
     }
 
-    fn end_round(&mut self, report: &mut Report) {
+    fn end_round(&mut self) {
         let mut round = std::mem::take(&mut self.now);
         if round.is_empty() {
             return;
@@ -106,7 +108,6 @@ impl Rounds {
             test.set("run", "uname -a");
             round.add("boot", test);
         }
-        let _ = report;
         self.done.push(round);
     }
 }
@@ -177,11 +178,12 @@ fn steps(actions: Vec<Field>, report: &mut Report) -> Vec<Step> {
     for action in actions {
         let whole = action.clone();
         let mut keys = action.keys(report);
-        let found = KINDS.iter().find_map(|kind| Some((*kind, keys.take(kind)?)));
+        let found: Vec<_> =
+            KINDS.iter().filter_map(|kind| Some((*kind, keys.take(kind)?))).collect();
         keys.end(report);
-        match found {
-            Some((kind, field)) => steps.push(Step { kind, field, is_superseded: false }),
-            None => report.mistake(&whole, "an action is one of deploy, boot, test, command"),
+        match <[_; 1]>::try_from(found) {
+            Ok([(kind, field)]) => steps.push(Step { kind, field, is_superseded: false }),
+            Err(_) => report.mistake(&whole, "an action is one of deploy, boot, test, command"),
         }
     }
     let mut leads_to_medium = false;

@@ -44,7 +44,8 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
     if let Some(field) = keys.take("interactive") {
         is_any = true;
         for field in field.list(report) {
-            tests.extend(watch::interactive(field, period.as_deref(), report));
+            let is_in_boot_loader = round.is_in_boot_loader;
+            tests.extend(watch::interactive(field, period.as_deref(), is_in_boot_loader, report));
         }
     }
     if let Some(field) = keys.take("services") {

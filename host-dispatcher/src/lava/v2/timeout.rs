@@ -93,6 +93,10 @@ pub(super) enum Action {
 /// A period of ours from `{minutes: 5}`.
 pub(super) fn timeout(field: Field, report: &mut Report) -> Option<String> {
     let whole = field.clone();
+    if !field.is_map() {
+        report.mistake(&whole, FORM);
+        return None;
+    }
     let mut keys = field.keys(report);
     let mut period = None;
     let mut count = 0;
@@ -110,7 +114,7 @@ pub(super) fn timeout(field: Field, report: &mut Report) -> Option<String> {
     }
     keys.end(report);
     if count != 1 || period.is_none() {
-        report.mistake(&whole, "one of days, hours, minutes, seconds is expected here, 1 or more");
+        report.mistake(&whole, FORM);
         return None;
     }
     period
@@ -130,6 +134,7 @@ fn ignored(field: Field, why: &str, report: &mut Report) {
     }
 }
 
+const FORM: &str = "one of days, hours, minutes, seconds is expected here, 1 or more";
 /// The actions of LAVA within which a test definition runs.
 const TEST_ACTIONS: [&str; 3] = ["lava-test-shell", "lava-test-retry", "lava-test-monitor"];
 const STEPS: &str =
