@@ -19,6 +19,7 @@
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
 //! | [`store`] | run directories | files |
+//! | [`redact`] | secrets taken out of what is told | nothing |
 //! | [`report`] | what people and programs see | standard streams |
 //! | [`telnet`] | Telnet and RFC 2217, to serial servers | nothing |
 //! | [`worker`] | a thread that works for who must not wait | threads |
@@ -39,6 +40,7 @@ pub mod job;
 pub mod kernel;
 pub mod lab;
 pub mod lava;
+pub mod redact;
 pub mod report;
 pub mod script;
 pub mod serve;

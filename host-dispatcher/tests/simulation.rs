@@ -30,6 +30,8 @@ use host_dispatcher::store::run_dir::RunDir;
 use jiff::Timestamp;
 use serial_sim::{Line, Options, Rng};
 
+#[path = "simulation/secrets.rs"]
+mod secrets;
 #[path = "simulation/transfers.rs"]
 mod transfers;
 

@@ -6,7 +6,8 @@
 use super::Board;
 use super::console::ConsoleSource;
 use super::phase::{Goal, Phase, Slot};
-use crate::bootstrap::{Bootstrap, Redactor};
+use crate::bootstrap::Bootstrap;
+use crate::redact::{Patterns, Redactor};
 use agent_core::time::{Duration, Instant};
 
 /// A shell in use, and whether one may be looked for.
@@ -64,7 +65,8 @@ impl Board {
     pub fn begin_bootstrap(&mut self, bootstrap: Bootstrap, secret: &str) {
         self.shell.bootstrap = Some(Box::new(bootstrap));
         self.shell.has_agent = false;
-        self.shell.redactor = Redactor::new(secret);
+        let hidden = (secret.as_bytes().to_owned(), PASSWORD_MARK.to_owned());
+        self.shell.redactor = Redactor::new(Patterns::new([hidden]).into());
     }
 
     /// The one under way.
@@ -124,3 +126,5 @@ impl Board {
 const QUIET: Duration = Duration::from_secs(5);
 /// A kernel that is never quiet is typed at all the same.
 const QUIET_MAX: Duration = Duration::from_secs(20);
+/// Of one length, whatever the password's.
+const PASSWORD_MARK: &[u8] = b"******";

@@ -18,7 +18,6 @@ mod finder;
 mod machine;
 mod program;
 mod receiver;
-mod redact;
 mod tools;
 mod typist;
 
@@ -27,7 +26,6 @@ mod tests;
 
 pub use machine::{Bootstrap, Progress, Request};
 pub use program::Program;
-pub use redact::Redactor;
 
 use std::fmt;
 

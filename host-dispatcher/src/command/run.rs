@@ -59,7 +59,7 @@ fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
     let started = clock::now();
     let wall = clock::wall();
     let dir = RunDir::create(&args.out, &job.name, wall, clock::seed(wall)).map_err(stored)?;
-    dir.keep_job(&job.source).map_err(stored)?;
+    dir.keep_job(&job.shown_source()).map_err(stored)?;
     let run = dir.name().to_owned();
     let recorder = Recorder::new(dir, report::for_process(global.json));
     let recorder = Rc::new(RefCell::new(recorder));

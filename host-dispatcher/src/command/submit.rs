@@ -13,6 +13,7 @@ use super::watch::watch_job;
 use crate::cli::{Global, SubmitArgs};
 use crate::client::Client;
 use crate::client::job_files::{self, JobFiles};
+use crate::job::secret;
 use crate::lab::view::JobView;
 use crate::script::Fault;
 
@@ -50,9 +51,11 @@ fn submit_one(
     priority: Option<u8>,
 ) -> Result<JobView, Fault> {
     let name = file.display().to_string();
-    let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-    let JobFiles { folder, files } = job_files::of(&name, text, folder)
+    let base = file.parent().unwrap_or_else(|| Path::new(""));
+    let base = if base == Path::new("") { Path::new(".") } else { base };
+    let JobFiles { folder, files } = job_files::of(&name, text, base)
+        .map_err(|error| Fault::configuration(error.to_string()))?;
+    let secrets = secret::to_send(&name, text, base)
         .map_err(|error| Fault::configuration(error.to_string()))?;
     let mut digests = BTreeMap::new();
     for (name, place) in files {
@@ -70,6 +73,7 @@ fn submit_one(
         "priority": priority,
         "folder": folder,
         "files": digests,
+        "secrets": secrets,
     });
     client.post("/jobs", &body)
 }

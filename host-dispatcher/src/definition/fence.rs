@@ -1,19 +1,34 @@
 //! Which files of this host a job may name that somebody submitted from elsewhere.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that nothing leads out of: no `..`, and no link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Folders that nothing leads out of: no `..`, and no link; and the values of secrets that came with the job.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fence {
     folders: Vec<PathBuf>,
+    secrets: BTreeMap<String, String>,
 }
 
 impl Fence {
     /// The folder of a job, and those of `others` that are there.
     pub fn new(folder: &Path, others: &[PathBuf]) -> Self {
         let all = std::iter::once(folder).chain(others.iter().map(PathBuf::as_path));
-        Self { folders: all.filter_map(|folder| fs::canonicalize(folder).ok()).collect() }
+        let folders = all.filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+        Self { folders, secrets: BTreeMap::new() }
+    }
+
+    /// The same with the values of secrets, by their names.
+    #[must_use]
+    pub fn with_secrets(self, secrets: BTreeMap<String, String>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// The values of secrets that came with the job.
+    pub fn secrets(&self) -> &BTreeMap<String, String> {
+        &self.secrets
     }
 
     /// Whether what is at a path lies in one of the folders. What is not there does not.
@@ -37,6 +52,13 @@ impl Fence {
 
     /// What to do about it.
     pub const MEND: &'static str = "upload it with the job, name an http(s) URL, or let who runs the lab add its folder to job_folders";
+}
+
+/// By hand: no debug output shows a secret.
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fence").field("folders", &self.folders).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

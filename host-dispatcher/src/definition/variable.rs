@@ -91,7 +91,8 @@ impl<'de> Deserialize<'de> for VariablesForm {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether shells take it for the name of a variable, of at most 64 bytes.
+pub fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len())
         && !text.starts_with(|c: char| c.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

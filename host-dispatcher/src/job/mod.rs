@@ -5,12 +5,15 @@ pub mod boot;
 pub mod event;
 pub mod output;
 pub mod plan;
+pub mod secret;
+pub mod secret_source;
 pub mod spec;
 pub mod test;
 pub mod verdict;
 pub mod watch;
 mod watcher;
 
+mod event_text;
 mod signal_text;
 mod tap;
 mod tap_line;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
+use super::secret::{Origin as SecretOrigin, Secrets, SecretsForm};
+use super::secret_source;
 use super::test::{self, TestForm};
 use crate::config::lab::BoardWish;
 use crate::config::template::{InBootLoader, TextIn};
@@ -47,9 +49,11 @@ pub struct Job {
     pub watchdog: Option<Duration>,
     /// What is to be done about reports of the kernel under test.
     pub kernel: Policy,
+    /// What the tests need and nobody else may see.
+    pub secrets: Secrets,
     /// How long the whole job may take.
     pub timeout: Duration,
-    /// The file's text, to be kept with the run.
+    /// The file's text, to be kept with the run; its secrets are in it: see [`Self::shown_source`].
     pub source: String,
 }
 
@@ -183,7 +187,14 @@ impl Job {
                 .mend("remove boot_with:, or boot: and kernel: from deploy:"));
         }
         let environment = form.environment.map(|form| environment_of(file, form)).transpose()?;
-        let environment = environment.unwrap_or_default();
+        let mut environment = environment.unwrap_or_default();
+        let origin =
+            fence.map_or(SecretOrigin::Here(folder), |fence| SecretOrigin::Sent(fence.secrets()));
+        let secrets = form.secrets.unwrap_or_default().check(file, origin)?;
+        if !secrets.is_empty() {
+            let (name, value) = (SECRETS_VARIABLE.to_owned(), SECRETS_FILE.to_owned());
+            environment.push(Variable { name, value });
+        }
         let mut fetcher = Fetcher::new(file, folder).fenced(fence);
         Ok(Self {
             boot_with,
@@ -196,6 +207,7 @@ impl Job {
             watchdog: form.watchdog.map(|form| watchdog_of(file, &form)).transpose()?,
             tests: test::tests_of(file, form.tests, &environment, &mut fetcher)?,
             kernel: form.kernel.unwrap_or_default().policy(),
+            secrets,
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
         })
@@ -216,6 +228,16 @@ impl Job {
     pub fn of_text(path: &Path, text: &str) -> Result<Self, FileError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         Self::from_str(&path.display().to_string(), text, folder, size_of_file)
+    }
+
+    /// What nobody but the tests may see.
+    pub fn hidden(&self) -> Secrets {
+        self.secrets.clone()
+    }
+
+    /// The file's text with marks in the place of what nobody may see.
+    pub fn shown_source(&self) -> String {
+        secret_source::masked(&self.source, &self.hidden())
     }
 }
 
@@ -439,6 +461,7 @@ struct JobForm {
     tests: Spanned<Vec<TestForm>>,
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
+    secrets: Option<SecretsForm>,
     timeout: Option<Period>,
 }
 
@@ -492,6 +515,11 @@ const WATCHDOG_MAX: Duration = Duration::from_secs(3600);
 /// Without these the helpers are not found, or find nobody.
 const AGENTS_VARIABLES: [&str; 3] = ["PATH", "LAVA_RESULT_DIR", "TESTRUN_ID"];
 const AGENTS_VARIABLES_BEGIN: &str = "PUMICE_";
+
+/// Where secrets lie on the board, and which variable says so. The folder's name is one of LAVA's, for test definitions
+/// that look for `/lava-*/secrets`; the number of a job is never 0 there.
+pub const SECRETS_FILE: &str = "/lava-0/secrets";
+const SECRETS_VARIABLE: &str = "PUMICE_SECRETS";
 
 const EXAMPLES: Examples = &[
     ("name", "name: smoke"),

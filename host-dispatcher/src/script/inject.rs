@@ -12,7 +12,7 @@ use super::files::{Outgoing, SHORT_DEADLINE};
 use super::{Bench, Fault};
 use crate::definition::overlay::OverlayFile;
 use crate::job::event::Event;
-use crate::job::spec::Test;
+use crate::job::spec::{Job, Test};
 use crate::store::run_dir::RunDir;
 
 /// Where the agent lies in the image under test; the boot arguments name it as `init=`.
@@ -108,13 +108,15 @@ impl Bench {
     ///
     /// # Errors
     /// The agent's.
-    pub async fn inject(&self, run: &str, plan: &[u8], tests: &[Test]) -> Result<u64, Fault> {
+    pub async fn inject(&self, run: &str, plan: &[u8], job: &Job) -> Result<u64, Fault> {
+        let tests = &job.tests;
         self.mounted(TEST_ROOTFS, false, async |root| {
             let body = request::Inject { label: TEST_ROOTFS, path: AGENT_PATH };
             let answer = self.ask(Method::INJECT, &body, MOUNT_DEADLINE).await?;
             let injected: Injected = answer.read()?;
             let directory = format!("{root}{}", run_directory(run));
             self.remove_overlays(&root).await?;
+            self.put_secrets(&root, &job.secrets).await?;
             for test in tests {
                 let folder = format!("{directory}/tests/{}", test.name);
                 self.put_bytes(&format!("{folder}/run.sh"), test.run.as_bytes(), 0o755).await?;
@@ -133,9 +135,15 @@ impl Bench {
 
     /// What an earlier run left is no part of this one's overlays, and would fill the disk.
     async fn remove_overlays(&self, root: &str) -> Result<(), Fault> {
-        let path = format!("{root}{OVERLAYS}");
-        let body = request::Path { path: &path };
-        // Mostly there are none.
+        self.remove_if_there(&format!("{root}{OVERLAYS}")).await
+    }
+
+    /// Removes a folder of the board, which is mostly not there.
+    ///
+    /// # Errors
+    /// The agent's.
+    pub(super) async fn remove_if_there(&self, path: &str) -> Result<(), Fault> {
+        let body = request::Path { path };
         if self.ask(Method::STAT, &body, SHORT_DEADLINE).await.is_ok() {
             self.ask(Method::REMOVE, &body, MOUNT_DEADLINE).await?;
         }

@@ -90,6 +90,10 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
             live.borrow_mut().cases().watch(index, watch.clone());
         }
     }
+    bench.hide(job.job.hidden().patterns());
+    if job.begin == Begin::WhereTheBoardIs && !job.job.secrets.is_empty() {
+        live.borrow_mut().secrets_are_there();
+    }
     let deadline = bench.now() + duration(job.job.timeout);
     bench.begin_kernel_watch(job.job.kernel);
     bench.note_definitions(&job.job.tests);
@@ -126,6 +130,10 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         bench.tell(Event::Note { text });
     }
     bench.clean_up_bootstrap().await;
+    let has_secrets = live.borrow().has_secrets();
+    if has_secrets {
+        bench.remove_secrets().await;
+    }
     // A board without a power switch stays on, and nobody is called for it.
     if bench.board(|board, _| !board.spec().power.kind.is_automatic()) {
         return;
@@ -231,7 +239,10 @@ impl JobRun<'_> {
             in_time(bench, self.job.deadlines.deploy, "deploy", self.deploy(bench)).await?;
             let plan =
                 plan::encode(self.run, self.job.watchdog, &self.job.tests).map_err(Fault::job)?;
-            bench.action("inject", bench.inject(self.run, &plan, &self.job.tests)).await?;
+            if !self.job.secrets.is_empty() {
+                live.borrow_mut().secrets_are_there();
+            }
+            bench.action("inject", bench.inject(self.run, &plan, self.job)).await?;
             // Its counters go with it.
             bench.note_line().await;
             bench.trust_kernel_log();

@@ -1,7 +1,6 @@
 //! The live log as it comes: records become lines of the timeline, and marks become results.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Write;
 
 use agent_core::link::Priority;
@@ -23,6 +22,7 @@ use crate::clock::{Clock, HostTime};
 use crate::job::event::{Event, LogRecord, Source, SuiteEnd};
 use crate::job::spec::Test;
 use crate::kernel::watch::LogLine;
+use crate::store::run_dir::SuiteFile;
 
 /// Credit of the live log beyond the first.
 const LIVE_WINDOW: usize = 16 * 1024;
@@ -38,10 +38,11 @@ pub struct Live {
     cases: Cases,
     user_console: UserConsole,
     /// Suite files that are open to be appended to: those of one test.
-    files: Vec<(u16, Source, File)>,
+    files: Vec<(u16, Source, SuiteFile)>,
     started: HashSet<u16>,
     ended: HashSet<u16>,
     has_begun: bool,
+    has_secrets: bool,
     is_over: bool,
     elided_records: u64,
     warned: HashSet<String>,
@@ -235,6 +236,16 @@ impl Live {
         self.started.difference(&self.ended).max().copied()
     }
 
+    /// The secrets of the job are on the board.
+    pub fn secrets_are_there(&mut self) {
+        self.has_secrets = true;
+    }
+
+    /// Whether they are, as far as is known.
+    pub fn has_secrets(&self) -> bool {
+        self.has_secrets
+    }
+
     /// Gives up what is known of a test's output, for its file to bring the rest.
     pub fn rest_of_output(&mut self, test: u16, source: Source) -> Rest {
         self.outputs.rest(test, source)
@@ -362,7 +373,10 @@ impl Live {
         is_shown: bool,
     ) {
         if source == Source::Stdout && line.is_first && line.is_in_order {
-            for event in self.cases.line(when, line.offset, &line.bytes) {
+            // What is read here loses quotes and escapes: a secret has to go before.
+            let redacted = bench.hidden().redacted_bytes(&line.bytes);
+            let text = redacted.as_deref().unwrap_or(&line.bytes);
+            for event in self.cases.line(when, line.offset, text) {
                 bench.tell(event);
             }
         }

@@ -29,6 +29,7 @@ mod power;
 pub mod prepare;
 pub mod push;
 pub mod rescue;
+mod secrets;
 mod sources;
 pub mod spans;
 pub mod timing;
@@ -50,6 +51,7 @@ use jiff::Timestamp;
 
 use crate::board::{Board, BoardEvent, Cause, Goal, Phase, RequestId, Slot};
 use crate::job::verdict::ErrorClass;
+use crate::redact::Patterns;
 use crate::store::run_dir::RunDir;
 use observer::Observer;
 
@@ -107,6 +109,8 @@ struct Inner {
     stdin_ended: Cell<bool>,
     interrupts: Cell<u32>,
     waker: RefCell<Arc<dyn Fn() + Send + Sync>>,
+    /// What nobody sees in what is told.
+    hidden: RefCell<Arc<Patterns>>,
 }
 
 /// What shows that an image is dead.
@@ -193,6 +197,7 @@ impl Bench {
                 stdin_ended: Cell::new(false),
                 interrupts: Cell::new(0),
                 waker: RefCell::new(Arc::new(|| {})),
+                hidden: RefCell::default(),
             }),
         }
     }
@@ -240,6 +245,18 @@ impl Bench {
             observer.with_run_dir(&mut |dir| outcome = work.take().map(|work| work(dir)));
         });
         outcome
+    }
+
+    /// From here on nobody sees any of this in what is told.
+    pub fn hide(&self, hidden: Patterns) {
+        let hidden = Arc::new(hidden);
+        self.observer(|observer| observer.hide(&hidden));
+        *self.inner.hidden.borrow_mut() = hidden;
+    }
+
+    /// What nobody sees.
+    pub fn hidden(&self) -> Arc<Patterns> {
+        Arc::clone(&self.inner.hidden.borrow())
     }
 
     /// When the script wants to be polled next.

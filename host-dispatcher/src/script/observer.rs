@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::board::{BoardEvent, ConsoleSource, PowerState};
 use crate::job::event::{Event, LogRecord, OperationState, Source, Stamped};
 use crate::job::verdict::Verdict;
+use crate::redact::{Patterns, Redactor};
 use crate::report::Reporter;
 use crate::script::Fault;
 use crate::store::run_dir::RunDir;
@@ -32,6 +34,9 @@ pub trait Observer {
 
     /// Does something with the run directory, where there is one.
     fn with_run_dir(&mut self, _work: &mut dyn FnMut(&mut RunDir)) {}
+
+    /// From here on nobody sees any of this, wherever it is told.
+    fn hide(&mut self, _hidden: &Arc<Patterns>) {}
 }
 
 /// One that somebody else holds too: the bench while it lives, its maker after it.
@@ -59,6 +64,10 @@ impl<T: Observer> Observer for Rc<RefCell<T>> {
     fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
         self.borrow_mut().with_run_dir(work);
     }
+
+    fn hide(&mut self, hidden: &Arc<Patterns>) {
+        self.borrow_mut().hide(hidden);
+    }
 }
 
 /// Writes a run down and shows it.
@@ -72,12 +81,23 @@ pub struct Recorder {
     line_source: Source,
     /// The first failure to write; the run goes on, and its end says so.
     failure: Option<StoreError>,
+    hidden: Arc<Patterns>,
+    /// The console's.
+    redactor: Redactor,
 }
 
 impl Recorder {
     /// Writes into `dir`, shows through `reporter`.
     pub fn new(dir: RunDir, reporter: Box<dyn Reporter>) -> Self {
-        Self { dir, reporter, line: Vec::new(), line_source: Source::Console, failure: None }
+        Self {
+            dir,
+            reporter,
+            line: Vec::new(),
+            line_source: Source::Console,
+            failure: None,
+            hidden: Arc::default(),
+            redactor: Redactor::default(),
+        }
     }
 
     /// Ends the run: verdict, summary, the completed directory. Returns the exit status.
@@ -104,6 +124,8 @@ impl Recorder {
 
     /// Puts the run's end on record; its directory is still to be completed.
     pub fn end(&mut self, wall: Timestamp, seconds: f64) -> Verdict {
+        let held = self.redactor.finish();
+        self.console_text(wall, &held);
         self.end_line(wall);
         let verdict = self.dir.summary().decide();
         let exit_status = verdict.exit_status();
@@ -135,10 +157,16 @@ impl Recorder {
             ConsoleSource::BootLoader => Source::BootLoader,
             ConsoleSource::Console => Source::Console,
         };
-        let outcome = self.dir.console(bytes);
-        self.keep(outcome);
         self.line_source = source;
-        for byte in bytes {
+        let mut text = bytes.to_vec();
+        self.redactor.push(&mut text);
+        self.console_text(wall, &text);
+    }
+
+    fn console_text(&mut self, wall: Timestamp, text: &[u8]) {
+        let outcome = self.dir.console(text);
+        self.keep(outcome);
+        for byte in text {
             if *byte == b'\n' || self.line.len() >= LINE_MAX {
                 self.end_line(wall);
             }
@@ -167,7 +195,10 @@ impl Observer for Recorder {
         }
     }
 
-    fn event(&mut self, wall: Timestamp, event: Event) {
+    fn event(&mut self, wall: Timestamp, mut event: Event) {
+        if !self.hidden.is_empty() {
+            event.each_text(&mut |text| self.hidden.redact(text));
+        }
         let stamped = Stamped { time: wall, event };
         let outcome = self.dir.event(&stamped);
         self.keep(outcome);
@@ -179,8 +210,20 @@ impl Observer for Recorder {
     }
 
     fn log(&mut self, record: &LogRecord) {
-        let outcome = self.dir.log(record);
+        let outcome = if self.hidden.is_empty() {
+            self.dir.log(record)
+        } else {
+            let mut record = record.clone();
+            record.each_text(&mut |text| self.hidden.redact(text));
+            self.dir.log(&record)
+        };
         self.keep(outcome);
+    }
+
+    fn hide(&mut self, hidden: &Arc<Patterns>) {
+        self.dir.hide(Arc::clone(hidden));
+        self.hidden = Arc::clone(hidden);
+        self.redactor.hide(hidden);
     }
 
     fn tick(&mut self) {

@@ -174,6 +174,8 @@ pub struct Submission {
     pub definition: String,
     /// Files that go into the folder of the job: their relative names, and where they are in the store.
     pub files: BTreeMap<String, PathBuf>,
+    /// Values of its secrets that do not stand in its file, by their names.
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// Why something was not done. Each kind is an HTTP status.

@@ -17,10 +17,11 @@ use serde::de::DeserializeOwned;
 
 use super::control::Submission;
 use super::history::{History, JobFilter, RunFilter, RunRow};
+use super::secrets;
 use crate::lab::board::Kept;
 use crate::lab::view::{JobId, JobState, JobView};
 use crate::report::summary::Summary;
-use crate::store::{StoreError, reader, sync_folder, write_json, write_whole};
+use crate::store::{StoreError, reader, sync_folder, write_json, write_private};
 
 /// The writer's end; one in a store.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Database {
         let kept = self.keep_folder(&folder, job, submission).and_then(|()| self.put_job(job));
         if kept.is_err() {
             let _ = fs::remove_dir_all(&folder);
+            secrets::forget(&self.store, job);
         }
         kept
     }
@@ -133,7 +135,8 @@ impl Database {
         let place = job_file(&self.store, job);
         let above = place.parent().unwrap_or(folder);
         fs::create_dir_all(above).map_err(StoreError::of("create", above))?;
-        write_whole(&place, submission.definition.as_bytes())?;
+        write_private(&place, submission.definition.as_bytes())?;
+        secrets::keep(&self.store, job.id, &submission.secrets)?;
         write_json(&folder.join(JOB_JSON), job)?;
         touched.insert(folder.to_owned());
         for folder in touched.into_iter().rev() {
@@ -151,6 +154,7 @@ impl Database {
         let folder = job_folder(&self.store, job.id);
         if job.state == JobState::Ended && folder.is_dir() {
             write_json(&folder.join(JOB_JSON), job)?;
+            secrets::forget(&self.store, job);
         }
         insert_job(&self.connection, job)
     }
@@ -422,6 +426,8 @@ impl std::error::Error for DatabaseError {}
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::config::lab::BoardWish;
     use crate::io::test_folder::TestFolder;
@@ -449,6 +455,7 @@ mod tests {
             job: new_job(),
             definition: "name: smoke\n".into(),
             files: files.iter().map(named).collect(),
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -524,6 +531,28 @@ mod tests {
         fs::write(folder.join("images/old"), "old").unwrap();
         database.accept(&job(1), &submission(&[])).unwrap();
         assert!(!folder.join("images").exists());
+    }
+
+    #[test]
+    fn secrets_are_the_owners_alone_until_the_job_has_ended() {
+        let store = TestFolder::new();
+        let (mut database, _) = Database::open(store.path()).unwrap();
+        let definition = "name: smoke\nsecrets: {A: hunter222, B: {environment: B}}\n";
+        let secrets = BTreeMap::from([("B".to_owned(), "hunter333".to_owned())]);
+        let sent = Submission { definition: definition.into(), secrets, ..submission(&[]) };
+        let mut job = job(1);
+        database.accept(&job, &sent).unwrap();
+        assert_eq!(secrets::read(store.path(), 1), sent.secrets);
+        let private = [job_file(store.path(), &job), store.path().join("jobs/secrets/1.json")];
+        for path in &private {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{path:?}");
+        }
+        job.state = JobState::Ended;
+        database.put_job(&job).unwrap();
+        assert!(secrets::read(store.path(), 1).is_empty() && !private[1].exists());
+        let left = fs::read_to_string(&private[0]).unwrap();
+        assert_eq!(left, definition.replace("hunter222", "(secret:A)"));
+        assert_eq!(fs::metadata(&private[0]).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use agent_core::time::{Duration, Instant};
@@ -18,10 +19,11 @@ use super::database::{Database, job_file, job_folder, row_of, runs_folder};
 use super::feed::{Change, Feed};
 use super::log;
 use super::runner::{self, Assignment};
+use super::secrets;
 use super::shown::{LabObserver, LabReporter};
 use super::station::{Busy, Finished, Outcome, Station, Work};
 use crate::board::{Board, BoardSpec};
-use crate::config;
+use crate::config::{self, yaml};
 use crate::definition::fence::Fence;
 use crate::io::clock;
 use crate::io::connection::Endpoint;
@@ -31,9 +33,11 @@ use crate::io::event::{BoardEvent, IoEvent};
 use crate::io::event_loop::Reactor;
 use crate::io::signals::Signal;
 use crate::job::event::Event;
+use crate::job::secret::{self, Origin};
 use crate::lab::board::HealthCheck;
 use crate::lab::view::{JobId, JobView};
 use crate::lab::{Lab, RunEnd, Step};
+use crate::redact::Patterns;
 use crate::script::job::Begin;
 use crate::script::observer::{Observer, Recorder};
 use crate::script::{Bench, Script};
@@ -81,7 +85,9 @@ impl Settings {
     /// A job that was submitted names what came with it; a health check is the lab's own.
     fn fence_of(&self, id: JobId, file: &Path) -> Option<Fence> {
         let folder = job_folder(&self.store, id);
-        file.starts_with(&folder).then(|| Fence::new(&folder, &self.job_folders))
+        let values = || secrets::read(&self.store, id);
+        file.starts_with(&folder)
+            .then(|| Fence::new(&folder, &self.job_folders).with_secrets(values()))
     }
 }
 
@@ -237,7 +243,10 @@ impl Fleet {
             recorder.event(wall, started);
         }
         let recorder = Rc::new(RefCell::new(recorder));
-        let observer = LabObserver { recorder: recorder.clone(), shown: station.shown.clone() };
+        let mut observer = LabObserver { recorder: recorder.clone(), shown: station.shown.clone() };
+        let fence = self.settings.fence_of(job.id, &file);
+        // The board may print them before the job has been read: it may run on from a run that was interrupted.
+        observer.hide(&Arc::new(hidden_of(&file, fence.as_ref())));
         let board = Board::new(spec, seed(wall, index));
         let bench = Bench::new(board, Box::new(observer), now, wall);
         let drive = Drive::new(&self.reactor, index, wiring, bench.clone());
@@ -245,7 +254,7 @@ impl Fleet {
             id: job.id,
             attempt: job.attempt,
             submitter: job.submitter.clone(),
-            fence: self.settings.fence_of(job.id, &file),
+            fence,
             file,
             board: station.board.clone(),
             store: self.settings.store.clone(),
@@ -453,6 +462,14 @@ impl Fleet {
 /// Differs from run to run and board to board.
 pub(super) fn seed(wall: Timestamp, index: usize) -> u64 {
     clock::seed(wall).rotate_left((index % 61) as u32)
+}
+
+/// What of a job nobody may see; of one that cannot be read nothing is known, and it is not run.
+fn hidden_of(file: &Path, fence: Option<&Fence>) -> Patterns {
+    let Ok(text) = yaml::read(file) else { return Patterns::default() };
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let origin = fence.map_or(Origin::Here(folder), |fence| Origin::Sent(fence.secrets()));
+    secret::of_text(&text, origin).patterns()
 }
 
 /// What is shown of boards moves so often.

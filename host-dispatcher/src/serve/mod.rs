@@ -15,6 +15,7 @@ mod lent;
 pub mod log;
 mod requests;
 mod runner;
+mod secrets;
 mod shown;
 mod station;
 mod telling;

@@ -49,7 +49,7 @@ pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> 
             return Err(fault);
         }
     };
-    if let Some(Err(error)) = bench.run_dir(|dir| dir.keep_job(&prepared.job.source)) {
+    if let Some(Err(error)) = bench.run_dir(|dir| dir.keep_job(&prepared.job.shown_source())) {
         bench.warn(&error.to_string());
     }
     let job_run = JobRun {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::board::{BoardEvent, ConsoleSource};
 use crate::job::event::{Event, LogRecord, Stamped};
 use crate::job::verdict::Tally;
+use crate::redact::{Patterns, Redactor};
 use crate::report::Reporter;
 use crate::report::summary::Summary;
 use crate::script::observer::{Observer, Recorder};
@@ -31,6 +33,8 @@ pub(super) struct Shown {
     last_line: String,
     viewers: Vec<mpsc::Sender<Vec<u8>>>,
     tail: Vec<u8>,
+    /// Takes the secrets of the last job out: a board may still print them when it is over.
+    redactor: Redactor,
 }
 
 impl Shown {
@@ -60,7 +64,9 @@ impl Shown {
     /// Text on the console.
     pub(super) fn console(&mut self, bytes: &[u8]) {
         self.received_bytes += bytes.len() as u64;
-        for byte in bytes {
+        let mut text = bytes.to_vec();
+        self.redactor.push(&mut text);
+        for byte in &text {
             if *byte == b'\n' || self.line.len() >= LINE_MAX {
                 let line = readable(&self.line);
                 self.line.clear();
@@ -71,12 +77,16 @@ impl Shown {
                 self.line.push(*byte);
             }
         }
-        self.tail.extend_from_slice(bytes);
+        self.tail.extend_from_slice(&text);
         let over = self.tail.len().saturating_sub(TAIL_BYTES);
         self.tail.drain(..over);
         // A viewer that is too slow misses a piece; the run directory has it.
         self.viewers.retain(|viewer| {
-            !matches!(viewer.try_send(bytes.to_vec()), Err(mpsc::error::TrySendError::Closed(_)))
+            text.is_empty()
+                || !matches!(
+                    viewer.try_send(text.clone()),
+                    Err(mpsc::error::TrySendError::Closed(_))
+                )
         });
     }
 
@@ -141,6 +151,11 @@ impl Observer for LabObserver {
 
     fn with_run_dir(&mut self, work: &mut dyn FnMut(&mut RunDir)) {
         self.recorder.borrow_mut().with_run_dir(work);
+    }
+
+    fn hide(&mut self, hidden: &Arc<Patterns>) {
+        self.shown.borrow_mut().redactor.hide(hidden);
+        self.recorder.borrow_mut().hide(hidden);
     }
 }
 
@@ -216,6 +231,25 @@ mod tests {
         shown.console(&b"x".repeat(100_000));
         assert!(shown.line.len() <= LINE_MAX && shown.tail.len() <= TAIL_BYTES);
         assert_eq!(shown.last_line().len(), SHOWN_CHARACTERS);
+    }
+
+    #[test]
+    fn nobody_sees_a_secret_on_the_console() {
+        let mut shown = Shown::default();
+        let secret = (b"hunter2-hunter2".to_vec(), b"(secret:A)*****".to_vec());
+        shown.redactor.hide(&Arc::new(Patterns::new([secret])));
+        let (sender, mut viewer) = mpsc::channel(4);
+        assert!(shown.add_viewer(sender));
+        shown.console(b"is hunter2-hun");
+        shown.console(b"ter2\n");
+        viewer.try_recv().unwrap();
+        assert_eq!(viewer.try_recv().unwrap(), b"is ");
+        assert_eq!(viewer.try_recv().unwrap(), b"(secret:A)*****\n");
+        assert_eq!(
+            (shown.last_line().as_str(), &shown.tail[..]),
+            ("is (secret:A)*****", &b"is (secret:A)*****\n"[..])
+        );
+        assert_eq!(shown.received_bytes, 19);
     }
 
     #[test]

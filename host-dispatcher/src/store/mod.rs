@@ -20,7 +20,11 @@ pub mod tokens;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::redact::{Patterns, Redactor};
 
 /// A file of a run directory could not be read or written.
 #[derive(Debug)]
@@ -62,6 +66,7 @@ pub struct WholeFile {
     temporary: PathBuf,
     place: PathBuf,
     committed: bool,
+    redactor: Redactor,
 }
 
 impl WholeFile {
@@ -75,7 +80,26 @@ impl WholeFile {
         name.push(".part");
         let temporary = place.with_file_name(name);
         let file = File::create(&temporary).map_err(StoreError::of("create", &temporary))?;
-        Ok(Self { file, written_bytes: 0, temporary, place: place.to_owned(), committed: false })
+        let (place, redactor) = (place.to_owned(), Redactor::default());
+        Ok(Self { file, written_bytes: 0, temporary, place, committed: false, redactor })
+    }
+
+    /// The same for a file that only its owner may read.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub fn begin_private(place: &Path) -> Result<Self, StoreError> {
+        let file = Self::begin(place)?;
+        let mode = fs::Permissions::from_mode(0o600);
+        file.file.set_permissions(mode).map_err(StoreError::of("protect", &file.temporary))?;
+        Ok(file)
+    }
+
+    /// What is written from here on is written without these.
+    #[must_use]
+    pub fn without(mut self, hidden: &Arc<Patterns>) -> Self {
+        self.redactor.hide(hidden);
+        self
     }
 
     /// Appends to it.
@@ -87,7 +111,7 @@ impl WholeFile {
         let result = if self.written_bytes > WHOLE_FILE_BYTES_MAX {
             Err(io::Error::other("larger than 4 GiB"))
         } else {
-            self.file.write_all(bytes)
+            self.redactor.write_to(&mut self.file, bytes)
         };
         result.map_err(StoreError::of("write", &self.temporary))
     }
@@ -97,6 +121,8 @@ impl WholeFile {
     /// # Errors
     /// A failed sync or rename; what was there before stays.
     pub fn commit(mut self) -> Result<PathBuf, StoreError> {
+        let held = self.redactor.finish();
+        self.file.write_all(&held).map_err(StoreError::of("write", &self.temporary))?;
         self.file.sync_all().map_err(StoreError::of("sync", &self.temporary))?;
         fs::rename(&self.temporary, &self.place)
             .map_err(StoreError::of("rename", &self.temporary))?;
@@ -139,6 +165,16 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 /// As for [`WholeFile`].
 pub fn write_whole(place: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut file = WholeFile::begin(place)?;
+    file.write(bytes)?;
+    file.commit().map(drop)
+}
+
+/// Writes a whole file that only its owner may read.
+///
+/// # Errors
+/// As for [`WholeFile`].
+pub fn write_private(place: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = WholeFile::begin_private(place)?;
     file.write(bytes)?;
     file.commit().map(drop)
 }

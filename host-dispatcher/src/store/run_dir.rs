@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -20,6 +21,7 @@ use super::{
     write_whole,
 };
 use crate::job::event::{DroppedRecords, Event, LogRecord, Source, Stamped};
+use crate::redact::{Patterns, Redactor};
 use crate::report::summary::Summary;
 
 /// A run directory that is being written.
@@ -40,6 +42,15 @@ pub struct RunDir {
     told: HashMap<&'static str, Dropped>,
     /// Outputs of suites of which every byte is on the timeline.
     whole: HashSet<(String, Source)>,
+    /// What files of the board and of the job are written without. Events and records come without it.
+    hidden: Arc<Patterns>,
+}
+
+/// A suite's file as it grows, without what is hidden. An end that may be the beginning of that is not written yet.
+#[derive(Debug)]
+pub struct SuiteFile {
+    file: File,
+    redactor: Redactor,
 }
 
 #[derive(Serialize)]
@@ -119,6 +130,7 @@ impl RunDir {
             events_max,
             told: HashMap::new(),
             whole: HashSet::new(),
+            hidden: Arc::default(),
             path,
             name,
         })
@@ -150,9 +162,16 @@ impl RunDir {
             events_max: EVENTS_BYTES_MAX,
             told: HashMap::new(),
             whole: HashSet::new(),
+            hidden: Arc::default(),
             path: path.to_owned(),
             name,
         })
+    }
+
+    /// From here on nothing of this gets into a file. What is written by [`Self::event`], [`Self::console`] and [`Self::log`]
+    /// their caller takes it out of: others are told the same.
+    pub fn hide(&mut self, hidden: Arc<Patterns>) {
+        self.hidden = hidden;
     }
 
     /// Where it is.
@@ -170,7 +189,7 @@ impl RunDir {
         &self.summary
     }
 
-    /// Keeps the job file's text as `job.yaml`.
+    /// Keeps the job file's text, as others may see it, as `job.yaml`.
     ///
     /// # Errors
     /// A failed write.
@@ -185,7 +204,7 @@ impl RunDir {
     pub fn keep_definition(&self, suite: &str, text: &str) -> Result<(), StoreError> {
         let place = self.path.join("definitions").join(format!("{suite}.yaml"));
         self.make_folder_of(&place)?;
-        write_whole(&place, text.as_bytes())
+        write_whole(&place, self.hidden.redact_whole(text).as_bytes())
     }
 
     /// Keeps what is known of the board as `board.json`; may be called again when more is known.
@@ -193,7 +212,7 @@ impl RunDir {
     /// # Errors
     /// A failed write.
     pub fn keep_board(&self, board: &impl Serialize) -> Result<(), StoreError> {
-        write_json(&self.path.join("board.json"), board)
+        self.write_json("board.json", board)
     }
 
     /// Keeps what became of the images that were deployed, as `deploy.json`.
@@ -201,7 +220,14 @@ impl RunDir {
     /// # Errors
     /// A failed write.
     pub fn keep_deployed(&self, deployed: &impl Serialize) -> Result<(), StoreError> {
-        write_json(&self.path.join("deploy.json"), deployed)
+        self.write_json("deploy.json", deployed)
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let mut value = serde_json::to_value(value)
+            .map_err(|error| StoreError::of("encode", &self.path)(io::Error::other(error)))?;
+        self.hidden.redact_strings(&mut value);
+        write_json(&self.path.join(name), &value)
     }
 
     /// Writes an event down. Important ones are on the disk when this returns; progress is not written. A file that
@@ -305,9 +331,11 @@ impl RunDir {
     ///
     /// # Errors
     /// A failed write.
-    pub fn append_panic(&self, text: &str) -> Result<(), StoreError> {
+    pub fn append_panic(&self, whole: &str) -> Result<(), StoreError> {
         let path = self.path.join("panic.txt");
         let file = OpenOptions::new().append(true).create(true).open(&path);
+        let redacted = self.hidden.redacted(whole);
+        let text = redacted.as_deref().unwrap_or(whole);
         file.and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
@@ -319,7 +347,7 @@ impl RunDir {
     ///
     /// # Errors
     /// The folder or the file cannot be made.
-    pub fn open_suite_file(&self, suite: &str, name: &str) -> Result<File, StoreError> {
+    pub fn open_suite_file(&self, suite: &str, name: &str) -> Result<SuiteFile, StoreError> {
         let path =
             self.path.join(names::place_of_board_file(&format!("tests/{}/{name}", one(suite))));
         self.make_folder_of(&path)?;
@@ -327,6 +355,7 @@ impl RunDir {
             .append(true)
             .create(true)
             .open(&path)
+            .map(|file| SuiteFile { file, redactor: Redactor::new(Arc::clone(&self.hidden)) })
             .map_err(StoreError::of("open", &path))
     }
 
@@ -338,7 +367,7 @@ impl RunDir {
     pub fn begin_file(&self, name: &str) -> Result<WholeFile, StoreError> {
         let path = self.path.join(names::place_of_board_file(name));
         self.make_folder_of(&path)?;
-        WholeFile::begin(&path)
+        Ok(WholeFile::begin(&path)?.without(&self.hidden))
     }
 
     /// [`RunDir::begin_file`] with everything that `reader` gives. Returns where the file is.
@@ -418,6 +447,17 @@ impl RunDir {
     fn make_folder_of(&self, path: &Path) -> Result<(), StoreError> {
         let folder = path.parent().unwrap_or(&self.path);
         fs::create_dir_all(folder).map_err(StoreError::of("create", folder))
+    }
+}
+
+impl io::Write for SuiteFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.redactor.write_to(&mut self.file, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! image on the disk.
 
 use std::fs::File;
+use std::process::Command;
 
 use e2e::emulator::{self, Images, Slot};
 use e2e::program::processes_with;
@@ -24,6 +25,8 @@ fn job(tests: &str) -> String {
         "name: e2e\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ntests:\n{tests}timeout: 10m\n"
     )
 }
+
+const SECRET: &str = "it's a secret, 'tis so";
 
 /// An emulated UART has no speed: the change is accepted, and nothing else.
 #[test]
@@ -61,7 +64,7 @@ fn a_whole_job_and_everything_that_it_leaves() {
     let _slot = Slot::take();
     let lab = Lab::emulated(Images::Plain);
     let text = format!(
-        "name: the whole life\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ndeploy:\n  rootfs: {}\ntests:\n{}",
+        "name: the whole life\nboard: {{type: qemu-virt-armv7}}\nboot_with: master\ndeploy:\n  rootfs: {}\nsecrets: {{TOKEN: \"{SECRET}\"}}\ntests:\n{}",
         emulator::image(SMALL_IMAGE).display(),
         "  - name: uname
     run: uname -a
@@ -76,6 +79,15 @@ fn a_whole_job_and_everything_that_it_leaves() {
       echo \"a line for the kernel's log\" > /dev/kmsg
       echo a line for the console > /dev/console
       cat /proc/1/comm
+  - name: secrets
+    run: |
+      test \"$(stat -c %a \"$PUMICE_SECRETS\")\" = 600
+      ! printenv TOKEN
+      . /lava-*/secrets
+      set -x
+      test ${#TOKEN} -eq 22 && lava-test-case \"$TOKEN\" --result pass
+      echo \"$TOKEN\" | tee /dev/kmsg > /dev/console
+      echo \"$TOKEN\" > note; lava-test-case-attach secrets note
 "
     );
     let (output, record) = lab.run(&text);
@@ -124,6 +136,7 @@ fn a_whole_job_and_everything_that_it_leaves() {
     suites_are_whole(&record);
     logs_are_whole(&record);
     console_is_text(&record);
+    nothing_shows_the_secret(&record);
 
     let run = record.json("run.json");
     assert_eq!(run["errors"], Value::Array(Vec::new()));
@@ -143,7 +156,7 @@ fn a_whole_job_and_everything_that_it_leaves() {
             report.failures,
             report.errors
         ),
-        (Some("the whole life"), 3, 0, 0)
+        (Some("the whole life"), 4, 0, 0)
     );
     assert!(report.test_suites.iter().all(|suite| suite.test_cases.len() == 1));
 }
@@ -200,6 +213,25 @@ fn logs_are_whole(record: &Record) {
 }
 
 /// Whatever is no frame is in `console.raw`, and no frame is.
+/// Of what a test printed everywhere and kept in a file; the case has its mark for a name.
+fn nothing_shows_the_secret(record: &Record) {
+    assert_eq!(record.result("secrets"), "pass");
+    for text in [SECRET, "tis so"] {
+        let grep = Command::new("grep").args(["-rlF", text]).arg(record.path()).output().unwrap();
+        let found = String::from_utf8_lossy(&grep.stdout);
+        assert_eq!((grep.status.code(), &found[..]), (Some(1), ""), "{text}");
+    }
+    let case = &record.json("tests/secrets/results.json")["cases"][0];
+    assert_eq!(
+        (&case["case"], &case["result"]),
+        (&"(secret:TOKEN)********".into(), &"pass".into())
+    );
+    for source in ["kernel", "user_console"] {
+        let lines = record.timeline(source);
+        assert!(lines.iter().any(|line| line.contains("(secret:TOKEN)")), "{source}: {lines:?}");
+    }
+}
+
 fn console_is_text(record: &Record) {
     let console = record.bytes("console.raw");
     let text = String::from_utf8_lossy(&console);

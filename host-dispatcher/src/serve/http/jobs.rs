@@ -10,6 +10,8 @@ use super::access::Identity;
 use super::error::ApiError;
 use super::input::{At, Body, Params};
 use super::state::{self, Shared};
+use crate::job::secret::Secrets;
+use crate::job::secret_source::masked;
 use crate::lab::view::{JobId, JobState, JobView};
 use crate::serve::control::Command;
 use crate::serve::history::JobFilter;
@@ -64,7 +66,10 @@ pub(super) async fn definition(
     At(id): At<JobId>,
 ) -> Result<Response, ApiError> {
     let text = shared
-        .blocking(move |shared| shared.history.definition(id).ok_or_else(|| no_job(id)))
+        .blocking(move |shared| {
+            let text = shared.history.definition(id).ok_or_else(|| no_job(id))?;
+            Ok(masked(&text, &Secrets::default()))
+        })
         .await?;
     Ok(([(header::CONTENT_TYPE, "text/yaml; charset=utf-8")], text).into_response())
 }

@@ -42,6 +42,9 @@ pub(super) struct Form {
     /// The SHA-256 of each file by its name.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Values of secrets that do not stand in the definition, by their names.
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
 }
 
 pub(super) async fn submit(
@@ -96,10 +99,17 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
         folder.link(name, place)?;
     }
     let fence = Fence::new(&folder.0, &shared.options.job_folders);
+    let fence = fence.with_secrets(form.secrets.clone());
     let base = folder.0.join(&form.folder);
     fs::create_dir_all(&base).map_err(upload::failed)?;
     let job = Job::from_str_within(&file, &form.definition, &base, &fence)
         .map_err(|error| folder.without(error))?;
+    let hidden = job.hidden();
+    let is_known = |name: &String| hidden.iter().any(|secret| secret.name == *name);
+    if let Some(name) = form.secrets.keys().find(|name| !is_known(name)) {
+        let message = format!("the job has no secret \"{}\"", shorten(name));
+        return Err(ApiError::invalid(message).mend("name it in secrets: of the definition"));
+    }
     let new = NewJob {
         name: job.name,
         submitter,
@@ -107,7 +117,7 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
         board_wish: job.board,
         folder: form.folder,
     };
-    Ok(Submission { job: new, definition: form.definition, files })
+    Ok(Submission { job: new, definition: form.definition, files, secrets: form.secrets })
 }
 
 /// A job's folder, while it is checked.

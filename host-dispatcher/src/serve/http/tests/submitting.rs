@@ -53,6 +53,39 @@ fn a_job_with_its_files() {
     assert_eq!(fs::read_dir(bed.path("store/jobs/incoming")).unwrap().count(), 0);
 }
 
+#[test]
+fn secrets_go_to_the_lab_and_never_come_back() {
+    let bed = Bed::new();
+    let definition = format!(
+        "name: x\nsecrets: {{INSIDE: 'hunter222', BESIDE: {{environment: HOME}}}}\n{TESTS}"
+    );
+    let form = |secrets: Value| json!({ "definition": definition, "secrets": secrets }).to_string();
+    // The lab's own environment is nobody's business.
+    let answer = bed.post("/api/v1/jobs", &form(json!({})));
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("the value of BESIDE did not come with the job"));
+    let answer = bed.post("/api/v1/jobs", &form(json!({"BESIDE": "t1ny"})));
+    assert!(answer.status == 422 && !answer.text().contains("t1ny"), "{}", answer.text());
+    let answer =
+        bed.post("/api/v1/jobs", &form(json!({"BESIDE": "hunter333", "OTHER": "hunter4"})));
+    let message = &answer.json()["error"]["message"];
+    assert_eq!((answer.status, message), (422, &json!("the job has no secret \"OTHER\"")));
+    let answer = bed.post("/api/v1/jobs", &form(json!({"BESIDE": "hunter333"})));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(!answer.text().contains("hunter"));
+    {
+        let seen = bed.seen.lock().unwrap();
+        assert_eq!(seen.submitted[0].secrets["BESIDE"], "hunter333");
+        let job = seen.submitted[0].job.clone().numbered(7, jiff::Timestamp::UNIX_EPOCH);
+        bed.history.jobs.lock().unwrap().push((job, seen.submitted[0].definition.clone()));
+    }
+    for path in ["/api/v1/jobs/7", "/api/v1/jobs/7/definition", "/api/v1/jobs"] {
+        let answer = bed.get(path);
+        assert!(answer.status == 200 && !answer.text().contains("hunter"), "{}", answer.text());
+    }
+    assert!(bed.get("/api/v1/jobs/7/definition").text().contains("INSIDE: '(secret:INSIDE)'"));
+}
+
 const DEFINITION: &str = "metadata: {format: Lava-Test Test Definition 1.0, name: smoke}\n\
     run: {steps: [uname -a]}\n";
 
