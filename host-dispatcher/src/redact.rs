@@ -302,7 +302,7 @@ mod tests {
         // Whatever is cut off on both sides of a text that is mostly the secret.
         let long = format!("{}{secret}{}", "x".repeat(600), "y".repeat(600));
         for from in 590..612 {
-            for to in [from + 512, 600 + 515] {
+            for to in [from + 512, from + 590] {
                 let shown = patterns.redacted(&long[from..to]);
                 let shown = shown.as_deref().unwrap_or(&long[from..to]);
                 assert!(

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::connection::PowerOperation;
+use crate::job::metadata::Metadata;
 use crate::job::verdict::{CaseResult, ErrorClass, Verdict};
 
 /// The version of the run directory that this program writes; stands in the first event of a run.
@@ -40,6 +41,11 @@ pub enum Event {
         attempt: u32,
         /// Who submitted it.
         submitter: String,
+    },
+    /// What the job says of itself.
+    Metadata {
+        /// Names and values.
+        metadata: Metadata,
     },
     /// The board went from one phase to another.
     Phase {
@@ -517,6 +523,7 @@ impl Event {
         match self {
             Self::RunStarted { .. } => "run_started",
             Self::Job { .. } => "job",
+            Self::Metadata { .. } => "metadata",
             Self::Phase { .. } => "phase",
             Self::Power { .. } => "power",
             Self::ActionStarted { .. } => "action_started",

@@ -1,5 +1,7 @@
 //! The texts in events and log records that may hold anything: what a board, a test or a person said.
 
+use serde_json::Value;
+
 use super::event::{ActionOutcome, Case, Event, KernelReport, LogRecord, SuiteEnd};
 
 type Work<'w> = &'w mut dyn FnMut(&mut String);
@@ -27,6 +29,12 @@ impl Event {
                 work(case);
             }
             Self::CaseEnded(case) => texts_of_case(case, work),
+            Self::Metadata { metadata } => metadata.values_mut().for_each(|value| {
+                if let Value::Array(all) = value {
+                    return all.iter_mut().for_each(|one| text_in(one, work));
+                }
+                text_in(value, work);
+            }),
             Self::TestEnded { end, .. } => texts_of_end(end, work),
             Self::Attachment { case, path, .. } => {
                 case.iter_mut().for_each(&mut *work);
@@ -55,6 +63,12 @@ impl LogRecord {
     pub fn each_text(&mut self, work: Work<'_>) {
         work(&mut self.text);
         self.case.iter_mut().for_each(work);
+    }
+}
+
+fn text_in(value: &mut Value, work: Work<'_>) {
+    if let Value::String(text) = value {
+        work(text);
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod event;
+pub mod metadata;
 pub mod output;
 pub mod plan;
 pub mod secret;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
+use super::metadata::{Metadata, MetadataForm};
 use super::secret::{Origin as SecretOrigin, Secrets, SecretsForm};
 use super::secret_source;
 use super::test::{self, TestForm};
@@ -49,6 +50,8 @@ pub struct Job {
     pub watchdog: Option<Duration>,
     /// What is to be done about reports of the kernel under test.
     pub kernel: Policy,
+    /// What it says of itself for those who read its results.
+    pub metadata: Metadata,
     /// What the tests need and nobody else may see.
     pub secrets: Secrets,
     /// How long the whole job may take.
@@ -207,6 +210,7 @@ impl Job {
             watchdog: form.watchdog.map(|form| watchdog_of(file, &form)).transpose()?,
             tests: test::tests_of(file, form.tests, &environment, &mut fetcher)?,
             kernel: form.kernel.unwrap_or_default().policy(),
+            metadata: form.metadata.map(|form| form.check(file)).transpose()?.unwrap_or_default(),
             secrets,
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
@@ -461,6 +465,7 @@ struct JobForm {
     tests: Spanned<Vec<TestForm>>,
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
+    metadata: Option<MetadataForm>,
     secrets: Option<SecretsForm>,
     timeout: Option<Period>,
 }

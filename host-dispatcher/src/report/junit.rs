@@ -13,6 +13,7 @@ use super::suite::{LoggedCase, SuiteSummary};
 use super::summary::{RunError, Summary};
 use super::text::printable;
 use crate::job::event::{ByteRange, Source, SuiteEnd};
+use crate::job::metadata::text_of;
 use crate::job::verdict::CaseResult;
 
 /// Gives bytes of a suite's output; nothing where they are not there.
@@ -53,6 +54,10 @@ fn suite_of(
     xml.add_property(("board", summary.board.as_str()));
     xml.add_property(("board_type", summary.board_type.as_str()));
     xml.add_property(("run", summary.run.as_str()));
+    for (key, value) in &summary.metadata {
+        let (name, value) = (format!("metadata.{}", printable(key)), text_of(value));
+        xml.add_property((name.as_str(), printable(&value).as_ref()));
+    }
     for row in rows::of_suite(suite) {
         let mut case = TestCase::new(printable(&row.name), status_of(&row, suite.end.as_ref()));
         case.set_time(seconds(row.seconds.unwrap_or(0.0)));
@@ -149,6 +154,19 @@ mod tests {
             printed.get(range.from as usize..range.to as usize).map(<[u8]>::to_vec)
         })
         .unwrap()
+    }
+
+    #[test]
+    fn metadata_stands_in_each_suite() {
+        let mut summary = Summary::of(&run_with_cases());
+        summary.metadata = serde_json::from_str(r#"{"build": "5<6", "trees": ["a", 2]}"#).unwrap();
+        let xml = xml(&summary, &mut |_, _, _| None).unwrap();
+        for property in [
+            r#"<property name="metadata.build" value="5&lt;6"/>"#,
+            r#"<property name="metadata.trees" value="a, 2"/>"#,
+        ] {
+            assert_eq!(xml.matches(property).count(), summary.suites.len(), "{xml}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::suite::{self, Attachment, SuiteSummary};
 use crate::job::event::{BoardClock, DroppedRecords, Event, KernelReport, Stamped};
+use crate::job::metadata::Metadata;
 use crate::job::verdict::{ErrorClass, Tally, Verdict};
 
 /// What a run came to so far; `run.json` in a run directory.
@@ -20,6 +21,9 @@ pub struct Summary {
     /// The job's number, where it came out of a lab's queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<u64>,
+    /// What the job says of itself.
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     /// The board's name.
     pub board: String,
     /// The board's type.
@@ -114,6 +118,7 @@ impl Summary {
                 self.store_version = *store_version;
             }
             Event::Job { id, .. } => self.job_id = Some(*id),
+            Event::Metadata { metadata } => self.metadata.clone_from(metadata),
             Event::TestStarted { suite } => {
                 self.suite(suite);
                 self.count();

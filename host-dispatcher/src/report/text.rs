@@ -69,7 +69,9 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
             paint(color, result_color(*result), &printable(&end.to_string())),
             period(*seconds)
         ),
-        Event::CaseStarted { .. } | Event::Attachment { .. } => return None,
+        Event::CaseStarted { .. } | Event::Attachment { .. } | Event::Metadata { .. } => {
+            return None;
+        }
         Event::CaseEnded(case) => match case.result {
             CaseResult::Pass | CaseResult::Skip => return None,
             result => format!(

@@ -95,6 +95,9 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         live.borrow_mut().secrets_are_there();
     }
     let deadline = bench.now() + duration(job.job.timeout);
+    if job.begin == Begin::AtMaster && !job.job.metadata.is_empty() {
+        bench.tell(Event::Metadata { metadata: job.job.metadata.clone() });
+    }
     bench.begin_kernel_watch(job.job.kernel);
     bench.note_definitions(&job.job.tests);
     // Boxed: each race around a future takes its size twice, and a lab has a thousand of these.
