@@ -60,6 +60,8 @@ pub struct ImageEntry {
     pub sources: Vec<String>,
     /// When it was last used, in seconds since 1970.
     pub used: u64,
+    /// A file that images are made of, and none that a board gets.
+    pub is_material: bool,
 }
 
 /// What was removed.
@@ -87,6 +89,9 @@ pub(super) struct Origin {
     /// Of a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_modified: Option<String>,
+    /// Of a file that images are made of, and none that a board gets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_material: bool,
 }
 
 /// `source.json`.
@@ -124,6 +129,7 @@ impl Images {
             .filter_map(|dir| {
                 let record = record_of(&dir).ok()?;
                 Some(ImageEntry {
+                    is_material: record.sources.iter().all(|origin| origin.is_material),
                     sha256: record.sha256,
                     bytes: record.bytes,
                     disk_bytes: disk_bytes(&dir),

@@ -104,8 +104,7 @@ impl fmt::Display for ImageError {
             Cause::Changed => write!(f, "the image {path} changed while it was read"),
             Cause::Digest { expected, found } => write!(
                 f,
-                "the image {path} has the SHA-256 {found} (of its unpacked bytes) and not {expected}: \
-                 correct sha256, or get the image again"
+                "the image {path} has the SHA-256 {found} and not {expected}: correct sha256, or get it again"
             ),
             Cause::Damaged(what, why) => {
                 write!(f, "the image {path}: damaged or cut short {what}: {why}: get it again")

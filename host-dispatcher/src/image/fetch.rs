@@ -295,7 +295,7 @@ const SILENCE_TIME: Duration = Duration::from_secs(60);
 const ROOM_STEP_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
     use std::sync::mpsc::{Receiver, channel};
@@ -304,7 +304,7 @@ pub(super) mod tests {
     use crate::io::test_folder::TestFolder;
 
     /// A server that gives each connection the next answer; requests come out of the channel.
-    pub(in crate::image) fn server(answers: Vec<Vec<u8>>) -> (String, Receiver<String>) {
+    pub(crate) fn server(answers: Vec<Vec<u8>>) -> (String, Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/image.gz", listener.local_addr().unwrap());
         let (sender, requests) = channel();
@@ -323,7 +323,7 @@ pub(super) mod tests {
         (url, requests)
     }
 
-    pub(in crate::image) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
         [head.as_bytes(), body].concat()
     }

@@ -3,11 +3,13 @@
 //! that the event loop never waits for a disk or a decompressor.
 
 pub mod bmap;
+pub mod boot_file;
 pub mod cache;
 pub mod disk;
 pub mod error;
 pub mod ext4;
 pub mod fetch;
+pub mod material;
 pub mod owners;
 pub mod packing;
 pub mod source;
@@ -15,5 +17,6 @@ mod sparse;
 pub mod stored;
 pub mod take;
 mod tree;
+mod uboot;
 mod zip;
 mod zstd;

@@ -10,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 use lzma_rust2::XzReader;
 
+use super::uboot::Content;
 use super::zstd::ZstdReader;
 
 /// How a file is packed.
@@ -29,6 +30,8 @@ pub enum Packing {
     Lz4,
     /// A zip archive, of which one file is taken.
     Zip,
+    /// U-Boot's old image, of which the content is taken.
+    UBoot,
 }
 
 /// The unpacked bytes of a stream.
@@ -47,6 +50,7 @@ impl Packing {
             [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Self::Lz4,
             // A local file header, or the end record of an archive that is empty: APPNOTE §4.3.
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
+            [0x27, 0x05, 0x19, 0x56, ..] => Self::UBoot,
             _ => Self::Raw,
         }
     }
@@ -65,6 +69,7 @@ impl Packing {
             Self::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
             Self::Lz4 => Box::new(Lz4Reader(FrameDecoder::new(packed))),
             Self::Zip => return None,
+            Self::UBoot => Box::new(Content::new(packed)),
         })
     }
 }
@@ -94,6 +99,7 @@ impl fmt::Display for Packing {
             Self::Bzip2 => "bzip2",
             Self::Lz4 => "lz4",
             Self::Zip => "zip",
+            Self::UBoot => "U-Boot",
         })
     }
 }

@@ -157,7 +157,8 @@ impl TakeRequest {
     fn open_library(&self, images: &Images) -> Result<Vec<StoredImage>, ImageError> {
         let mut names = self.library.clone();
         if names.is_empty() {
-            names = images.list()?.into_iter().take(RECENT).map(|entry| entry.sha256).collect();
+            let all = images.list()?.into_iter().filter(|entry| !entry.is_material);
+            names = all.take(RECENT).map(|entry| entry.sha256).collect();
         }
         let others: Vec<_> =
             self.others.iter().filter(|other| !names.contains(other)).cloned().collect();

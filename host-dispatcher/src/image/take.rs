@@ -4,7 +4,6 @@
 //! as long as the source does not change, the image is found again without reading it.
 
 use std::fs::{self, File, Metadata};
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -50,8 +49,21 @@ pub enum ImageFrom {
     Path(PathBuf),
     /// The same on a server: `http://…` or `https://…`.
     Url(String),
-    /// Files for the top of a new file system, with their names there.
-    Files(Vec<(String, PathBuf)>),
+    /// Files for the top of a new file system.
+    Files(Vec<NewFile>),
+}
+
+/// A file for a new file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// Its name there.
+    pub name: String,
+    /// Where its content lies.
+    pub content: PathBuf,
+    /// When it was changed, in seconds since 1970.
+    pub mtime: u64,
+    /// Where it came from, for people.
+    pub from: String,
 }
 
 /// How far it is.
@@ -156,46 +168,6 @@ impl Images {
             .ok_or_else(|| ImageError::new(Path::new(&source.role), Cause::Stopped))
     }
 
-    /// A file as it is, packed or not: nothing is unpacked, and nothing looked for in it.
-    ///
-    /// # Errors
-    /// The file cannot be read or is empty, the store has no room, or `progress` breaks off.
-    pub fn take_file(
-        &self,
-        path: &Path,
-        progress: OnProgress<'_>,
-    ) -> Result<CachedImage, ImageError> {
-        let failed = |error| ImageError::new(path, Cause::Open(error));
-        let mut file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let place = path.canonicalize().map_err(failed)?;
-        let key = format!("as it is {} {}", place.display(), stamp(&metadata));
-        if let Some(image) = self.find(|origin| origin.key == key)? {
-            return Ok(image);
-        }
-        let mut image = self.begin()?;
-        let (mut buffer, mut done) = (vec![0; READ_BYTES], 0);
-        loop {
-            let length = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(error) => return Err(ImageError::new(path, Cause::Read(error))),
-            };
-            image.data(&buffer[..length])?;
-            done += length as u64;
-            let total = Some(metadata.len());
-            if progress(Progress { phase: Phase::Unpack, done, total }).is_break() {
-                return Err(ImageError::new(path, Cause::Cancelled));
-            }
-        }
-        let now = fs::metadata(path).map_err(failed)?;
-        if stamp(&now) != stamp(&metadata) {
-            return Err(ImageError::new(path, Cause::Changed));
-        }
-        let from = place.display().to_string();
-        image.finish(Origin { from, key, ..Origin::default() }, |_| Ok(()))
-    }
-
     /// The same as [`Images::take`]; with `is_optional` nothing, if it is a disk image on which no partition has the role's name.
     ///
     /// # Errors
@@ -288,6 +260,7 @@ impl Taking<'_> {
             file_sha256: file_sha256.map(|digest| hexadecimal(&digest)),
             etag,
             last_modified,
+            ..Origin::default()
         };
         self.unpack(source, Path::new(from), origin, file_sha256).map_err(|error| error.at(from))
     }
@@ -374,7 +347,7 @@ impl Taking<'_> {
         }
         let mut found = hexadecimal(image);
         if let Some(file) = file.filter(|file| file != image) {
-            found = format!("{} as a file, {found}", hexadecimal(&file));
+            found = format!("{} as a file, {found} unpacked,", hexadecimal(&file));
         }
         Err(ImageError::new(path, Cause::Digest { expected: hexadecimal(wanted), found }))
     }
@@ -457,22 +430,16 @@ impl Taking<'_> {
         self.file_system(&tree, origin)
     }
 
-    fn files(&mut self, files: &[(String, PathBuf)]) -> Result<CachedImage, ImageError> {
+    fn files(&mut self, files: &[NewFile]) -> Result<CachedImage, ImageError> {
         let mut tree = Tree::new();
-        for (name, path) in files {
-            let failed = |error| ImageError::new(path, Cause::Open(error));
-            let metadata = fs::metadata(path).map_err(failed)?;
-            if !metadata.is_file() {
-                return Err(ImageError::new(path, Cause::NoFile));
-            }
-            let content = path.canonicalize().map_err(failed)?;
-            let kind = Kind::File { content, bytes: metadata.len() };
-            let mut node = Node::new(kind, 0o644);
-            node.mtime = u64::try_from(metadata.mtime()).unwrap_or(0);
-            tree.insert(name.clone(), node);
+        for NewFile { name, content, mtime, .. } in files {
+            let failed = |error| ImageError::new(content, Cause::Open(error));
+            let bytes = fs::metadata(content).map_err(failed)?.len();
+            let kind = Kind::File { content: content.clone(), bytes };
+            tree.insert(name.clone(), Node { mtime: *mtime, ..Node::new(kind, 0o644) });
         }
         let key = self.key_of_tree(&tree)?;
-        let from = files.iter().map(|(_, path)| path.display().to_string()).collect::<Vec<_>>();
+        let from: Vec<&str> = files.iter().map(|file| file.from.as_str()).collect();
         self.file_system(&tree, Origin { from: from.join(" "), key, ..Origin::default() })
     }
 
@@ -558,7 +525,7 @@ impl Taking<'_> {
 }
 
 /// What changes when a file does.
-fn stamp(metadata: &Metadata) -> String {
+pub(super) fn stamp(metadata: &Metadata) -> String {
     format!(
         "{} {}.{:09} {}.{:09} {}",
         metadata.len(),
@@ -570,7 +537,7 @@ fn stamp(metadata: &Metadata) -> String {
     )
 }
 
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 const HOLE_BYTES: u64 = 64 << 20;
 const ROOM_STEP_BYTES: u64 = 256 << 20;
 
@@ -736,7 +703,12 @@ mod tests {
         assert!(!lab.take(&source).unwrap().1);
         source.sha256 = sha256(b"another");
         assert!(lab.take(&source).unwrap_err().contains("SHA-256"));
-        let kernel = vec![("vmlinuz".to_owned(), top.join("motd"))];
+        let kernel = vec![NewFile {
+            name: "vmlinuz".into(),
+            content: top.join("motd"),
+            mtime: 1_000_000_000,
+            from: "motd".into(),
+        }];
         let (boot, _) = lab.take(&ImageSource::new(ImageFrom::Files(kernel), "testboot")).unwrap();
         assert_eq!(&boot[1144..1152], b"testboot");
     }

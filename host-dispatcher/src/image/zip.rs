@@ -112,8 +112,8 @@ fn looks_like_image(name: &str) -> bool {
     false
 }
 
-/// Reads exactly what the directory promised.
-struct Checked<R> {
+/// Reads exactly what was promised: so many bytes, with this check value.
+pub(super) struct Checked<R> {
     reader: R,
     left: u64,
     crc: crc32fast::Hasher,
@@ -121,7 +121,7 @@ struct Checked<R> {
 }
 
 impl<R: Read> Checked<R> {
-    fn new(reader: R, left: u64, expected: u32) -> Self {
+    pub(super) fn new(reader: R, left: u64, expected: u32) -> Self {
         Self { reader, left, crc: crc32fast::Hasher::new(), expected }
     }
 }
@@ -131,7 +131,7 @@ impl<R: Read> Read for Checked<R> {
         let bytes = self.reader.read(buffer)?;
         if bytes > 0 {
             self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| {
-                io::Error::new(ErrorKind::InvalidData, "more bytes than the directory says")
+                io::Error::new(ErrorKind::InvalidData, "more bytes than it says itself")
             })?;
             self.crc.update(&buffer[..bytes]);
         } else if !buffer.is_empty() {

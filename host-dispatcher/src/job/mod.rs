@@ -2,6 +2,7 @@
 //! comes to ([`verdict`]).
 
 pub mod boot;
+pub mod deploy;
 pub mod event;
 pub mod metadata;
 pub mod output;

@@ -5,19 +5,20 @@
 //! of how a job is done.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
+use super::deploy::{DeployForm, Images, size_of_file};
 use super::metadata::{Metadata, MetadataForm};
 use super::secret::{Origin as SecretOrigin, Secrets, SecretsForm};
 use super::secret_source;
 use super::test::{self, TestForm};
 use crate::config::lab::BoardWish;
 use crate::config::template::{InBootLoader, TextIn};
-use crate::config::value::{Name, Period, shorten};
+use crate::config::value::{Name, Period};
 use crate::config::yaml::{self, Examples, FileError, Spanned, place};
 use crate::definition::fence::Fence;
 use crate::definition::fetch::Fetcher;
@@ -25,6 +26,7 @@ use crate::definition::variable::{Variable, VariablesForm};
 use crate::kernel::Policy;
 use crate::kernel::policy::PolicyForm;
 
+pub use super::deploy::{Deploy, DiskPartitions, Image};
 pub use super::test::{Origin, Test};
 
 /// What to run, on what board, with what images.
@@ -69,50 +71,6 @@ pub enum BootWith {
     Image,
     /// The master image's: nothing of a kernel has to be sent.
     Master,
-}
-
-/// The images to deploy; at least one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Deploy {
-    /// The image of the partition `testrootfs`.
-    pub rootfs: Option<Image>,
-    /// The image of the partition `testboot`.
-    pub boot: Option<Image>,
-    /// A kernel to boot instead of the image's own; never together with `boot`.
-    pub kernel: Option<Image>,
-    /// Its initial ramdisk.
-    pub ramdisk: Option<Image>,
-    /// Its device tree.
-    pub dtb: Option<Image>,
-    /// An image of a whole disk, in the place of `rootfs` and `boot`.
-    pub disk: Option<Image>,
-    /// Which of its partitions is for `testboot` and which for `testrootfs`, where names do not tell.
-    pub partitions: DiskPartitions,
-    /// The block map of `rootfs` or of `disk`, where it does not lie beside it.
-    pub bmap: Option<PathBuf>,
-    /// The size in bytes of the file system that a folder or an archive becomes.
-    pub rootfs_size: Option<u64>,
-}
-
-/// Partitions of a disk image, by number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskPartitions {
-    /// For `testboot`.
-    pub testboot: Option<u32>,
-    /// For `testrootfs`.
-    pub testrootfs: Option<u32>,
-}
-
-/// A file of this host or of a server that goes to the board.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Where it is, as the dispatcher opens it; for `rootfs`, `boot` and `disk` also a URL.
-    pub path: PathBuf,
-    /// How long it was when the job was read; 0 for a URL and for a folder.
-    pub size_bytes: u64,
-    /// What it must be, where the job says so: of the file or of the unpacked image.
-    pub sha256: Option<[u8; 32]>,
 }
 
 impl Job {
@@ -245,175 +203,6 @@ impl Job {
     }
 }
 
-/// The length of an image; a folder or a device is none.
-fn size_of_file(path: &Path) -> io::Result<u64> {
-    let metadata = std::fs::metadata(path)?;
-    match metadata.file_type() {
-        kind if kind.is_file() => Ok(metadata.len()),
-        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::other("not a file")),
-    }
-}
-
-struct Images<'a, F> {
-    file: &'a str,
-    folder: &'a Path,
-    size_of: F,
-}
-
-impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
-    fn deploy(&self, form: Spanned<DeployForm>) -> Result<Deploy, FileError> {
-        let at_deploy = place(&form);
-        let form = form.value;
-        if let (Some(_), Some(kernel)) = (&form.boot, &form.kernel) {
-            return Err(self
-                .wrong(kernel, "boot is an image with a kernel already")
-                .mend("keep one of boot and kernel"));
-        }
-        if let (None, Some(file)) = (&form.kernel, form.ramdisk.as_ref().or(form.dtb.as_ref())) {
-            return Err(self
-                .wrong(file, "a ramdisk or device tree goes with a kernel")
-                .mend("add \"kernel: PATH\""));
-        }
-        if let (Some(_), Some(other)) = (&form.disk, form.rootfs.as_ref().or(form.boot.as_ref())) {
-            return Err(self
-                .wrong(other, "disk has the images of both partitions already")
-                .mend("keep disk, or rootfs and boot"));
-        }
-        if let (None, Some(key)) = (&form.disk, &form.partitions) {
-            return Err(FileError::at(self.file, place(key), "partitions without disk")
-                .mend("add \"disk: PATH\""));
-        }
-        if let (None, Some(digest)) = (&form.disk, &form.disk_sha256) {
-            return Err(self.wrong(digest, "disk_sha256 without disk").mend("add \"disk: PATH\""));
-        }
-        if let (None, None, Some(map)) = (&form.rootfs, &form.disk, &form.bmap) {
-            return Err(self
-                .wrong(map, "bmap without rootfs or disk")
-                .mend("add \"rootfs: PATH\""));
-        }
-        if let (None, Some(size)) = (&form.rootfs, &form.rootfs_size) {
-            return Err(self
-                .wrong(size, "rootfs_size without rootfs")
-                .mend("add \"rootfs: PATH\""));
-        }
-        if let Some(modules) = &form.modules {
-            let message = "modules belong into the root file system, and an image is not changed";
-            return Err(self
-                .wrong(modules, message)
-                .mend("give rootfs: a folder or archive that holds /lib/modules"));
-        }
-        if let (None, Some(digest)) = (&form.rootfs, &form.rootfs_sha256) {
-            return Err(self
-                .wrong(digest, "rootfs_sha256 without rootfs")
-                .mend("add \"rootfs: PATH\""));
-        }
-        let sha256 = form.rootfs_sha256.as_ref().map(|digest| self.sha256(digest)).transpose()?;
-        let disk_sha256 =
-            form.disk_sha256.as_ref().map(|digest| self.sha256(digest)).transpose()?;
-        let deploy = Deploy {
-            rootfs: self.source(form.rootfs.as_ref(), sha256)?,
-            boot: self.source(form.boot.as_ref(), None)?,
-            disk: self.source(form.disk.as_ref(), disk_sha256)?,
-            partitions: form.partitions.as_ref().map(|key| key.value).unwrap_or_default(),
-            bmap: self.image(form.bmap.as_ref(), None)?.map(|map| map.path),
-            rootfs_size: form.rootfs_size.as_ref().map(|size| self.size(size)).transpose()?,
-            kernel: self.image(form.kernel.as_ref(), None)?,
-            ramdisk: self.image(form.ramdisk.as_ref(), None)?,
-            dtb: self.image(form.dtb.as_ref(), None)?,
-        };
-        if deploy == Deploy::default() {
-            return Err(FileError::at(self.file, at_deploy, "deploy names no image")
-                .mend("add \"rootfs: PATH\", or leave deploy out to test what the board holds"));
-        }
-        Ok(deploy)
-    }
-
-    /// What becomes an image: also on a server, and a folder.
-    fn source(
-        &self,
-        text: Option<&Spanned<String>>,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<Option<Image>, FileError> {
-        let Some(at) = text else { return Ok(None) };
-        let is_url = at.value.starts_with("http://") || at.value.starts_with("https://");
-        if is_url && !at.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Ok(Some(Image { path: PathBuf::from(&at.value), size_bytes: 0, sha256 }));
-        }
-        let path = self.folder.join(&at.value);
-        match (self.size_of)(&path) {
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory && !at.value.is_empty() => {
-                Ok(Some(Image { path, size_bytes: 0, sha256 }))
-            }
-            _ => self.image(text, sha256),
-        }
-    }
-
-    /// `512M`: bytes, or with K, M, G the powers of 1024.
-    fn size(&self, text: &Spanned<String>) -> Result<u64, FileError> {
-        let units = [('K', 10), ('M', 20), ('G', 30)];
-        let with_unit = |(unit, power)| Some((text.value.strip_suffix(unit)?, power));
-        let (digits, power) = units.into_iter().find_map(with_unit).unwrap_or((&text.value, 0));
-        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << power));
-        bytes
-            .filter(|bytes| SIZES.contains(bytes))
-            .ok_or_else(|| self.wrong(text, "a size is 1M to 128G").mend("write it as 512M, 4G"))
-    }
-
-    fn image(
-        &self,
-        path: Option<&Spanned<String>>,
-        sha256: Option<[u8; 32]>,
-    ) -> Result<Option<Image>, FileError> {
-        let Some(text) = path else { return Ok(None) };
-        if text.value.contains("://") {
-            let message = format!("\"{}\" is a URL that is not fetched", shorten(&text.value));
-            return Err(self.wrong(text, &message).mend(
-                "http and https are, for rootfs, boot and disk; download it and name the file",
-            ));
-        }
-        if text.value.is_empty() || text.value.contains('\0') {
-            return Err(self.wrong(text, "a path is expected"));
-        }
-        let path = self.folder.join(&text.value);
-        match (self.size_of)(&path) {
-            Ok(0) => Err(self.wrong(text, &format!("the image {} is empty", path.display()))),
-            Ok(size_bytes) => Ok(Some(Image { path, size_bytes, sha256 })),
-            Err(error) => {
-                let message = format!("the image {} cannot be read: {error}", shown(&path));
-                Err(self
-                    .wrong(text, &message)
-                    .mend("paths are relative to the job file; make the image, or mend the path"))
-            }
-        }
-    }
-
-    fn sha256(&self, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
-        let wrong = || {
-            self.wrong(text, "a SHA-256 has 64 hexadecimal digits")
-                .mend("write what sha256sum prints, in quotes")
-        };
-        let mut digest = [0; 32];
-        let digits = text.value.as_bytes();
-        if digits.len() != 64 {
-            return Err(wrong());
-        }
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit =
-                |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-                return Err(wrong());
-            };
-            *byte = high << 4 | low;
-        }
-        Ok(digest)
-    }
-
-    fn wrong(&self, at: &Spanned<String>, message: &str) -> FileError {
-        FileError::at(self.file, place(at), message)
-    }
-}
-
 fn environment_of(file: &str, form: VariablesForm) -> Result<Vec<Variable>, FileError> {
     let mut environment = Vec::new();
     for (variable, place) in form.check(file, "variable")? {
@@ -443,11 +232,6 @@ fn priority_of(file: &str, form: &Spanned<u8>) -> Result<u8, FileError> {
         return Err(FileError::at(file, place(form), message).mend("50 is the middle"));
     }
     Ok(form.value)
-}
-
-/// A path as a person recognises it: without the `./` and empty parts that joining leaves.
-fn shown(path: &Path) -> String {
-    path.components().collect::<PathBuf>().display().to_string()
 }
 
 #[derive(Deserialize)]
@@ -480,23 +264,6 @@ struct BoardForm {
     tags: Vec<Name>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeployForm {
-    rootfs: Option<Spanned<String>>,
-    rootfs_sha256: Option<Spanned<String>>,
-    boot: Option<Spanned<String>>,
-    kernel: Option<Spanned<String>>,
-    ramdisk: Option<Spanned<String>>,
-    dtb: Option<Spanned<String>>,
-    disk: Option<Spanned<String>>,
-    disk_sha256: Option<Spanned<String>>,
-    partitions: Option<Spanned<DiskPartitions>>,
-    bmap: Option<Spanned<String>>,
-    rootfs_size: Option<Spanned<String>>,
-    modules: Option<Spanned<String>>,
-}
-
 impl BoardForm {
     fn wish(self) -> BoardWish {
         let text = |name: Name| name.as_str().to_owned();
@@ -508,8 +275,6 @@ impl BoardForm {
     }
 }
 
-/// As large as an image can be.
-const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 30;
 /// The place in a lab's queue before all others.
 pub const PRIORITY_MAX: u8 = 100;
 const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -586,6 +351,17 @@ mod tests {
         assert_eq!(disk.disk.unwrap().path, Path::new("jobs/a.img"));
         assert_eq!(disk.partitions, DiskPartitions { testboot: None, testrootfs: Some(2) });
         assert_eq!(disk.bmap.unwrap(), Path::new("jobs/b.img"));
+        let digest = "00ff".repeat(16);
+        let files = deploy(&format!(
+            "{{kernel: 'https://x/Image.gz', kernel_sha256: '{digest}', ramdisk: a.img, dtb: 'HTTP://x/b.dtb'}}"
+        ));
+        let kernel = files.kernel.unwrap();
+        assert_eq!(
+            (kernel.path.as_path(), kernel.size_bytes),
+            (Path::new("https://x/Image.gz"), 0)
+        );
+        assert_eq!(kernel.sha256.unwrap()[..2], [0, 0xff]);
+        assert_eq!(files.dtb.unwrap().path, Path::new("HTTP://x/b.dtb"));
     }
 
     #[test]
@@ -647,7 +423,19 @@ mod tests {
             ),
             (
                 &format!("name: x\ndeploy:\n  rootfs: ftp://x/a.img\n{tests}"),
-                "job.yaml:3: \"ftp://x/a.img\" is a URL that is not fetched: http and https are, for rootfs, boot and disk; download it and name the file",
+                "job.yaml:3: \"ftp://x/a.img\" is a URL that is not fetched: http and https are; download it and name the file",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: a.img, bmap: 'http://x/a.bmap'}}\n{tests}"),
+                "job.yaml:2: a block map is a file of this host: download it and name the file",
+            ),
+            (
+                &format!("name: x\ndeploy: {{kernel: folder}}\n{tests}"),
+                "job.yaml:2: the image jobs/folder cannot be read: is a directory: paths are relative to the job file; make the image, or mend the path",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: a.img, dtb_sha256: '00'}}\n{tests}"),
+                "job.yaml:2: dtb_sha256 without dtb: add \"dtb: PATH\"",
             ),
             (
                 &format!("name: x\ndeploy: {{disk: a.img, boot: b.img}}\n{tests}"),

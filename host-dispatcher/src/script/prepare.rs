@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use super::{Bench, Fault};
 use crate::config::board_type::BoardType;
 use crate::definition::fence::Fence;
+use crate::image::boot_file::{BootFile, BootRole};
 use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
 use crate::image::error::ImageError;
+use crate::image::material::Material;
 use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
 use crate::job::event::{Event, Slot};
 use crate::job::spec::{Deploy, Image, Job};
@@ -105,9 +107,10 @@ pub fn take_images(
 ) -> Result<JobImages, Fault> {
     let board_type = board_type.for_job(&job.boot);
     let Some(deploy) = &mut job.deploy else { return Ok(JobImages::default()) };
-    let boot_files = boot_files(deploy, &board_type)?;
+    check_ramdisk(deploy, &board_type)?;
     let images = Images::open(store, LIMIT_BYTES).map_err(fault)?;
     let mut taking = Taking { images, held: Vec::new(), tell };
+    let boot_files = taking.boot_files(deploy, &board_type)?;
     let mut boot = None;
     if let Some(image) = &deploy.rootfs {
         let bmap = deploy.bmap.clone();
@@ -126,12 +129,13 @@ pub fn take_images(
             ..source(image, role)
         };
         let rootfs = taking.take(&part("testrootfs", deploy.partitions.testrootfs), false)?;
-        if boot_files.is_none() {
+        if boot_files.is_empty() {
             boot = taking.take(&part("testboot", deploy.partitions.testboot), true)?;
         }
         deploy.rootfs = rootfs;
     }
-    if let Some(files) = boot_files {
+    if !boot_files.is_empty() {
+        let files = boot_files.iter().map(|file| file.file.clone()).collect();
         let files = ImageSource::new(ImageFrom::Files(files), "testboot");
         boot = taking.take(&ImageSource { epoch: epoch(), ..files }, false)?;
     }
@@ -143,31 +147,22 @@ fn source(image: &Image, role: &str) -> ImageSource {
     ImageSource { sha256: image.sha256, epoch: epoch(), ..source }
 }
 
-/// The files that a kernel brings into `testboot`, with the names that boot loaders load.
-fn boot_files(
-    deploy: &Deploy,
-    board_type: &BoardType,
-) -> Result<Option<Vec<(String, PathBuf)>>, Fault> {
-    let Some(kernel) = &deploy.kernel else { return Ok(None) };
-    let commands = board_type.boot.as_ref().map(|boot| boot.loader.commands.get(Slot::Test));
-    let loads = |name: &str| {
-        commands
-            .is_some_and(|commands| commands.iter().any(|command| command.source().contains(name)))
-    };
-    if deploy.ramdisk.is_none() && loads("initrd.img") {
+fn check_ramdisk(deploy: &Deploy, board_type: &BoardType) -> Result<(), Fault> {
+    if deploy.kernel.is_some()
+        && deploy.ramdisk.is_none()
+        && boots_with(board_type, |command| command.contains("initrd.img"))
+    {
         return Err(Fault::configuration(format!(
             "the board type {} boots a kernel with an initial ramdisk: add ramdisk: to deploy:",
             board_type.name
         )));
     }
-    let files = [
-        ("vmlinuz", Some(kernel)),
-        ("initrd.img", deploy.ramdisk.as_ref()),
-        ("dtb", deploy.dtb.as_ref()),
-    ];
-    let named =
-        files.into_iter().filter_map(|(name, image)| Some((name.into(), image?.path.clone())));
-    Ok(Some(named.collect()))
+    Ok(())
+}
+
+fn boots_with(board_type: &BoardType, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let commands = board_type.boot.as_ref().map(|boot| boot.loader.commands.get(Slot::Test));
+    commands.is_some_and(|commands| commands.iter().any(|command| is_wanted(command.source())))
 }
 
 struct Taking<'t> {
@@ -177,15 +172,34 @@ struct Taking<'t> {
 }
 
 impl Taking<'_> {
+    /// The files that a kernel brings into `testboot`; none where the job deploys no kernel.
+    fn boot_files(
+        &mut self,
+        deploy: &Deploy,
+        board_type: &BoardType,
+    ) -> Result<Vec<BootFile>, Fault> {
+        // It alone wants U-Boot's images.
+        let keeps_form = boots_with(board_type, |command| {
+            command.split(|c: char| c.is_whitespace() || c == ';').any(|word| word == "bootm")
+        });
+        let files = [
+            (BootRole::Kernel, &deploy.kernel),
+            (BootRole::Ramdisk, &deploy.ramdisk),
+            (BootRole::DeviceTree, &deploy.dtb),
+        ];
+        let mut taken = Vec::new();
+        for (role, file) in files {
+            let Some(file) = file else { continue };
+            let material = Material { path: file.path.clone(), sha256: file.sha256 };
+            let mut progress = once_each(&mut *self.tell, true);
+            let file = self.images.take_boot_file(&material, role, keeps_form, &mut progress);
+            taken.push(file.map_err(fault)?);
+        }
+        Ok(taken)
+    }
+
     fn take(&mut self, source: &ImageSource, is_optional: bool) -> Result<Option<Image>, Fault> {
-        let mut told = None;
-        let mut progress = |Progress { phase, .. }: Progress| {
-            if told == Some(phase) {
-                return ControlFlow::Continue(());
-            }
-            told = Some(phase);
-            (self.tell)(sentence(phase, source.role == "testboot"))
-        };
+        let mut progress = once_each(&mut *self.tell, source.role == "testboot");
         let taken = self.images.take_if_there(source, is_optional, &mut progress).map_err(fault)?;
         Ok(taken.map(|image| {
             let path = image.dir.join(IMAGE);
@@ -193,6 +207,21 @@ impl Taking<'_> {
             self.held.push(image);
             taken
         }))
+    }
+}
+
+/// Tells of each phase when it begins.
+fn once_each(
+    tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
+    is_boot: bool,
+) -> impl FnMut(Progress) -> ControlFlow<()> {
+    let mut told = None;
+    move |Progress { phase, .. }| {
+        if told == Some(phase) {
+            return ControlFlow::Continue(());
+        }
+        told = Some(phase);
+        tell(sentence(phase, is_boot))
     }
 }
 
@@ -224,3 +253,56 @@ fn epoch() -> Option<u64> {
 
 /// What waits to be told is some sentences.
 const AHEAD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use crate::image::fetch::tests::{answer, server};
+    use crate::io::test_folder::TestFolder;
+    use crate::job::verdict::ErrorClass;
+
+    fn cat(image: &Path, path: &str) -> Vec<u8> {
+        let tools = "/usr/sbin:/sbin:/usr/bin:/bin";
+        let command = format!("cat {path}");
+        let mut debugfs = Command::new("debugfs");
+        debugfs.env("PATH", tools).arg("-R").arg(command).arg(image).output().unwrap().stdout
+    }
+
+    #[test]
+    fn kernels_from_servers_become_testboot() {
+        let folder = TestFolder::new();
+        let (url, _requests) = server(vec![
+            answer("200 OK", "Content-Length: 6\r\n", b"kernel"),
+            answer("200 OK", "Content-Length: 7\r\n", b"ramdisk"),
+            answer("200 OK", "Content-Length: 6\r\n", b"kernel"),
+            answer("200 OK", "Content-Length: 7\r\n", b"ramdisk"),
+        ]);
+        let host = url.trim_end_matches("/image.gz");
+        let text = format!(
+            "name: x\ndeploy: {{kernel: '{host}/zImage', ramdisk: '{host}/initrd', dtb: a.dtb}}\ntests: [{{name: a, run: b}}]\n"
+        );
+        fs::write(folder.path().join("a.dtb"), b"\xd0\x0d\xfe\xed\0\0\0\x08").unwrap();
+        let mut job = Job::of_text(&folder.path().join("job.yaml"), &text).unwrap();
+        let board_type = BoardType::by_name("qemu-virt-armv7").unwrap();
+        let store = folder.path().join("store");
+        let mut told = Vec::new();
+        let mut tell = |what| {
+            told.push(what);
+            ControlFlow::Continue(())
+        };
+        let images = take_images(&store, &mut job, &board_type, &mut tell).unwrap();
+        let boot = images.boot.unwrap();
+        assert_eq!(cat(&boot.path, "/vmlinuz"), b"kernel");
+        assert_eq!(cat(&boot.path, "/initrd.img"), b"ramdisk");
+        assert_eq!(cat(&boot.path, "/dtb"), b"\xd0\x0d\xfe\xed\0\0\0\x08");
+        assert_eq!(told[0], "downloading the image for testboot");
+        job.deploy.as_mut().unwrap().dtb.as_mut().unwrap().path = boot.path;
+        let mut go_on = |_| ControlFlow::Continue(());
+        let error = take_images(&store, &mut job, &board_type, &mut go_on).unwrap_err();
+        assert_eq!(error.class, ErrorClass::JobError);
+        assert!(error.message.contains("it is no device tree"), "{}", error.message);
+    }
+}

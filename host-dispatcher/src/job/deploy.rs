@@ -1,0 +1,283 @@
+//! What a job deploys: `deploy:` of a job file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::config::value::shorten;
+use crate::config::yaml::{FileError, Spanned, place};
+use crate::image::fetch::is_url;
+
+/// The images to deploy; at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deploy {
+    /// The image of the partition `testrootfs`.
+    pub rootfs: Option<Image>,
+    /// The image of the partition `testboot`.
+    pub boot: Option<Image>,
+    /// A kernel to boot instead of the image's own; never together with `boot`.
+    pub kernel: Option<Image>,
+    /// Its initial ramdisk.
+    pub ramdisk: Option<Image>,
+    /// Its device tree.
+    pub dtb: Option<Image>,
+    /// An image of a whole disk, in the place of `rootfs` and `boot`.
+    pub disk: Option<Image>,
+    /// Which of its partitions is for `testboot` and which for `testrootfs`, where names do not tell.
+    pub partitions: DiskPartitions,
+    /// The block map of `rootfs` or of `disk`, where it does not lie beside it.
+    pub bmap: Option<PathBuf>,
+    /// The size in bytes of the file system that a folder or an archive becomes.
+    pub rootfs_size: Option<u64>,
+}
+
+/// Partitions of a disk image, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskPartitions {
+    /// For `testboot`.
+    pub testboot: Option<u32>,
+    /// For `testrootfs`.
+    pub testrootfs: Option<u32>,
+}
+
+/// A file of this host or of a server that goes to the board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Where it is, as the dispatcher opens it; or a URL.
+    pub path: PathBuf,
+    /// How long it was when the job was read; 0 for a URL and for a folder.
+    pub size_bytes: u64,
+    /// What it must be, where the job says so: of the file, or of the unpacked image.
+    pub sha256: Option<[u8; 32]>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeployForm {
+    rootfs: Option<Spanned<String>>,
+    rootfs_sha256: Option<Spanned<String>>,
+    pub(super) boot: Option<Spanned<String>>,
+    pub(super) kernel: Option<Spanned<String>>,
+    kernel_sha256: Option<Spanned<String>>,
+    ramdisk: Option<Spanned<String>>,
+    ramdisk_sha256: Option<Spanned<String>>,
+    dtb: Option<Spanned<String>>,
+    dtb_sha256: Option<Spanned<String>>,
+    disk: Option<Spanned<String>>,
+    disk_sha256: Option<Spanned<String>>,
+    partitions: Option<Spanned<DiskPartitions>>,
+    bmap: Option<Spanned<String>>,
+    rootfs_size: Option<Spanned<String>>,
+    modules: Option<Spanned<String>>,
+}
+
+/// The length of an image; a folder or a device is none.
+pub(super) fn size_of_file(path: &Path) -> io::Result<u64> {
+    let metadata = std::fs::metadata(path)?;
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(metadata.len()),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("not a file")),
+    }
+}
+
+/// Reads the files that a job names.
+pub(super) struct Images<'a, F> {
+    /// The job file's name, for errors.
+    pub(super) file: &'a str,
+    /// What relative paths are relative to.
+    pub(super) folder: &'a Path,
+    /// How long a file is.
+    pub(super) size_of: F,
+}
+
+impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
+    /// What `deploy:` says.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to mend it.
+    pub(super) fn deploy(&self, form: Spanned<DeployForm>) -> Result<Deploy, FileError> {
+        let at_deploy = place(&form);
+        let form = form.value;
+        if let (Some(_), Some(kernel)) = (&form.boot, &form.kernel) {
+            return Err(self
+                .wrong(kernel, "boot is an image with a kernel already")
+                .mend("keep one of boot and kernel"));
+        }
+        if let (None, Some(file)) = (&form.kernel, form.ramdisk.as_ref().or(form.dtb.as_ref())) {
+            return Err(self
+                .wrong(file, "a ramdisk or device tree goes with a kernel")
+                .mend("add \"kernel: PATH\""));
+        }
+        if let (Some(_), Some(other)) = (&form.disk, form.rootfs.as_ref().or(form.boot.as_ref())) {
+            return Err(self
+                .wrong(other, "disk has the images of both partitions already")
+                .mend("keep disk, or rootfs and boot"));
+        }
+        if let (None, Some(key)) = (&form.disk, &form.partitions) {
+            return Err(FileError::at(self.file, place(key), "partitions without disk")
+                .mend("add \"disk: PATH\""));
+        }
+        if let (None, None, Some(map)) = (&form.rootfs, &form.disk, &form.bmap) {
+            return Err(self
+                .wrong(map, "bmap without rootfs or disk")
+                .mend("add \"rootfs: PATH\""));
+        }
+        if let (None, Some(size)) = (&form.rootfs, &form.rootfs_size) {
+            return Err(self
+                .wrong(size, "rootfs_size without rootfs")
+                .mend("add \"rootfs: PATH\""));
+        }
+        if let Some(modules) = &form.modules {
+            let message = "modules belong into the root file system, and an image is not changed";
+            return Err(self
+                .wrong(modules, message)
+                .mend("give rootfs: a folder or archive that holds /lib/modules"));
+        }
+        for (key, image, digest) in [
+            ("rootfs", &form.rootfs, &form.rootfs_sha256),
+            ("disk", &form.disk, &form.disk_sha256),
+            ("kernel", &form.kernel, &form.kernel_sha256),
+            ("ramdisk", &form.ramdisk, &form.ramdisk_sha256),
+            ("dtb", &form.dtb, &form.dtb_sha256),
+        ] {
+            if let (None, Some(digest)) = (image, digest) {
+                return Err(self
+                    .wrong(digest, &format!("{key}_sha256 without {key}"))
+                    .mend(format!("add \"{key}: PATH\"")));
+            }
+        }
+        let deploy = Deploy {
+            rootfs: self.source(form.rootfs.as_ref(), form.rootfs_sha256.as_ref())?,
+            boot: self.source(form.boot.as_ref(), None)?,
+            disk: self.source(form.disk.as_ref(), form.disk_sha256.as_ref())?,
+            partitions: form.partitions.as_ref().map(|key| key.value).unwrap_or_default(),
+            bmap: self.block_map(form.bmap.as_ref())?,
+            rootfs_size: form.rootfs_size.as_ref().map(|size| self.size(size)).transpose()?,
+            kernel: self.file(form.kernel.as_ref(), form.kernel_sha256.as_ref())?,
+            ramdisk: self.file(form.ramdisk.as_ref(), form.ramdisk_sha256.as_ref())?,
+            dtb: self.file(form.dtb.as_ref(), form.dtb_sha256.as_ref())?,
+        };
+        if deploy == Deploy::default() {
+            return Err(FileError::at(self.file, at_deploy, "deploy names no image")
+                .mend("add \"rootfs: PATH\", or leave deploy out to test what the board holds"));
+        }
+        Ok(deploy)
+    }
+
+    /// What becomes an image: a file, also on a server, or a folder.
+    fn source(
+        &self,
+        text: Option<&Spanned<String>>,
+        sha256: Option<&Spanned<String>>,
+    ) -> Result<Option<Image>, FileError> {
+        if let Some(at) = text
+            && !at.value.is_empty()
+            && !at.value.contains("://")
+        {
+            let path = self.folder.join(&at.value);
+            if let Err(error) = (self.size_of)(&path)
+                && error.kind() == io::ErrorKind::IsADirectory
+            {
+                let sha256 = sha256.map(|digest| self.sha256(digest)).transpose()?;
+                return Ok(Some(Image { path, size_bytes: 0, sha256 }));
+            }
+        }
+        self.file(text, sha256)
+    }
+
+    /// A file, also on a server.
+    fn file(
+        &self,
+        text: Option<&Spanned<String>>,
+        sha256: Option<&Spanned<String>>,
+    ) -> Result<Option<Image>, FileError> {
+        let Some(at) = text else { return Ok(None) };
+        let sha256 = sha256.map(|digest| self.sha256(digest)).transpose()?;
+        if is_url(&at.value) && !at.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Ok(Some(Image { path: PathBuf::from(&at.value), size_bytes: 0, sha256 }));
+        }
+        if at.value.contains("://") {
+            let message = format!("\"{}\" is a URL that is not fetched", shorten(&at.value));
+            return Err(self
+                .wrong(at, &message)
+                .mend("http and https are; download it and name the file"));
+        }
+        let (path, size_bytes) = self.local(at)?;
+        Ok(Some(Image { path, size_bytes, sha256 }))
+    }
+
+    fn block_map(&self, text: Option<&Spanned<String>>) -> Result<Option<PathBuf>, FileError> {
+        let Some(at) = text else { return Ok(None) };
+        if at.value.contains("://") {
+            return Err(self
+                .wrong(at, "a block map is a file of this host")
+                .mend("download it and name the file"));
+        }
+        Ok(Some(self.local(at)?.0))
+    }
+
+    /// `512M`: bytes, or with K, M, G the powers of 1024.
+    fn size(&self, text: &Spanned<String>) -> Result<u64, FileError> {
+        let units = [('K', 10), ('M', 20), ('G', 30)];
+        let with_unit = |(unit, power)| Some((text.value.strip_suffix(unit)?, power));
+        let (digits, power) = units.into_iter().find_map(with_unit).unwrap_or((&text.value, 0));
+        let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(1 << power));
+        bytes
+            .filter(|bytes| SIZES.contains(bytes))
+            .ok_or_else(|| self.wrong(text, "a size is 1M to 128G").mend("write it as 512M, 4G"))
+    }
+
+    /// A file of this host, and its length.
+    fn local(&self, text: &Spanned<String>) -> Result<(PathBuf, u64), FileError> {
+        if text.value.is_empty() || text.value.contains('\0') {
+            return Err(self.wrong(text, "a path is expected"));
+        }
+        let path = self.folder.join(&text.value);
+        match (self.size_of)(&path) {
+            Ok(0) => Err(self.wrong(text, &format!("the image {} is empty", path.display()))),
+            Ok(size_bytes) => Ok((path, size_bytes)),
+            Err(error) => {
+                let message = format!("the image {} cannot be read: {error}", shown(&path));
+                Err(self
+                    .wrong(text, &message)
+                    .mend("paths are relative to the job file; make the image, or mend the path"))
+            }
+        }
+    }
+
+    fn sha256(&self, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
+        let wrong = || {
+            self.wrong(text, "a SHA-256 has 64 hexadecimal digits")
+                .mend("write what sha256sum prints, in quotes")
+        };
+        let mut digest = [0; 32];
+        let digits = text.value.as_bytes();
+        if digits.len() != 64 {
+            return Err(wrong());
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit =
+                |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err(wrong());
+            };
+            *byte = high << 4 | low;
+        }
+        Ok(digest)
+    }
+
+    fn wrong(&self, at: &Spanned<String>, message: &str) -> FileError {
+        FileError::at(self.file, place(at), message)
+    }
+}
+
+/// A path as a person recognises it: without the `./` and empty parts that joining leaves.
+fn shown(path: &Path) -> String {
+    path.components().collect::<PathBuf>().display().to_string()
+}
+
+/// As large as an image can be.
+const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 30;
