@@ -275,6 +275,17 @@ One address that is not this host's own needs tokens: `pumice token --help`. doc
 
 Exit status: 0 ended by a signal, 2 a lab file or option that cannot be meant so, 3 store or event loop.")]
     Serve(ServeArgs),
+    /// Serve LAVA's server as one of its workers, with the boards of a lab
+    #[command(after_help = "Examples:
+  pumice lava-worker --server https://lava.example.org --name rack-3 --token-file /etc/pumice/lava-token
+  pumice lava-worker --server https://lava.example.org --lab-server http://lab:8080
+
+Here --server is LAVA's server; --lab-server is the lab (pumice serve), else $PUMICE_SERVER or
+http://127.0.0.1:8080, and $PUMICE_TOKEN its token. LAVA schedules, shows and stores; jobs, devices and users stay as
+they are there. A job runs on the board that has the name of its device, or that the device dictionary
+connects to: connection_command \"pumice console BOARD\". It may be killed at any time: jobs go on in the lab, and the
+next start goes on telling. docs/lava-worker.md is the manual.")]
+    LavaWorker(LavaWorkerArgs),
     /// Submit jobs to a lab's queue, with the files that they name
     #[command(after_help = "Examples:
   pumice submit examples/smoke.yaml
@@ -555,6 +566,41 @@ pub struct ServeArgs {
     pub tokens: bool,
 }
 
+/// `pumice lava-worker`.
+#[derive(Args, Clone, Debug)]
+pub struct LavaWorkerArgs {
+    /// The worker's name in LAVA; without it this host's
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The worker's token; others see it among the processes: rather --token-file
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["token_file", "username"])]
+    pub token: Option<String>,
+    /// A file with the worker's token; without any, the one in the worker's folder, or the server is asked for one
+    #[arg(long, value_name = "FILE", conflicts_with = "username")]
+    pub token_file: Option<PathBuf>,
+    /// Who asks the server for a token, where it gives none to strangers
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub username: Option<String>,
+    /// A file with his password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+    /// The lab whose boards these are
+    #[arg(long, value_name = "URL")]
+    pub lab_server: Option<String>,
+    /// The folder of jobs that are not over; without it lava-worker/NAME in the store
+    #[arg(long, value_name = "DIR")]
+    pub worker_dir: Option<PathBuf>,
+    /// The version of LAVA to say; without it the server's own
+    #[arg(long, value_name = "VERSION")]
+    pub lava_version: Option<String>,
+    /// How often the server is asked for jobs
+    #[arg(long, value_name = "PERIOD", value_parser = period, default_value = "20s")]
+    pub ping_interval: Duration,
+    /// How often what a job wrote is sent
+    #[arg(long, value_name = "PERIOD", value_parser = period, default_value = "2s")]
+    pub job_log_interval: Duration,
+}
+
 /// `pumice submit`.
 #[derive(Args, Clone, Debug)]
 pub struct SubmitArgs {
@@ -758,6 +804,7 @@ A lab of many boards:
   acquire      Take a board for yourself;  release gives it back
   release      Give a board back
   health       Say how healthy a board is
+  lava-worker  Serve LAVA's server as one of its workers, with the boards of a lab
 
 Hands on a board, through its agent:
   exec         Run a command, as if it ran here

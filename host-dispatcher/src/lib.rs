@@ -15,6 +15,7 @@
 //! | [`deploy`] | what makes a partition an image with few bytes | nothing (reads images through a trait), threads |
 //! | [`lab`] | many boards: queue, health, leases | nothing |
 //! | [`lava`] | jobs and devices of LAVA as files of ours | nothing |
+//! | [`lava_worker`] | a lab as a worker of LAVA's server | nothing |
 //! | [`serve`] | the shell of `pumice serve`: loop, HTTP | everything |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
@@ -40,6 +41,7 @@ pub mod job;
 pub mod kernel;
 pub mod lab;
 pub mod lava;
+pub mod lava_worker;
 pub mod redact;
 pub mod report;
 pub mod script;

@@ -1,6 +1,7 @@
 //! A client of a lab's HTTP interface: what `submit`, `jobs`, `watch`, `boards` and their like speak with `pumice serve`.
 
 pub mod job_files;
+pub mod lava;
 pub mod socket;
 
 use std::fs::File;
@@ -67,6 +68,20 @@ impl Client {
         self.json(answer)
     }
 
+    /// Gets JSON of what a query asks for.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Fault> {
+        let request = self.agent.get(self.url(path)).query_pairs(query.iter().copied());
+        let answer = self.with_identity(request).call();
+        self.json(answer)
+    }
+
     /// Posts JSON and gets JSON.
     ///
     /// # Errors
@@ -78,14 +93,46 @@ impl Client {
         self.json(answer)
     }
 
+    /// Gets text.
+    ///
+    /// # Errors
+    /// As for [`Self::get`]; bytes that are no UTF-8 are replaced.
+    pub fn text(&self, path: &str) -> Result<String, Fault> {
+        let answer = self.with_identity(self.agent.get(self.url(path))).call();
+        let mut answer = answer.map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.refused(&mut answer));
+        }
+        Ok(String::from_utf8_lossy(&self.bytes(&mut answer)?).into_owned())
+    }
+
     /// What of a run's file comes behind the first `from` bytes; nothing where there is no more.
     ///
     /// # Errors
     /// As for [`Self::get`].
     pub fn file_from(&self, run: &str, file: &str, from: u64) -> Result<Vec<u8>, Fault> {
+        self.range(run, file, from, &format!("bytes={from}-"))
+    }
+
+    /// The same, but at most `length` bytes of it, which is 1 at least; all of it where the lab knows no ranges.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    pub fn file_part(
+        &self,
+        run: &str,
+        file: &str,
+        from: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, Fault> {
+        let last = from.saturating_add(length.max(1) - 1);
+        self.range(run, file, from, &format!("bytes={from}-{last}"))
+    }
+
+    fn range(&self, run: &str, file: &str, from: u64, range: &str) -> Result<Vec<u8>, Fault> {
         let path = format!("/runs/{run}/files/{file}");
         let request = self.with_identity(self.agent.get(self.url(&path)));
-        let answer = request.header("Range", format!("bytes={from}-")).call();
+        let answer = request.header("Range", range).call();
         let mut answer = answer.map_err(|error| self.unreachable(&error))?;
         match answer.status().as_u16() {
             206 => {}

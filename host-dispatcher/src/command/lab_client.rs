@@ -7,8 +7,13 @@ use crate::script::Fault;
 
 /// The lab that the options and the environment name.
 pub(super) fn client(global: &Global) -> Result<Client, Fault> {
+    client_of(global.server.clone())
+}
+
+/// The lab at this address, or the one that the environment names.
+pub(super) fn client_of(server: Option<String>) -> Result<Client, Fault> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let server = global.server.clone().or_else(|| variable("PUMICE_SERVER"));
+    let server = server.or_else(|| variable("PUMICE_SERVER"));
     let server = server.unwrap_or_else(|| DEFAULT_SERVER.to_owned());
     let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "local".into());
     Client::new(&server, variable("PUMICE_TOKEN"), user)

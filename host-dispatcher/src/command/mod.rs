@@ -15,6 +15,7 @@ pub mod images;
 pub mod import_lava;
 pub mod info;
 pub mod jobs;
+pub mod lava_worker;
 pub mod line_test;
 pub mod log;
 pub mod power;
@@ -71,6 +72,7 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Break { board } => return sysrq::send_break(global, board),
         Command::Sysrq { board, key } => return sysrq::sysrq(global, board, *key),
         Command::Serve(args) => return serve::serve(global, args),
+        Command::LavaWorker(args) => return lava_worker::lava_worker(global, args),
         Command::Submit(args) => return submit::submit(global, args),
         Command::Jobs(args) => return jobs::jobs(global, args),
         Command::Watch(args) => return watch::watch(global, args),

@@ -111,7 +111,7 @@ pub(super) fn job_row(summary: &Summary) -> Row<'_> {
 }
 
 /// A time as LAVA's log has it: UTC, without a zone.
-pub(super) fn log_time(time: Timestamp) -> String {
+pub fn log_time(time: Timestamp) -> String {
     format!("{:.6}", time.to_zoned(TimeZone::UTC).datetime())
 }
 
@@ -160,7 +160,7 @@ fn logged_time(time: Timestamp) -> String {
 }
 
 /// The class's word in `error_type` (`lava_common/exceptions.py`).
-fn error_type(class: ErrorClass) -> &'static str {
+pub fn error_type(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::InfrastructureError => "Infrastructure",
         ErrorClass::JobError => "Job",

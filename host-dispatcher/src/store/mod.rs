@@ -6,6 +6,7 @@
 pub mod append;
 pub mod find;
 pub mod held;
+pub mod lava_jobs;
 pub mod log_index;
 pub mod log_text;
 pub mod names;

@@ -1,0 +1,163 @@
+"""Jobs that LAVA's server gives to Pumice, and what it shows of them."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lava_server
+from processes import Failure, free_port
+from recorder import Recorder
+
+PUMICE = Path(__file__).resolve().parents[2] / "target/debug/pumice"
+
+
+class Pumice:
+    """A lab of one emulated board, and the worker."""
+
+    def __init__(self, processes, server):
+        if not PUMICE.exists():
+            raise Failure("target/debug/pumice is missing: run cargo build -p host-dispatcher")
+        self.processes = processes
+        self.folder = processes.folder
+        self.address = f"127.0.0.1:{free_port()}"
+        images = lava_server.CACHE / "images"
+        lab = self.folder / "lab.yaml"
+        lab.write_text(
+            f"images: {images}\njob_folders: [{images}]\n"
+            f"boards:\n  - {{name: {lava_server.BOARD}, type: {lava_server.BOARD_TYPE}}}\n"
+        )
+        token = self.folder / "token"
+        token.write_text(server.worker_token)
+        store = ["--store", self.folder / "store"]
+        processes.start("lab", [PUMICE, "serve", "--lab", lab, *store, "--listen", self.address])
+        self.command = [PUMICE, "lava-worker", *store, "--name", lava_server.WORKER, "--token-file", token]
+        self.command += ["--lab-server", f"http://{self.address}", "--ping-interval", "2s", "--job-log-interval", "1s"]
+
+    def start_worker(self, url):
+        self.worker = self.processes.start("worker", [*self.command, "--server", url])
+
+    def kill_worker(self):
+        self.processes.end(self.worker, how=signal.SIGKILL)
+
+
+def run_scenes(processes, server, record):
+    pumice = Pumice(processes, server)
+    recorder = Recorder(server.url) if record else None
+    pumice.start_worker(recorder.url if recorder else server.url)
+    try:
+        smoke(server)
+        if recorder:
+            recorder.write(record)
+            return 0
+        refused(server)
+        interrupted(processes, server, pumice)
+        canceled(processes, server)
+    finally:
+        if recorder:
+            recorder.close()
+    print("ok: the real LAVA server scheduled 4 jobs onto Pumice")
+    return 0
+
+
+def smoke(server):
+    begun = time.monotonic()
+    job = server.submit("smoke.yaml")
+    view = server.wait_for(job)
+    log = server.get(f"jobs/{job}/logs/")
+    expect(view["health"] == "Complete", f"job {job} is {view['health']}:\n{log[-3000:]}")
+    results = results_of(server, job)
+    for name, result in [("uname", "pass"), ("speed", "pass"), ("broken", "fail"), ("job", "pass")]:
+        expect(results.get(name) == [result], f"{name} is {results.get(name)} and not once {result}: {results}")
+    speed = [row for row in server.get(f"jobs/{job}/tests/")["results"] if row["name"] == "speed"][0]
+    expect(float(speed["measurement"]) == 41.5 and speed["unit"] == "MB/s", f"speed is {speed}")
+    for text in ["the kernel is Linux", "U-Boot"]:
+        expect(text in log, f"{text!r} is missing in the log:\n{log[:3000]}")
+    shown = subprocess.run(
+        ["/usr/bin/lavacli", "--uri", f"http://admin:{server.token}@127.0.0.1:{server.port}/RPC2", "jobs", "logs", str(job)],
+        capture_output=True, text=True, check=False,
+    )
+    expect(shown.returncode == 0 and "the kernel is Linux" in shown.stdout, f"lavacli shows no log: {shown.stderr}")
+    say(f"job {job}: scheduled, run and shown, {len(results)} results, {log.count(chr(10))} lines", begun)
+
+
+def refused(server):
+    begun = time.monotonic()
+    job = server.submit("refused.yaml")
+    view = server.wait_for(job)
+    expect(view["health"] == "Incomplete", f"job {job} is {view['health']}")
+    case = [row for row in server.get(f"jobs/{job}/tests/")["results"] if row["name"] == "job"][0]
+    expect("error_type: Job" in case["metadata"], f"the job's result is {case['metadata']}")
+    expect(f"lava-job-{job}.yaml" in server.get(f"jobs/{job}/logs/"), "the log does not say what is wrong")
+    say(f"job {job}: refused, with its sentence in the log", begun)
+
+
+def interrupted(processes, server, pumice):
+    """The worker is killed twice, the server once; each line and each result is there once."""
+    begun = time.monotonic()
+    job = server.submit("count.yaml")
+    wait_for_line(processes, server, job, "count 3.")
+    pumice.kill_worker()
+    time.sleep(3)
+    pumice.start_worker(server.url)
+    wait_for_line(processes, server, job, "count 15.")
+    server.stop_web()
+    time.sleep(3)
+    server.start_web()
+    wait_for_line(processes, server, job, "count 25.")
+    pumice.kill_worker()
+    pumice.start_worker(server.url)
+    view = server.wait_for(job)
+    log = server.get(f"jobs/{job}/logs/")
+    expect(view["health"] == "Complete", f"job {job} is {view['health']}:\n{log[-3000:]}")
+    counts = re.findall(r'"count (\d+)\."', log)
+    expect(sorted(map(int, counts)) == list(range(1, 41)), f"the counts in the log are {counts}")
+    results = results_of(server, job)
+    for number in range(1, 41):
+        expect(results.get(f"step-{number}") == ["pass"], f"step-{number} is {results.get(f'step-{number}')}")
+    say(f"job {job}: two dead workers, a dead server, every line and result once", begun)
+
+
+def canceled(processes, server):
+    begun = time.monotonic()
+    job = server.submit("count.yaml")
+    wait_for_line(processes, server, job, "count 2.")
+    server.lavacli("jobs", "cancel", str(job))
+    view = server.wait_for(job)
+    expect(view["health"] == "Canceled", f"job {job} is {view['health']}")
+    expect("count 40." not in server.get(f"jobs/{job}/logs/"), "the job went on to its end")
+    say(f"job {job}: canceled while it ran", begun)
+
+
+def results_of(server, job):
+    """Name of a case to its results."""
+    results, offset = {}, 0
+    while True:
+        page = server.get(f"jobs/{job}/tests/?limit=50&offset={offset}")
+        for row in page["results"]:
+            results.setdefault(row["name"], []).append(row["result"])
+        offset += 50
+        if not page["next"]:
+            return results
+
+
+def wait_for_line(processes, server, job, text):
+    def is_there():
+        view = server.get(f"jobs/{job}/")
+        log = server.get(f"jobs/{job}/logs/") if view["state"] in ("Running", "Finished") else ""
+        expect(view["state"] != "Finished", f"job {job} has ended before {text!r}:\n{log[-3000:]}")
+        return f'"{text}"' in log
+
+    processes.wait_until(f"{text!r} is in the log of job {job}", is_there)
+
+
+def expect(condition, otherwise):
+    if not condition:
+        raise Failure(otherwise)
+
+
+def say(text, begun):
+    print(f"{text}, {time.monotonic() - begun:.0f} s", flush=True)
+    sys.stdout.flush()
