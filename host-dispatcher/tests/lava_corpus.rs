@@ -58,10 +58,11 @@ fn check(file: &str, text: &str) {
             None => format!("{line}\n"),
         })
         .collect();
+    let text = text.replace("https://git", "/nowhere/git");
     let there = |_: &Path| Ok(1);
     if let Err(error) = Job::from_str(file, &text, Path::new("/"), there) {
         let error = error.to_string();
-        let lacks = ["/nowhere/repository", "URL that is not fetched", "modules belong into"];
+        let lacks = ["/nowhere/", "URL that is not fetched", "modules belong into"];
         assert!(lacks.iter().any(|what| error.contains(what)), "{error}\n{text}");
     }
 }

@@ -203,6 +203,7 @@ fn test(name: &str, expected: &[&str]) -> Test {
         step_timeout: None,
         expects_reboot: false,
         expected: expected.iter().map(|name| (*name).to_owned()).collect(),
+        watch: None,
     }
 }
 

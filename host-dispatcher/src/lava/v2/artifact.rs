@@ -60,18 +60,12 @@ pub(super) fn read(
     if let Some(field) = keys.take("type") {
         match field.text(report).as_deref() {
             Some("image" | "zimage") => report.ignored(&field, "the board type loads it as it is"),
-            Some("uimage") => report.unsupported(
-                &field,
-                "testboot holds a plain kernel: deploy the zImage or Image, or an image of testboot as boot:",
-            ),
+            Some("uimage") => report.ignored(&field, UIMAGE),
             _ => report.mistake(&field, "one of image, uimage, zimage is expected here"),
         }
     }
     if let Some(field) = keys.take("header") {
-        report.unsupported(
-            &field,
-            "a ramdisk is given without the header of U-Boot: name the cpio archive itself",
-        );
+        report.ignored(&field, UIMAGE);
     }
     overlays(&mut keys, report);
     keys.end(report);
@@ -141,6 +135,7 @@ fn overlays(keys: &mut Keys, report: &mut Report) {
     }
 }
 
+const UIMAGE: &str = "what is in an image of U-Boot's old form is taken out of it";
 const IGNORED: [(&'static str, &str); 9] = [
     ("apply-overlay", "the agent brings the helpers along"),
     ("reboot", "the board is restarted when everything is written"),

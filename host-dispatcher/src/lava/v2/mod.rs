@@ -157,8 +157,23 @@ fn metadata(keys: &mut Keys, job: &mut Map, report: &mut Report) {
     if !field.is_map() {
         return report.mistake(&field, "a map of keys and values is expected here");
     }
-    report.mapped(&field, "metadata");
-    job.set("metadata", field.value);
+    let mut metadata = Map::default();
+    for (name, field) in field.keys(report).rest() {
+        let is_word = |value: &Value| value.scalar().is_some();
+        let fits = match &field.value {
+            Value::List(items) => items.iter().all(|item| is_word(&item.value)),
+            value => is_word(value),
+        };
+        if fits {
+            report.mapped(&field, "metadata");
+            metadata.set(&name, field.value);
+        } else {
+            report.ignored(&field, "metadata are words, numbers, and lists of them");
+        }
+    }
+    if !metadata.is_empty() {
+        job.set("metadata", metadata);
+    }
 }
 
 /// Names and values, as a program sees them.
