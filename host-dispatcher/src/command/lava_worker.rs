@@ -24,6 +24,7 @@ use crate::client::lava::LavaServer;
 use crate::io::clock;
 use crate::job::verdict::ErrorClass;
 use crate::lab::view::{JobId, JobView};
+use crate::lava_worker::convert::Part;
 use crate::lava_worker::job::{Job, LabAnswer, LabRequest, Now, Want};
 use crate::lava_worker::lines::{PIECE_BYTES, Told};
 use crate::lava_worker::protocol::{self, LavaId, Order, Refusal};
@@ -187,7 +188,7 @@ impl Shared {
         let lab = &self.lab;
         let job = |view: JobView| LabAnswer::Job(Box::new(view));
         let answer = match request {
-            LabRequest::Find(name, text) => self.find(name, text).map(LabAnswer::Found),
+            LabRequest::Find(part) => self.find(part).map(LabAnswer::Found),
             LabRequest::Submit(file, text) => {
                 lab.post("/jobs", &json!({"definition": text, "file": file})).map(job)
             }
@@ -203,10 +204,11 @@ impl Shared {
         })
     }
 
-    fn find(&self, name: &str, text: &str) -> Result<Option<JobId>, Fault> {
-        let page: Jobs = self.lab.get_with("/jobs", &[("name", name), ("limit", "100")])?;
+    fn find(&self, part: &Part) -> Result<Option<JobId>, Fault> {
+        let query = [("name", part.name.as_str()), ("limit", "100")];
+        let page: Jobs = self.lab.get_with("/jobs", &query)?;
         for job in page.jobs {
-            if self.lab.text(&format!("/jobs/{}/definition", job.id))? == text {
+            if self.lab.text(&format!("/jobs/{}/definition", job.id))? == part.text {
                 return Ok(Some(job.id));
             }
         }

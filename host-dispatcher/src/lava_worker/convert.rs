@@ -1,21 +1,20 @@
 //! A job as LAVA's server gives it out becomes one of the lab: imported, for the very board that the server chose, with a first
 //! line by which it is found again.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::importer;
 use super::protocol::{JobFiles, LavaId};
 use crate::config::yaml::{self, FileError};
+use crate::lava::import::import;
 
 /// A job for the lab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Converted {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
     /// Its name, as the lab lists it.
     pub name: String,
     /// Its file. The first line says which job of which worker it is: no two have the same text.
     pub text: String,
-    /// What of LAVA's job is not done as LAVA would, a line each.
-    pub notes: Vec<String>,
 }
 
 /// The board of the lab that a device dictionary names: by `pumice console BOARD` as the command that connects to it, or by
@@ -32,38 +31,61 @@ pub fn board_of(files: &JobFiles) -> Option<String> {
     board.or_else(|| device["hostname"].as_str()).map(str::to_owned)
 }
 
-/// The job for `board`.
+/// The jobs for `board`, to be run one after the other; at least one.
 ///
 /// # Errors
-/// What of it cannot be done, where it stands, and what to do about it.
+/// Sentences: what of LAVA's job cannot be done, where it stands, and what to do about it.
 pub fn convert(
     files: &JobFiles,
     id: LavaId,
     worker: &str,
     board: &str,
-) -> Result<Converted, FileError> {
+) -> Result<Vec<Part>, Vec<String>> {
     let file = file_name(id);
-    let imported = importer::import(&file, &files.definition)?;
-    let mut job: Map<String, Value> = yaml::from_str(&file, &imported.text, &[])?;
-    job.insert("board".into(), serde_json::json!({ "name": board }));
-    if let Some(variables) = variables(files)? {
-        let environment = job.entry("environment").or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(environment) = environment {
-            // What the job says itself outweighs what the server says for all.
-            for (name, value) in variables {
-                environment.entry(name).or_insert(value);
-            }
+    let sentence = |error: FileError| vec![error.to_string()];
+    let imported = import(&file, &as_submitted(&files.definition)).map_err(sentence)?;
+    let obstacles = imported.report.obstacles();
+    if !obstacles.is_empty() {
+        return Err(obstacles);
+    }
+    let variables = variables(files).map_err(sentence)?;
+    let worker: String = worker.chars().filter(|c| !c.is_control()).collect();
+    let count = imported.jobs.len();
+    let parts = imported.jobs.into_iter().zip(1u32..).map(|(job, number)| {
+        let mut map: Map<String, Value> = yaml::from_str(&file, &job.text, &[])?;
+        map.insert("board".into(), serde_json::json!({ "name": board }));
+        add_variables(&mut map, &variables);
+        let body = serde_json::to_string_pretty(&map)
+            .map_err(|error| FileError::whole(&file, error.to_string()))?;
+        let part = if count > 1 { format!(", part {number}") } else { String::new() };
+        let text = format!("# LAVA job {id}{part}, by worker {worker}\n{body}\n");
+        Ok(Part { name: job.name, text })
+    });
+    let parts: Vec<Part> = parts.collect::<Result<_, _>>().map_err(sentence)?;
+    if parts.is_empty() {
+        Err(vec![format!("{file}: there is nothing to do in it")])
+    } else {
+        Ok(parts)
+    }
+}
+
+/// The definition without what the server adds to it, line for line.
+fn as_submitted(definition: &str) -> String {
+    let lines = definition.split_inclusive('\n');
+    lines.map(|line| if line.starts_with("compatibility:") { "\n" } else { line }).collect()
+}
+
+/// What the server says for all jobs; what the job says itself outweighs it.
+fn add_variables(job: &mut Map<String, Value>, variables: &Map<String, Value>) {
+    if variables.is_empty() {
+        return;
+    }
+    let environment = job.entry("environment").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(environment) = environment {
+        for (name, value) in variables {
+            environment.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    let name = job.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let body = serde_json::to_string_pretty(&job)
-        .map_err(|error| FileError::whole(&file, error.to_string()))?;
-    let worker: String = worker.chars().filter(|c| !c.is_control()).collect();
-    Ok(Converted {
-        name,
-        text: format!("# LAVA job {id}, by worker {worker}\n{body}\n"),
-        notes: imported.notes,
-    })
 }
 
 /// What a job is called in errors.
@@ -72,21 +94,19 @@ pub fn file_name(id: LavaId) -> String {
 }
 
 /// `overrides` of the server's `env-dut.yaml`.
-fn variables(files: &JobFiles) -> Result<Option<Map<String, Value>>, FileError> {
-    let Some(text) = files.env_dut.as_deref().filter(|text| !text.trim().is_empty()) else {
-        return Ok(None);
-    };
+fn variables(files: &JobFiles) -> Result<Map<String, Value>, FileError> {
+    let text = files.env_dut.as_deref().unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
     let settings: Option<Value> = yaml::from_str("env-dut.yaml", text, &[])?;
-    let Some(Value::Object(overrides)) =
-        settings.and_then(|mut all| all.get_mut("overrides").map(Value::take))
-    else {
-        return Ok(None);
-    };
+    let overrides = settings.and_then(|mut all| all.get_mut("overrides").map(Value::take));
+    let Some(Value::Object(overrides)) = overrides else { return Ok(Map::new()) };
     let texts = overrides.into_iter().map(|(name, value)| match value {
         Value::String(_) => (name, value),
         other => (name, Value::String(other.to_string())),
     });
-    Ok(Some(texts.collect()))
+    Ok(texts.collect())
 }
 
 #[cfg(test)]
@@ -95,10 +115,12 @@ mod tests {
 
     const JOB: &str = "
 job_name: smoke
-device_type: qemu
+compatibility: 1
+device_type: beaglebone-black
 timeouts: {job: {minutes: 5}}
 visibility: public
 actions:
+- boot: {method: u-boot, commands: nfs, prompts: ['#']}
 - test:
     definitions:
     - from: inline
@@ -131,15 +153,21 @@ actions:
     fn a_job_for_one_board() {
         let mut files = files("");
         files.env_dut = Some("overrides: {A: b, N: 1}".into());
-        let converted = convert(&files, 7, "w\n1", "bbb-01").unwrap();
-        assert_eq!(converted.name, "smoke");
-        assert!(converted.text.starts_with("# LAVA job 7, by worker w1\n{"), "{}", converted.text);
-        let job: Value = yaml::from_str("job", &converted.text, &[]).unwrap();
+        let parts = convert(&files, 7, "w\n1", "bbb-01").unwrap();
+        assert_eq!((parts.len(), parts[0].name.as_str()), (1, "smoke"));
+        assert!(parts[0].text.starts_with("# LAVA job 7, by worker w1\n{"), "{}", parts[0].text);
+        let job: Value = yaml::from_str("job", &parts[0].text, &[]).unwrap();
         assert_eq!(job["board"], serde_json::json!({"name": "bbb-01"}));
         assert_eq!(job["environment"], serde_json::json!({"A": "b", "N": "1"}));
         files.env_dut = Some("overrides: [".into());
-        assert_eq!(convert(&files, 7, "w", "b").unwrap_err().file, "env-dut.yaml");
-        files.definition = "job_name: x".into();
-        assert_eq!(convert(&files, 7, "w", "b").unwrap_err().file, "lava-job-7.yaml");
+        assert!(convert(&files, 7, "w", "b").unwrap_err()[0].starts_with("env-dut.yaml"));
+        files.env_dut = None;
+        files.definition = JOB.replace("- boot:", "- deploy: {to: fvp}\n- boot:");
+        let wrong = convert(&files, 7, "w", "b").unwrap_err();
+        assert!(wrong[0].starts_with("lava-job-7.yaml:8"), "{wrong:?}");
+        for definition in ["", "{", "a: b"] {
+            files.definition = definition.into();
+            assert!(!convert(&files, 7, "w", "b").unwrap_err().is_empty(), "{definition}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use agent_core::time::{Duration, Instant};
 use jiff::Timestamp;
 
-use super::convert;
+use super::convert::{self, Part};
 use super::lines::{self, Told};
 use super::protocol::{self, End, JobFiles, Refusal, Reply, Request};
 use super::record::{Record, Run, Stage};
@@ -34,8 +34,8 @@ pub enum Want {
 /// A question to the lab.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LabRequest {
-    /// Has it a job of this name with this text?
-    Find(String, String),
+    /// Has it this job already?
+    Find(Part),
     /// Here is one: its file's name and text.
     Submit(String, String),
     /// How far is it?
@@ -193,11 +193,11 @@ impl Job {
         match &self.record.stage {
             Stage::Ordered if self.files.is_none() => self.ask(Asked::Files, protocol::job(&order)),
             Stage::Ordered => self.ask(Asked::Device, protocol::job_view(order.id)),
-            Stage::Submitting { name, text } if self.is_uncertain => {
-                Want::Lab(LabRequest::Find(name.clone(), text.clone()))
+            Stage::Submitting(part) if self.is_uncertain => {
+                Want::Lab(LabRequest::Find(part.clone()))
             }
-            Stage::Submitting { text, .. } => {
-                Want::Lab(LabRequest::Submit(convert::file_name(order.id), text.clone()))
+            Stage::Submitting(part) => {
+                Want::Lab(LabRequest::Submit(convert::file_name(order.id), part.text.clone()))
             }
             Stage::Submitted(run) => Want::Lab(self.question(run)),
             Stage::Over(end) => {
@@ -308,16 +308,30 @@ impl Job {
     fn import(&mut self, board: &str, now: Now) {
         let Some(files) = self.files.take() else { return };
         match convert::convert(&files, self.record.id, &self.worker, board) {
-            Ok(job) => {
-                for note in &job.notes {
-                    self.say(now, "warning", note);
-                }
-                self.is_uncertain = true;
-                self.record.stage = Stage::Submitting { name: job.name, text: job.text };
-                self.is_unsaved = true;
+            Ok(mut parts) => {
+                parts.reverse();
+                self.record.rest = parts;
+                self.next_part();
             }
-            Err(error) => self.end(now, ErrorClass::JobError, &error.to_string()),
+            Err(sentences) => {
+                for sentence in sentences.iter().skip(1) {
+                    self.say(now, "error", sentence);
+                }
+                let first = sentences.first().map_or("", String::as_str);
+                self.end(now, ErrorClass::JobError, first);
+            }
         }
+    }
+
+    /// Gives the lab the next one; whether there is one.
+    fn next_part(&mut self) -> bool {
+        let Some(part) = self.record.rest.pop() else { return false };
+        // A worker that has lost its records may have given it before.
+        self.is_uncertain = true;
+        self.record.stage = Stage::Submitting(part);
+        self.step = Step::Look;
+        self.is_unsaved = true;
+        true
     }
 
     fn handle_taken(&mut self, reply: &Reply, sent: usize, now: Now) -> Result<(), Refusal> {
@@ -349,9 +363,9 @@ impl Job {
 
     fn handle_answer(&mut self, answer: LabAnswer, now: Now) {
         match (&mut self.record.stage, answer) {
-            (Stage::Submitting { .. }, LabAnswer::Found(None)) => self.is_uncertain = false,
-            (Stage::Submitting { .. }, LabAnswer::Found(Some(job))) => self.submitted(job, now),
-            (Stage::Submitting { .. }, LabAnswer::Job(view)) => self.submitted(view.id, now),
+            (Stage::Submitting(_), LabAnswer::Found(None)) => self.is_uncertain = false,
+            (Stage::Submitting(_), LabAnswer::Found(Some(job))) => self.submitted(job, now),
+            (Stage::Submitting(_), LabAnswer::Job(view)) => self.submitted(view.id, now),
             (Stage::Submitted(_), LabAnswer::Job(view)) => {
                 if self.record.is_canceled {
                     self.is_cancel_sent = true;
@@ -433,39 +447,46 @@ impl Job {
 
     /// The events once more, from the first on: what the run came to.
     fn handle_all_events(&mut self, bytes: &[u8], now: Now) {
-        let read = lines::events(bytes, |event| self.summary.0.handle_event(event));
-        self.summary.1 += read;
-        if read > 0 {
+        let used = lines::events(bytes, |event| self.summary.0.handle_event(event));
+        self.summary.1 += used;
+        if used > 0 {
             return;
         }
         let (summary, _) = std::mem::take(&mut self.summary);
         let end = lava_log::end(&summary);
-        if end.is_empty() {
-            self.ended(false, now);
-            return;
-        }
-        self.record.pending.extend(end.split_inclusive('\n').map(str::to_owned));
-        self.ended(true, now);
+        let mut lines: Vec<String> = end.split_inclusive('\n').map(str::to_owned).collect();
+        // The last one is the result of the run itself; LAVA's job may have several.
+        let has_run = lines.pop().is_some();
+        self.record.pending.append(&mut lines);
+        self.record.milliseconds += (summary.seconds.unwrap_or_default() * 1000.0) as u64;
+        self.ended(has_run, now);
     }
 
-    /// The lab is done with the job, whose result is on its way where it `is_told`.
-    fn ended(&mut self, is_told: bool, now: Now) {
+    /// The lab is done with what it was given.
+    fn ended(&mut self, has_run: bool, now: Now) {
         let Some(view) = self.ended.take() else { return };
         let class = match view.verdict {
-            Some(Verdict::Passed | Verdict::Failed) if is_told => None,
+            Some(Verdict::Passed | Verdict::Failed) if has_run => None,
             Some(Verdict::Error(class)) => Some(class),
-            // A job that did not run has not passed.
+            // What did not run has not passed.
             _ => Some(ErrorClass::InfrastructureError),
         };
-        match class {
-            Some(class) if !is_told => self.end(now, class, &view.error),
-            _ => self.over(class, &view.error),
+        if let Some(class) = class {
+            if !has_run {
+                self.say(now, "error", &view.error);
+            }
+            self.record.failed.get_or_insert_with(|| failure(class, &view.error));
+        }
+        let goes_on = class != Some(ErrorClass::Canceled) && !self.record.is_canceled;
+        if !goes_on || !self.next_part() {
+            let end = self.record.failed.take().unwrap_or(COMPLETE);
+            self.over(end, now);
         }
     }
 
     fn handle_refused(&mut self, why: &str, now: Now) {
         match (&self.record.stage, self.step) {
-            (Stage::Submitting { .. }, _) => self.end(now, ErrorClass::JobError, why),
+            (Stage::Submitting(_), _) => self.end(now, ErrorClass::JobError, why),
             // It has ended meanwhile.
             (Stage::Submitted(_), _) if self.record.is_canceled && !self.is_cancel_sent => {
                 self.is_cancel_sent = true;
@@ -485,10 +506,10 @@ impl Job {
             self.away_since.is_some_and(|since| now.instant.since(since) >= CANCEL_PATIENCE);
         match &self.record.stage {
             Stage::Ordered => self.end(now, ErrorClass::Canceled, "canceled before the lab had it"),
-            Stage::Submitting { .. } if !self.is_uncertain => {
+            Stage::Submitting(_) if !self.is_uncertain => {
                 self.end(now, ErrorClass::Canceled, "canceled before the lab had it");
             }
-            Stage::Submitting { .. } | Stage::Submitted(_) if is_away => {
+            Stage::Submitting(_) | Stage::Submitted(_) if is_away => {
                 self.end(
                     now,
                     ErrorClass::Canceled,
@@ -501,16 +522,13 @@ impl Job {
 
     fn end(&mut self, now: Now, class: ErrorClass, why: &str) {
         self.say(now, "error", why);
-        self.record.pending.push(lines::job_failed(now.wall, lava::error_type(class), why));
-        self.over(Some(class), why);
+        self.over(failure(class, why), now);
     }
 
-    fn over(&mut self, class: Option<ErrorClass>, errors: &str) {
-        self.record.stage = Stage::Over(End {
-            is_complete: class.is_none(),
-            error_type: class.map(lava::error_type).unwrap_or_default().to_owned(),
-            errors: errors.to_owned(),
-        });
+    fn over(&mut self, end: End, now: Now) {
+        self.record.pending.push(lines::job_result(now.wall, &end, self.record.milliseconds));
+        self.record.stage = Stage::Over(end);
+        self.record.rest.clear();
         self.is_unsaved = true;
         self.not_before = Instant::ZERO;
     }
@@ -527,6 +545,12 @@ impl Job {
     }
 }
 
+fn failure(class: ErrorClass, why: &str) -> End {
+    let error_type = lava::error_type(class).to_owned();
+    End { is_complete: false, error_type, errors: why.to_owned() }
+}
+
+const COMPLETE: End = End { is_complete: true, error_type: String::new(), errors: String::new() };
 const NO_BOARD: &str = "which device the job was given cannot be told: LAVA shows the job to its owner alone, and the device \
     dictionary does not name a board: set connection_command to \"pumice console BOARD\" in it";
 /// Twice as long each time, from this

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::protocol::End;
 use crate::job::event::{LogRecord, Stamped};
 use crate::report::lava::log_time;
 use crate::report::{lava_log, yaml};
@@ -95,12 +96,19 @@ pub fn own(time: Timestamp, level: &str, text: &str) -> String {
     yaml::item(&json!({"dt": log_time(time), "lvl": level, "msg": text}))
 }
 
-/// The result of a job that got no run: `lava`, `job`, as every job of LAVA has it.
-pub fn job_failed(time: Timestamp, error_type: &str, why: &str) -> String {
-    let why: String = why.chars().take(WHY_CHARS_MAX).collect();
-    let message = json!({
-        "definition": "lava", "case": "job", "result": "fail", "error_type": error_type, "error_msg": why,
-    });
+/// The result of a job itself: `lava`, `job`, as every job of LAVA has it.
+pub fn job_result(time: Timestamp, end: &End, milliseconds: u64) -> String {
+    let result = if end.is_complete { "pass" } else { "fail" };
+    let mut message = json!({"definition": "lava", "case": "job", "result": result});
+    if milliseconds > 0 {
+        message["duration"] =
+            format!("{}.{:02}", milliseconds / 1000, milliseconds % 1000 / 10).into();
+    }
+    if !end.is_complete {
+        let why: String = end.errors.chars().take(WHY_CHARS_MAX).collect();
+        message["error_type"] = end.error_type.as_str().into();
+        message["error_msg"] = why.into();
+    }
     yaml::item(&json!({"dt": log_time(time), "lvl": "results", "msg": message}))
 }
 
@@ -170,8 +178,11 @@ mod tests {
         let read = of_events(text.as_bytes());
         assert_eq!(read.used, text.len() as u64);
         assert!(read.lines[0].1.contains("\"lvl\": \"results\""), "{read:?}");
-        let failed = job_failed(Timestamp::UNIX_EPOCH, "Job", &"x".repeat(9000));
-        assert!(failed.len() < 2000 && failed.ends_with("}}\n"), "{failed}");
+        let end = End { is_complete: false, error_type: "Job".into(), errors: "x".repeat(9000) };
+        let failed = job_result(Timestamp::UNIX_EPOCH, &end, 0);
+        assert!(failed.len() < 2000 && failed.contains("\"error_type\": \"Job\""), "{failed}");
+        let passed = job_result(Timestamp::UNIX_EPOCH, &End { is_complete: true, ..end }, 61_059);
+        assert!(passed.contains("\"duration\": \"61.05\", \"result\": \"pass\"}}\n"), "{passed}");
         assert_eq!(
             own(Timestamp::UNIX_EPOCH, "error", "a: \"b\""),
             "- {\"dt\": \"1970-01-01T00:00:00.000000\", \"lvl\": \"error\", \"msg\": \"a: \\\"b\\\"\"}\n"

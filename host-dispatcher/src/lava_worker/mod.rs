@@ -15,7 +15,6 @@
 //! [`store::lava_jobs`](crate::store::lava_jobs) and [`command::lava_worker`](crate::command::lava_worker).
 
 pub mod convert;
-mod importer;
 pub mod job;
 pub mod lines;
 pub mod protocol;

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::convert::Part;
 use super::protocol::{End, LavaId, Order};
 use crate::lab::view::JobId;
 
@@ -27,6 +28,15 @@ pub struct Record {
     /// The lines after these; the server may have the first ones.
     #[serde(default)]
     pub pending: Vec<String>,
+    /// What the lab is given when it is done with what it has, the last one first.
+    #[serde(default)]
+    pub rest: Vec<Part>,
+    /// What the first part came to that did not come to its end.
+    #[serde(default)]
+    pub failed: Option<End>,
+    /// How long the runs took that are over.
+    #[serde(default)]
+    pub milliseconds: u64,
 }
 
 /// How far a job is.
@@ -36,12 +46,7 @@ pub enum Stage {
     /// LAVA has ordered it.
     Ordered,
     /// It is being given to the lab, which may have it already.
-    Submitting {
-        /// Its name there.
-        name: String,
-        /// Its file, which no other job has.
-        text: String,
-    },
+    Submitting(Part),
     /// The lab has it.
     Submitted(Run),
     /// The lab is done with it, or never had it; what is pending is to be sent, and then this.
@@ -80,6 +85,9 @@ impl Record {
             is_canceled: false,
             index: 0,
             pending: Vec::new(),
+            rest: Vec::new(),
+            failed: None,
+            milliseconds: 0,
         }
     }
 
