@@ -1,5 +1,6 @@
-"""A proxy before LAVA's server that writes down what a worker asks and what it is answered."""
+"""Proxies that write down what a worker asks of LAVA's server and of its lab, and what it is answered."""
 
+import gzip
 import http.client
 import json
 import threading
@@ -8,8 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Recorder:
-    def __init__(self, target):
+    """The exchange, in the order in which it was answered."""
+
+    def __init__(self):
         self.exchange = []
+        self.lock = threading.Lock()
+        self.servers = []
+
+    def before(self, name, target):
+        """The address of a proxy before a server."""
         address = urllib.parse.urlsplit(target).netloc
         recorder = self
 
@@ -18,19 +26,23 @@ class Recorder:
 
             def pass_on(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
+                dropped = ("host", "connection", "accept-encoding")
+                headers = {key: value for key, value in self.headers.items() if key.lower() not in dropped}
                 connection = http.client.HTTPConnection(address, timeout=600)
                 connection.request(self.command, self.path, body or None, headers)
                 answer = connection.getresponse()
                 text = answer.read()
-                recorder.exchange.append({
-                    "method": self.command,
-                    "path": self.path,
-                    "token": self.headers.get("LAVA-Token"),
-                    "form": dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True)),
-                    "status": answer.status,
-                    "answer": text.decode(),
-                })
+                with recorder.lock:
+                    recorder.exchange.append({
+                        "to": name,
+                        "method": self.command,
+                        "path": self.path,
+                        "token": self.headers.get("LAVA-Token"),
+                        "range": self.headers.get("Range"),
+                        "body": body.decode(),
+                        "status": answer.status,
+                        "answer": text.decode(),
+                    })
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.getheader("Content-Type") or "text/plain")
                 self.send_header("Content-Length", str(len(text)))
@@ -42,20 +54,17 @@ class Recorder:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
 
     def write(self, file):
-        """An exchange a line; pings that brought nothing but the first stand for all of their kind."""
-        lines, seen = [], set()
-        for exchange in self.exchange:
-            line = json.dumps(exchange, sort_keys=True)
-            if exchange["path"].startswith("/scheduler/internal/v1/workers/") and line in seen:
-                continue
-            seen.add(line)
-            lines.append(line)
-        file.write_text("\n".join(lines) + "\n")
+        """A line an exchange, packed."""
+        lines = "".join(json.dumps(exchange, sort_keys=True, ensure_ascii=False) + "\n" for exchange in self.exchange)
+        with gzip.GzipFile(file, "wb", mtime=0) as packed:
+            packed.write(lines.encode())
 
     def close(self):
-        self.server.shutdown()
+        for server in self.servers:
+            server.shutdown()
