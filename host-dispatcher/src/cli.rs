@@ -239,6 +239,18 @@ A run may still be going on, or have been cut off: what is known of it is shown.
 
 Exit status: 0 the results could be read, whatever they are; 2 otherwise. That of the run stands in them.")]
     Results(ResultsArgs),
+    /// Say which results of a run differ from those of another one, or of LAVA's
+    #[command(after_help = "Examples:
+  pumice compare last smoke-x7k2
+  curl -s https://lava.example.org/api/v0.2/jobs/1234/csv/ | pumice compare last -
+  lavacli results 1234 --yaml > 1234.yaml; pumice compare last 1234.yaml
+
+RUN is a run directory, a part of a name below --out that only one has, or \"last\". The other is one, too, or a
+file with the results that LAVA has of a job, YAML or CSV; \"-\" is the standard input. Cases are told by suite and
+name; the numbers that LAVA puts before a suite, and its own suite \"lava\", do not count.
+
+Exit status: 0 no result differs, 1 some do, 2 the results could not be read.")]
+    Compare(CompareArgs),
     /// Write a run as one HTML file that a browser shows without a server
     #[command(after_help = "Examples:
   pumice report last
@@ -470,6 +482,19 @@ pub struct ResultsArgs {
     /// Write to this file, which is then there whole or not at all
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `pumice compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// The run
+    pub run: String,
+    /// The other run, or a file with LAVA's results
+    #[arg(value_name = "OTHER")]
+    pub other: PathBuf,
+    /// The folder with run directories
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
 }
 
 /// The forms of results.
@@ -791,6 +816,7 @@ Jobs:
   check        Check jobs, test definitions, labs and board types without touching a board
   import-lava  Turn jobs and devices of LAVA into files of ours
   results      Show the results of a run, or convert them: JUnit, TAP, CSV, LAVA's
+  compare      Say which results of two runs differ, or of a run and LAVA's
   log          Show the timeline of a run, filtered, live if it still goes on
   report       Write a run as one HTML file: timeline, log, results
 

@@ -37,7 +37,11 @@ fn asks_a_real_server_and_a_real_lab_the_same_again() {
     assert!(job.len() > 10 && job.iter().any(|exchange| exchange.path.ends_with("/logs/")));
     let order = pings.iter().find(|ping| ping.answer.contains("\"start\": [{")).expect("an order");
     let replay = Replay {
-        version: pings.iter().find(|ping| ping.path.starts_with("/api/")).cloned().expect("a version"),
+        version: pings
+            .iter()
+            .find(|ping| ping.path.starts_with("/api/"))
+            .cloned()
+            .expect("a version"),
         order: order.clone(),
         job,
     };
@@ -159,7 +163,8 @@ fn comparable(body: &str) -> String {
         .filter_map(|field| field.split_once('='))
         .map(|(name, value)| (unquoted(name), unquoted(value)))
         .collect();
-    let mut fields: Vec<String> = form.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let mut fields: Vec<String> =
+        form.into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
     fields.sort();
     let is_own = |line: &&str| !line.contains("\"ns\": ");
     let lines = fields.iter().flat_map(|field| field.lines());
@@ -222,7 +227,8 @@ struct Worker {
 
 impl Worker {
     fn start(server: &str, lab: &str, order: &Exchange) -> Self {
-        let folder = std::env::temp_dir().join(format!("pumice-lava-worker-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("pumice-lava-worker-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("given"), order.token.as_deref().unwrap()).unwrap();
         let name = order.path.split("/workers/").nth(1).unwrap().split('/').next().unwrap();

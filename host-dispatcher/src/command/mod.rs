@@ -5,6 +5,7 @@ pub mod board_types;
 pub mod boards;
 pub mod bootstrap;
 pub mod check;
+pub mod compare;
 pub mod completions;
 pub mod console;
 pub mod deploy;
@@ -48,6 +49,7 @@ pub fn run(cli: &Cli) -> u8 {
     let outcome = match &cli.command {
         Command::Run(args) => return run::run(global, args),
         Command::Results(args) => results::results(global, args, &mut out),
+        Command::Compare(args) => compare::compare(global, args, &mut out),
         Command::Report(args) => report::report(args, &mut out),
         Command::Log(args) => log::log(global, args, &mut out),
         Command::Exec(args) => return exec::exec(global, args),

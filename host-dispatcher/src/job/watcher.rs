@@ -57,12 +57,11 @@ impl Watcher {
                         *output = None;
                         return found.unwrap_or_default();
                     }
-                    Some(text) => {
-                        if text.len() + line.len() < OUTPUT_BYTES_MAX {
-                            text.push_str(line);
-                            text.push('\n');
-                        }
+                    Some(text) if text.len() + line.len() < OUTPUT_BYTES_MAX => {
+                        text.push_str(line);
+                        text.push('\n');
                     }
+                    Some(_) => {}
                 }
                 Vec::new()
             }

@@ -3,9 +3,11 @@
 //! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] and [`suite`] fold events into what a run came to, and
 //! the reporters write: [`terminal`] for a person who watches, [`lines`] for a log file, [`json`] for a program.
 //! [`html`] makes one file of a run and the web [`page`], with what [`timeline_spans`] says went on when.
-//! The other modules are forms that other tools read: [`junit`], [`tap13`], and LAVA's in [`lava`] and [`lava_log`].
+//! The other modules are forms that other tools read: [`junit`], [`tap13`], and LAVA's in [`lava`] and
+//! [`lava_log`]; [`compare`] holds a run against another one, or against LAVA's.
 
 pub mod bundle;
+pub mod compare;
 pub mod html;
 pub mod json;
 pub mod junit;

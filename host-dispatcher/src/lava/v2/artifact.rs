@@ -136,7 +136,7 @@ fn overlays(keys: &mut Keys, report: &mut Report) {
 }
 
 const UIMAGE: &str = "what is in an image of U-Boot's old form is taken out of it";
-const IGNORED: [(&'static str, &str); 9] = [
+const IGNORED: [(&str, &str); 9] = [
     ("apply-overlay", "the agent brings the helpers along"),
     ("reboot", "the board is restarted when everything is written"),
     ("root_partition", "partitions of a disk image are told by their names"),

@@ -101,7 +101,7 @@ fn auto_login(field: Field, report: &mut Report) {
     report.ignored(&field, "nobody logs in: the agent runs the tests");
 }
 
-const IGNORED: [(&'static str, &str); 14] = [
+const IGNORED: [(&str, &str); 14] = [
     ("bootloader", "the board type has its boot loader"),
     ("prompts", "no prompt is waited for"),
     ("transfer_overlay", "the agent carries what tests need over the line"),
