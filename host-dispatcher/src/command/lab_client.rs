@@ -15,7 +15,7 @@ pub(super) fn client_of(server: Option<String>) -> Result<Client, Fault> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let server = server.or_else(|| variable("PUMICE_SERVER"));
     let server = server.unwrap_or_else(|| DEFAULT_SERVER.to_owned());
-    let user = variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "local".into());
+    let user = user();
     Client::new(&server, variable("PUMICE_TOKEN"), user)
 }
 
@@ -29,3 +29,9 @@ pub(super) fn with_lab(global: &Global, work: impl FnOnce(&Client) -> Result<u8,
 
 /// Where `pumice serve` listens unless it is told otherwise.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
+/// Who this is, as far as the environment says.
+pub(super) fn user() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "local".into())
+}

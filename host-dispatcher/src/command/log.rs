@@ -14,6 +14,7 @@ use crate::cli::{Global, LogArgs, LogFormat};
 use crate::io::hangup::wait_or_hangup;
 use crate::job::event::{LogRecord, Stamped};
 use crate::job::verdict::ErrorClass;
+use crate::report::lava_log_file::Results;
 use crate::report::log_filter::Filter;
 use crate::report::text::Color;
 use crate::report::{lava_log, log_line};
@@ -138,48 +139,6 @@ impl<W: Write> Printer<W> {
             self.out.write_all(lava_log::end(&summary).as_bytes())?;
         }
         self.out.flush()
-    }
-}
-
-/// The results among the events of a run, as items of LAVA's log, by and by.
-struct Results {
-    reader: BufReader<File>,
-    line: Vec<u8>,
-    waiting: Option<(Timestamp, String)>,
-}
-
-impl Results {
-    fn open(run: &Path) -> io::Result<Self> {
-        let reader = BufReader::new(File::open(run.join("events.ndjson"))?);
-        Ok(Self { reader, line: Vec::new(), waiting: None })
-    }
-
-    /// Writes the results that were put on record up to `time`.
-    fn until(&mut self, time: Timestamp, out: &mut impl Write) -> io::Result<()> {
-        loop {
-            if let Some((at, item)) = &self.waiting {
-                if *at > time {
-                    return Ok(());
-                }
-                out.write_all(item.as_bytes())?;
-            }
-            self.waiting = None;
-            // A line may not be whole yet: it is kept until it is, or until it is longer than any event.
-            let room = EVENT_BYTES_MAX.saturating_sub(self.line.len() as u64);
-            let count = (&mut self.reader).take(room).read_until(b'\n', &mut self.line)?;
-            if !self.line.ends_with(b"\n") && room > 0 {
-                if count == 0 {
-                    return Ok(());
-                }
-                continue;
-            }
-            if let Ok(stamped) = serde_json::from_slice::<Stamped>(&self.line)
-                && let Some(item) = lava_log::event(&stamped)
-            {
-                self.waiting = Some((stamped.time, item));
-            }
-            self.line.clear();
-        }
     }
 }
 

@@ -29,6 +29,7 @@ pub mod sysrq;
 pub mod token;
 pub mod watch;
 
+mod callbacks;
 mod hands_on;
 mod job_texts;
 mod lab_client;

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use super::callbacks;
 use super::hands_on::{claim, deployer, fail};
 use super::job_texts::job_texts;
 use crate::cli::{Global, RunArgs};
@@ -90,7 +91,9 @@ fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
         }
     };
     let seconds = seconds(clock::now().since(started));
-    recorder.finish(wall, seconds, &link)
+    let finished = recorder.finish(wall, seconds, &link);
+    callbacks::tell(&job, &super::lab_client::user(), recorder.dir().path());
+    finished
 }
 
 /// The exit status of a run whose tests ended, and not all well.

@@ -1,6 +1,6 @@
 //! Small checked values that several files use: names and periods.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -116,6 +116,19 @@ impl<'de> Deserialize<'de> for Period {
 
         deserializer.deserialize_any(PeriodVisitor)
     }
+}
+
+/// A text as it may stand in an address: what RFC 3986 reserves, and all beyond ASCII, as `%XX`.
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// At most the first 60 characters of a text, with what follows replaced by `…` and control characters made visible:

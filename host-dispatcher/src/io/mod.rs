@@ -4,6 +4,7 @@
 //! turns them into [`event::IoEvent`]s. It decides nothing: when to connect, what to write and what an event means
 //! is the business of the pure modules.
 
+pub mod callback;
 pub mod clock;
 pub mod connection;
 pub mod drive;

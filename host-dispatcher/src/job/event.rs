@@ -167,7 +167,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         console_tail: String,
     },
-    /// The last event of a run.
+    /// Somebody was told of the run's end; behind it.
+    Callback(CallbackSent),
+    /// The last event of a run but for callbacks.
     RunEnded {
         /// What the run came to.
         verdict: Verdict,
@@ -176,6 +178,39 @@ pub enum Event {
         /// From the first event to this one.
         seconds: f64,
     },
+}
+
+/// What became of a callback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackSent {
+    /// Where to, without what stands behind `?`.
+    pub url: String,
+    /// The status of the last answer; nothing where none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it was given up; nothing where it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How often it was sent.
+    pub tries: u32,
+}
+
+impl CallbackSent {
+    /// An address as it may be seen: what stands behind `?` may be somebody's.
+    pub fn shown(url: &str) -> String {
+        url.split('?').next().unwrap_or_default().to_owned()
+    }
+}
+
+impl std::fmt::Display for CallbackSent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url, status, why, tries } = self;
+        match (status, why) {
+            (_, Some(why)) => write!(f, "the callback to {url} was given up after {tries}: {why}"),
+            (Some(status), None) => write!(f, "the callback to {url} was answered with {status}"),
+            (None, None) => write!(f, "the callback to {url} was sent"),
+        }
+    }
 }
 
 /// What a full file of the run directory has not.
@@ -524,6 +559,7 @@ impl Event {
             Self::RunStarted { .. } => "run_started",
             Self::Job { .. } => "job",
             Self::Metadata { .. } => "metadata",
+            Self::Callback(_) => "callback",
             Self::Phase { .. } => "phase",
             Self::Power { .. } => "power",
             Self::ActionStarted { .. } => "action_started",

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::event::{ActionOutcome, Case, Event, KernelReport, LogRecord, SuiteEnd};
+use super::event::{ActionOutcome, CallbackSent, Case, Event, KernelReport, LogRecord, SuiteEnd};
 
 type Work<'w> = &'w mut dyn FnMut(&mut String);
 
@@ -44,6 +44,10 @@ impl Event {
                 work(title);
                 work(text);
                 case.iter_mut().for_each(work);
+            }
+            Self::Callback(CallbackSent { url, why, .. }) => {
+                work(url);
+                why.iter_mut().for_each(work);
             }
             // Names of the lab and the job, and numbers.
             Self::RunStarted { .. }

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod deploy;
 pub mod event;
 pub mod metadata;
+pub mod notify;
 pub mod output;
 pub mod plan;
 pub mod secret;

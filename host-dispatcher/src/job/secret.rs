@@ -12,7 +12,8 @@ use std::path::Path;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::config::value::shorten;
+use super::notify::{self, Callback, NotifyForm};
+use crate::config::value::{percent_encoded, shorten};
 use crate::config::yaml::{self, FileError, Place, Spanned, place};
 use crate::definition::variable::{is_name, quote};
 use crate::redact::{Patterns, mark};
@@ -101,8 +102,16 @@ fn lines(value: &str) -> impl Iterator<Item = &str> {
 
 /// The secrets of a job's text, before all of it is looked at; none of one that is in no order.
 pub fn of_text(text: &str, origin: Origin<'_>) -> Secrets {
+    let Ok(job) = yaml::from_str::<SecretKeys>("", text, &[]) else { return Secrets::default() };
+    let secrets = job.secrets.unwrap_or_default().check("", origin).unwrap_or_default();
+    let callbacks = job.notify.unwrap_or_default().check("", origin).unwrap_or_default();
+    secrets.and(notify::tokens(&callbacks))
+}
+
+/// The callbacks of a job's text; none of one that is in no order.
+pub fn callbacks_of_text(text: &str, origin: Origin<'_>) -> Vec<Callback> {
     let job: Option<SecretKeys> = yaml::from_str("", text, &[]).ok();
-    let form = job.and_then(|job| job.secrets).unwrap_or_default();
+    let form = job.and_then(|job| job.notify).unwrap_or_default();
     form.check("", origin).unwrap_or_default()
 }
 
@@ -119,13 +128,21 @@ pub fn to_send(
     let mut form = job.secrets.unwrap_or_default();
     form.0.retain(|(_, value)| matches!(value.value, ValueForm::Elsewhere(_)));
     let secrets = form.check(file, Origin::Here(folder))?;
-    Ok(secrets.0.into_iter().map(|Secret { name, value }| (name, value)).collect())
+    let mut values: BTreeMap<String, String> =
+        secrets.0.into_iter().map(|Secret { name, value }| (name, value)).collect();
+    for (number, form) in job.notify.unwrap_or_default().values_elsewhere() {
+        let (name, at) = (notify::token_name(number), place(&form));
+        let value = value_of(file, at, &name, form.value, Origin::Here(folder))?;
+        values.insert(name, value);
+    }
+    Ok(values)
 }
 
 /// What of a job file this is about.
 #[derive(Deserialize)]
 struct SecretKeys {
     secrets: Option<SecretsForm>,
+    notify: Option<NotifyForm>,
 }
 
 /// How programs write a text. What they encode otherwise (base64, another character set) is not known for it.
@@ -139,15 +156,6 @@ fn spellings(line: &str) -> Vec<String> {
         }
         text
     });
-    let percent = line.bytes().fold(String::new(), |mut text, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte));
-            }
-            byte => text.push_str(&format!("%{byte:02X}")),
-        }
-        text
-    });
     vec![
         line.to_owned(),
         json[1..json.len() - 1].to_owned(),
@@ -155,7 +163,7 @@ fn spellings(line: &str) -> Vec<String> {
         line.replace('\'', r"'\''"),
         line.replace('\'', "'\"'\"'"),
         kmsg,
-        percent,
+        percent_encoded(line),
     ]
 }
 

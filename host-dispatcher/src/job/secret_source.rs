@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::notify::token_name;
 use super::secret::{Secret, Secrets};
 use crate::config::yaml;
 use crate::redact::Patterns;
@@ -52,11 +53,6 @@ fn each_value(document: &mut Value, work: &mut dyn FnMut(&str, &mut Value)) {
     }
 }
 
-/// What the token of a callback is called, by its number from 1.
-pub fn token_name(number: usize) -> String {
-    format!("token of callback {number}")
-}
-
 /// Whether nothing of the values is in a text, however it is written.
 fn is_masked(text: &str, inside: &[Secret], patterns: &Patterns) -> bool {
     let Ok(mut document) = yaml::from_str::<Value>("", text, &[]) else { return false };
@@ -82,7 +78,7 @@ mod tests {
     #[test]
     fn a_job_file_stays_what_it_was_but_for_its_secrets() {
         let text = "name: x\nsecrets:\n  A: hunter222  # not this\n  B: {environment: HOME}\n  C: |\n    -----BEGIN\n    abcdefgh\n    x\ntests: [{name: a, run: 'echo hunter222 abcdefgh'}]\nnotify: {callbacks: [{url: 'http://x', token: '0123-token'}]}\n";
-        let expected = "name: x\nsecrets:\n  A: (secret:A)  # not this\n  B: {environment: HOME}\n  C: |\n    (secret:C)\n    (secret:C)\n    x\ntests: [{name: a, run: 'echo (secret:A) (secret:C)'}]\nnotify: {callbacks: [{url: 'http://x', token: '(secret:token of callback 1)'}]}\n";
+        let expected = "name: x\nsecrets:\n  A: (secret:A)  # not this\n  B: {environment: HOME}\n  C: |\n    (secret:C)\n    (secret:C)\n    x\ntests: [{name: a, run: 'echo (secret:A) (secret:C)'}]\nnotify: {callbacks: [{url: 'http://x', token: '(secret:callback-1-token)'}]}\n";
         assert_eq!(masked(text, &Secrets::default()), expected);
         let plain = "name: x\ntests: [{name: a, run: 'true'}]\n";
         assert_eq!(masked(plain, &Secrets::default()), plain);

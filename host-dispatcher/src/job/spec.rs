@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
 use super::deploy::{DeployForm, Images, size_of_file};
 use super::metadata::{Metadata, MetadataForm};
+use super::notify::{self, Callback, NotifyForm};
 use super::secret::{Origin as SecretOrigin, Secrets, SecretsForm};
 use super::secret_source;
 use super::test::{self, TestForm};
@@ -54,6 +55,8 @@ pub struct Job {
     pub kernel: Policy,
     /// What it says of itself for those who read its results.
     pub metadata: Metadata,
+    /// Who is told when it has ended.
+    pub callbacks: Vec<Callback>,
     /// What the tests need and nobody else may see.
     pub secrets: Secrets,
     /// How long the whole job may take.
@@ -169,6 +172,7 @@ impl Job {
             tests: test::tests_of(file, form.tests, &environment, &mut fetcher)?,
             kernel: form.kernel.unwrap_or_default().policy(),
             metadata: form.metadata.map(|form| form.check(file)).transpose()?.unwrap_or_default(),
+            callbacks: form.notify.unwrap_or_default().check(file, origin)?,
             secrets,
             timeout: form.timeout.map_or(JOB_TIMEOUT, Period::duration),
             source: text.to_owned(),
@@ -194,7 +198,7 @@ impl Job {
 
     /// What nobody but the tests may see.
     pub fn hidden(&self) -> Secrets {
-        self.secrets.clone()
+        self.secrets.and(notify::tokens(&self.callbacks))
     }
 
     /// The file's text with marks in the place of what nobody may see.
@@ -250,6 +254,7 @@ struct JobForm {
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
     metadata: Option<MetadataForm>,
+    notify: Option<NotifyForm>,
     secrets: Option<SecretsForm>,
     timeout: Option<Period>,
 }

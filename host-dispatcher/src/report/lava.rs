@@ -10,8 +10,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::rows::{self, RUN_SUITE, Row};
+use super::suite::SuiteSummary;
 use super::summary::Summary;
 use super::yaml;
+use crate::job::event::SuiteEnd;
 use crate::job::verdict::{CaseResult, ErrorClass};
 
 /// One result as LAVA exports it, in the order of the columns.
@@ -69,6 +71,65 @@ pub fn csv(summary: &Summary) -> Result<Vec<u8>, csv::Error> {
         ])?;
     }
     writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+}
+
+/// The results of each suite as a list in YAML, the suite `lava` first, as they go with a callback. There LAVA has names
+/// that receivers take apart: a suite is `0_smoke`, by its place in the job, and `lava` tells of each once more; and
+/// whether the image under test came up is the case `login-action`.
+pub(super) fn results_by_suite(summary: &Summary) -> Vec<(String, String)> {
+    let mut all = exported(summary);
+    for row in &mut all {
+        let place = summary.suites.iter().position(|suite| suite.suite == row.suite);
+        if let Some(place) = place.filter(|_| row.suite != "lava") {
+            row.suite = format!("{place}_{}", row.suite);
+        }
+    }
+    let stage = |name: String, result: CaseResult, number: usize| Exported {
+        job: summary.run.clone(),
+        suite: "lava".to_owned(),
+        result: result.as_str(),
+        measurement: "None".to_owned(),
+        unit: String::new(),
+        duration: String::new(),
+        timeout: "",
+        logged: summary.ended.map_or_else(String::new, logged_time),
+        level: "",
+        metadata: stage_message(&name, result),
+        url: String::new(),
+        name,
+        id: (all.len() + number).to_string(),
+        log_start_line: "",
+        log_end_line: "",
+    };
+    let is_up = |suite: &SuiteSummary| {
+        !matches!(suite.end, None | Some(SuiteEnd::NotRun { .. })) || suite.has_cases()
+    };
+    let login = if summary.suites.iter().any(is_up) { CaseResult::Pass } else { CaseResult::Fail };
+    let stages = std::iter::once(("login-action".to_owned(), login)).chain(
+        summary
+            .suites
+            .iter()
+            .enumerate()
+            .map(|(place, suite)| (format!("{place}_{}", suite.suite), suite.result)),
+    );
+    let stages: Vec<Exported> =
+        (1..).zip(stages).map(|(number, (name, result))| stage(name, result, number)).collect();
+    let mut suites: Vec<(String, String)> = Vec::new();
+    for row in stages.iter().chain(&all) {
+        let item = yaml::item(row);
+        match suites.iter_mut().find(|(suite, _)| *suite == row.suite) {
+            Some((_, text)) => text.push_str(&item),
+            None => suites.push((row.suite.clone(), item)),
+        }
+    }
+    suites
+}
+
+fn stage_message(name: &str, result: CaseResult) -> Map<String, Value> {
+    [("definition", "lava"), ("case", name), ("result", result.as_str())]
+        .map(|(key, value)| (key.to_owned(), Value::from(value)))
+        .into_iter()
+        .collect()
 }
 
 /// The message of a result in LAVA's log, and the metadata of an exported one.
@@ -155,7 +216,7 @@ fn lava_names<'a>(row: &'a Row<'_>) -> (&'a str, &'a str) {
 }
 
 /// Python's `str()` of an aware `datetime`.
-fn logged_time(time: Timestamp) -> String {
+pub(super) fn logged_time(time: Timestamp) -> String {
     format!("{}+00:00", log_time(time).replace('T', " "))
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::suite::{self, Attachment, SuiteSummary};
-use crate::job::event::{BoardClock, DroppedRecords, Event, KernelReport, Stamped};
+use crate::job::event::{BoardClock, CallbackSent, DroppedRecords, Event, KernelReport, Stamped};
 use crate::job::metadata::Metadata;
 use crate::job::verdict::{ErrorClass, Tally, Verdict};
 
@@ -58,6 +58,9 @@ pub struct Summary {
     /// What the kernel reported while no suite ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_reports: Vec<KernelReport>,
+    /// Who was told of the run's end, and what became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<CallbackSent>,
     /// What files of the run directory had no room for; the last that was said of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped_records: Vec<DroppedRecords>,
@@ -100,6 +103,13 @@ impl Summary {
     /// One more event happened.
     pub fn handle_event(&mut self, stamped: &Stamped) {
         self.started.get_or_insert(stamped.time);
+        if let Event::Callback(sent) = &stamped.event {
+            // The run is over by then.
+            if self.callbacks.len() < LISTED_MAX {
+                self.callbacks.push(sent.clone());
+            }
+            return;
+        }
         self.ended = Some(stamped.time);
         match &stamped.event {
             Event::RunStarted {

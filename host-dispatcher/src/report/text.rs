@@ -88,6 +88,10 @@ pub fn line(event: &Event, color: Color) -> Option<String> {
             printable(&format!("job {id} of {submitter}, attempt {attempt}"))
         }
         Event::Note { text } => printable(text),
+        Event::Callback(sent) if sent.why.is_none() => printable(&sent.to_string()),
+        Event::Callback(sent) => {
+            paint(color, YELLOW, &format!("warning: {}", printable(&sent.to_string())))
+        }
         Event::Warning { text } => paint(color, YELLOW, &format!("warning: {}", printable(text))),
         Event::Dropped(dropped) => {
             paint(color, YELLOW, &format!("warning: {}", printable(&dropped.to_string())))

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Row, ToSql, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::callbacks;
 use super::control::Submission;
 use super::history::{History, JobFilter, RunFilter, RunRow};
 use super::secrets;
@@ -153,7 +154,11 @@ impl Database {
     pub fn put_job(&mut self, job: &JobView) -> Result<(), DatabaseError> {
         let folder = job_folder(&self.store, job.id);
         if job.state == JobState::Ended && folder.is_dir() {
-            write_json(&folder.join(JOB_JSON), job)?;
+            let place = folder.join(JOB_JSON);
+            if !is_ended(&place) {
+                callbacks::keep(&self.store, job)?;
+            }
+            write_json(&place, job)?;
             secrets::forget(&self.store, job);
         }
         insert_job(&self.connection, job)
@@ -262,6 +267,12 @@ impl History for Reader {
             &[&filter.board, &filter.job, &before, &limit],
         )
     }
+}
+
+/// Whether a job's own file says that it has ended.
+fn is_ended(place: &Path) -> bool {
+    let bytes = fs::read(place).unwrap_or_default();
+    serde_json::from_slice::<JobView>(&bytes).is_ok_and(|job| job.state == JobState::Ended)
 }
 
 /// The line of a run's summary.

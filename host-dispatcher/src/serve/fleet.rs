@@ -14,6 +14,7 @@ use std::sync::mpsc::Receiver;
 use agent_core::time::{Duration, Instant};
 use jiff::Timestamp;
 
+use super::callbacks::Sender;
 use super::control::{Command, Refusal};
 use super::database::{Database, job_file, job_folder, row_of, runs_folder};
 use super::feed::{Change, Feed};
@@ -35,7 +36,7 @@ use crate::io::signals::Signal;
 use crate::job::event::Event;
 use crate::job::secret::{self, Origin};
 use crate::lab::board::HealthCheck;
-use crate::lab::view::{JobId, JobView};
+use crate::lab::view::{JobId, JobState, JobView};
 use crate::lab::{Lab, RunEnd, Step};
 use crate::redact::Patterns;
 use crate::script::job::Begin;
@@ -57,6 +58,7 @@ pub(super) struct Fleet {
     pub(super) settings: Settings,
     pub(super) consoles: HashMap<u64, usize>,
     commands: Receiver<Command>,
+    callbacks: Sender,
     due: BTreeSet<(Instant, usize)>,
     noted_due: HashMap<usize, Instant>,
     next_index: usize,
@@ -99,6 +101,7 @@ impl Fleet {
         lab: Lab,
         feed: Feed,
         commands: Receiver<Command>,
+        callbacks: Sender,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -111,6 +114,7 @@ impl Fleet {
             settings,
             consoles: HashMap::new(),
             commands,
+            callbacks,
             due: BTreeSet::new(),
             noted_due: HashMap::new(),
             next_index: 0,
@@ -354,6 +358,9 @@ impl Fleet {
                 Step::Job(job) => {
                     let kept = self.database.put_job(&job);
                     self.check(kept);
+                    if job.state == JobState::Ended {
+                        self.callbacks.wake();
+                    }
                     self.feed.tell(Change::Job(*job));
                 }
                 Step::Show(job) => self.feed.tell(Change::Job(*job)),

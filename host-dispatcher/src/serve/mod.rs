@@ -3,6 +3,7 @@
 //! The two meet in [`control`], what is asked of the loop, and [`feed`], what it tells. `fleet` is the loop, with a
 //! `station` for each board; `requests` does what is asked, `lent` lends lines, `interrupted` goes on with what a dead dispatcher left.
 
+mod callbacks;
 pub mod control;
 pub mod database;
 mod disk;
@@ -34,6 +35,7 @@ use crate::job::spec::Job;
 use crate::lab::Lab;
 use crate::lab::board::HealthCheck;
 use crate::script::Fault;
+use callbacks::Sender;
 use control::Control;
 use database::{Database, Reader};
 use feed::Feed;
@@ -95,7 +97,9 @@ impl Serve {
         for job in lab.jobs() {
             feed.tell(feed::Change::Job(job.clone()));
         }
-        let mut fleet = Fleet::new(reactor, settings, database, lab, feed, commands);
+        let callbacks = Sender::start(options.store.clone())
+            .map_err(|error| Fault::infrastructure(format!("no thread can be started: {error}")))?;
+        let mut fleet = Fleet::new(reactor, settings, database, lab, feed, commands, callbacks);
         fleet.set_boards(&lab_file, &checks, |name| loaded.boards.remove(name).unwrap_or_default());
         Ok(Self { fleet, control, reader, job_folders: lab_file.job_folders, _lock: lock })
     }

@@ -461,6 +461,19 @@ impl io::Write for SuiteFile {
     }
 }
 
+/// Puts an event on record behind the end of a run whose directory is complete.
+///
+/// # Errors
+/// It cannot be written, or the file is full.
+pub fn append_event(run: &Path, stamped: &Stamped) -> Result<(), StoreError> {
+    let path = run.join(EVENTS);
+    let mut events = Append::reopen_unmarked(&path, EVENTS_BYTES_MAX)?;
+    if !events.write_if_room(&json_line(stamped, run)?, 0)? {
+        return Err(StoreError::of("write", &path)(io::ErrorKind::FileTooLarge.into()));
+    }
+    events.sync()
+}
+
 /// Goes on after a failure, and remembers the first.
 pub(super) fn keep_first(first: &mut Result<(), StoreError>, next: Result<(), StoreError>) {
     if first.is_ok() {
@@ -484,7 +497,7 @@ fn json_line(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, StoreError>
 /// happens, that results need; a 32nd for results, that verdicts need; a 1024th for verdicts, that the end needs.
 fn reserve_shift(event: &Event) -> u32 {
     match event {
-        Event::RunEnded { .. } | Event::Dropped(_) => u64::BITS - 1,
+        Event::RunEnded { .. } | Event::Dropped(_) | Event::Callback(_) => u64::BITS - 1,
         // As many as a job has tests, and the few that stop a run.
         Event::RunStarted { .. } | Event::TestEnded { .. } | Event::Error { .. } => 10,
         Event::TestStarted { .. }
