@@ -56,6 +56,14 @@ class LavaServer:
             text = answer.read().decode()
             return json.loads(text) if "json" in answer.headers["Content-Type"] else text
 
+    def log_so_far(self, job):
+        try:
+            return self.get(f"jobs/{job}/logs/")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return ""
+            raise
+
     def lavacli(self, *words):
         uri = f"http://admin:{self.token}@127.0.0.1:{self.port}/RPC2"
         return run(["/usr/bin/lavacli", "--uri", uri, *words])
