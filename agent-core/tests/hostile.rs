@@ -6,6 +6,7 @@ use agent_core::link::frame::{Frame, Kind};
 use agent_core::link::{Beacon, Coding, Hello, HelloAck, HostLink, LINE_MAX, LineConfig, coding};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::method::REGISTRY;
+use agent_core::wire::node::NodeCall;
 use agent_core::wire::record::{Record, split_counted};
 use agent_core::wire::{Envelope, Failure, FailureKind, codec, request, response};
 use proptest::collection::vec;
@@ -29,7 +30,8 @@ proptest! {
             response::Done, response::Info<'_>, response::Clock, response::Exit,
             response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,
             response::Partition<'_>, response::Written, response::Hash<'_>,
-            response::Mounted<'_>, response::Injected, response::TestStatus<'_>,
+            response::Mounted<'_>, response::Injected, response::TestStatus<'_>, request::NodeCall, request::NodeAnswer<'_>,
+            response::NodeCall<'_>, NodeCall<'_>,
             Failure<'_>, Hello, HelloAck, Record<'_>,
         );
         let _ = Envelope::parse(&bytes);

@@ -204,6 +204,9 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::SYNC, "request") => same::<ask::Sync>(body, shown),
         (Method::TEST_STATUS, "request") => same::<ask::TestStatus>(body, shown),
         (Method::TEST_STATUS, _) => same::<response::TestStatus<'_>>(body, shown),
+        (Method::NODE_CALL, "request") => same::<ask::NodeCall>(body, shown),
+        (Method::NODE_CALL, _) => same::<response::NodeCall<'_>>(body, shown),
+        (Method::NODE_ANSWER, "request") => same::<ask::NodeAnswer<'_>>(body, shown),
         (Method::FAILED, _) => same::<Failure<'_>>(body, shown),
         (
             Method::FOLLOW
@@ -213,7 +216,8 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
             | Method::UNMOUNT
             | Method::REBOOT
             | Method::SYNC
-            | Method::BAUD,
+            | Method::BAUD
+            | Method::NODE_ANSWER,
             _,
         ) => same::<response::Done>(body, shown),
         _ => panic!("{shown}: a method that this test does not know"),

@@ -23,12 +23,13 @@ use crate::sys::leftovers::{self, Cgroup};
 use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
 use crate::sys::watchdog::Watchdog;
-use crate::test_socket::TestSocket;
+use crate::test_socket::{Said, TestSocket};
 use crate::user_console::Redirection;
 use agent_core::agent::deploy::{Limits, OUT_MAX};
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
 use agent_core::agent::{Agent, OPS_MAX, Role};
 use agent_core::time::{Duration, Instant};
+use agent_core::wire::node::NODE_CALL_MAX;
 use agent_core::wire::test_signal::SIGNAL_MAX;
 use agent_core::wire::{FailureKind, Method, request, response};
 use std::fs::File;
@@ -288,7 +289,11 @@ impl Board {
             Effect::RunFile { file, bytes } => report_files(self.run_files.append(file, bytes)),
             Effect::SyncRun => report_files(self.run_files.sync()),
             Effect::AnswerSignal { client, os_error } => {
-                self.test_socket.answer(client, os_error);
+                self.test_socket.answer(client, &[os_error]);
+                Report::Nothing
+            }
+            Effect::AnswerCall { client, status, data } => {
+                self.test_socket.answer(client, &[&[status], data].concat());
                 Report::Nothing
             }
             Effect::QuietConsole(quiet) => {
@@ -409,13 +414,18 @@ impl Board {
                 false
             }
             Source::Client(client) => {
-                let buffer = &mut self.buffer[..SIGNAL_MAX];
                 // Without room the packet waits, and so does who sent it.
-                let length =
-                    if agent.signal_room() { self.test_socket.read(client, buffer) } else { None };
-                let Some(length) = length else { return false };
-                let packet = &self.buffer[..length];
-                agent.handle_event(now, Event::Signal { client, packet });
+                if !agent.signal_room() {
+                    return false;
+                }
+                let event = match self.test_socket.read(client, &mut self.buffer[..PACKET_MAX]) {
+                    Said::Packet(length) => {
+                        Event::Signal { client, packet: &self.buffer[..length] }
+                    }
+                    Said::Goodbye => Event::ClientGone { client },
+                    Said::Nothing => return false,
+                };
+                agent.handle_event(now, event);
                 true
             }
         }
@@ -805,6 +815,10 @@ fn nothing_open() -> Problem {
     // Only after a failure that the core has not seen yet.
     Problem::new(FailureKind::CANCELED, "")
 }
+
+/// Longest packet on the test's socket, and a byte that shows that one is longer.
+const PACKET_MAX: usize = NODE_CALL_MAX + 1;
+const _: () = assert!(PACKET_MAX > SIGNAL_MAX);
 
 /// The words that run a test.
 const RUN_TEST: &[u8] = b"/bin/sh\0-e\0run.sh\0";

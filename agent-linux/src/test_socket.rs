@@ -1,8 +1,7 @@
 //! The socket on which a test's helpers tell the agent what happens (docs/protocol.md, "Test signals").
 //!
-//! At most [`CLIENTS_MAX`] clients are connected. One more takes the place of one of them, in turn: a helper is answered
-//! at once and goes, so who stays has nothing to say, and a helper whose packet was not read yet is told so (ECONNRESET)
-//! and comes again.
+//! At most [`CLIENTS_MAX`] clients are connected. One more takes the place of one of them, in turn, but of none that waits
+//! for an answer: a helper whose packet was not read yet is told so (ECONNRESET) and comes again.
 
 use crate::sys::socket;
 use std::fs::{self, Permissions};
@@ -21,8 +20,21 @@ const NAME: &str = "socket";
 pub(crate) struct TestSocket {
     listener: Option<OwnedFd>,
     clients: [Option<OwnedFd>; CLIENTS_MAX],
+    /// Who was heard and not answered.
+    owed: [bool; CLIENTS_MAX],
     /// Who makes room for the next one when all places are taken.
     next: usize,
+}
+
+/// What a client had to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Nothing now.
+    Nothing,
+    /// A packet of so many bytes.
+    Packet(usize),
+    /// It has closed its end, and is forgotten.
+    Goodbye,
 }
 
 impl TestSocket {
@@ -53,34 +65,43 @@ impl TestSocket {
         let Some(client) = self.listener.as_ref().and_then(|fd| socket::accept(fd).ok()) else {
             return;
         };
-        let free = self.clients.iter().position(Option::is_none);
-        let place = free.unwrap_or(self.next);
-        if free.is_none() {
-            self.next = (self.next + 1) % CLIENTS_MAX;
+        let mut place = self.clients.iter().position(Option::is_none);
+        for _ in 0..CLIENTS_MAX {
+            if place.is_none() {
+                place = Some(self.next).filter(|next| !self.owed[*next]);
+                self.next = (self.next + 1) % CLIENTS_MAX;
+            }
         }
-        self.clients[place] = Some(client);
+        // Without a place it is told so.
+        if let Some(place) = place {
+            self.clients[place] = Some(client);
+        }
     }
 
     /// Reads a client's packet, if there is one; forgets a client that has closed its end.
-    pub(crate) fn read(&mut self, client: u8, buffer: &mut [u8]) -> Option<usize> {
-        let place = self.clients.get_mut(usize::from(client))?;
-        match socket::receive(place.as_ref()?, buffer) {
-            Ok(length) if length > 0 => Some(length),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+    pub(crate) fn read(&mut self, client: u8, buffer: &mut [u8]) -> Said {
+        let index = usize::from(client);
+        let Some(Some(fd)) = self.clients.get(index) else { return Said::Nothing };
+        match socket::receive(fd, buffer) {
+            Ok(length) if length > 0 => {
+                self.owed[index] = true;
+                Said::Packet(length)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Said::Nothing,
             Ok(_) | Err(_) => {
-                *place = None;
-                None
+                (self.clients[index], self.owed[index]) = (None, false);
+                Said::Goodbye
             }
         }
     }
 
     /// Answers a client. One that does not read its answers, or is gone, is forgotten.
-    pub(crate) fn answer(&mut self, client: u8, os_error: u8) {
-        if let Some(place) = self.clients.get_mut(usize::from(client)) {
-            let told = place.as_ref().is_some_and(|fd| socket::tell(fd, &[os_error]).is_ok());
-            if !told {
-                *place = None;
-            }
+    pub(crate) fn answer(&mut self, client: u8, packet: &[u8]) {
+        let index = usize::from(client);
+        let Some(place) = self.clients.get_mut(index) else { return };
+        self.owed[index] = false;
+        if place.as_ref().is_none_or(|fd| socket::tell(fd, packet).is_err()) {
+            *place = None;
         }
     }
 }
@@ -110,21 +131,21 @@ mod tests {
         socket.accept();
         socket.accept();
         assert_eq!(socket.clients().map(|(client, _)| client).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(socket.read(1, &mut [0; 8]), None, "nothing yet");
+        assert_eq!(socket.read(1, &mut [0; 8]), Said::Nothing, "nothing yet");
         socket::tell(&helpers[1], b"hello you").unwrap();
         let mut buffer = [0; 8];
-        assert_eq!(socket.read(1, &mut buffer), Some(8), "cut");
+        assert_eq!(socket.read(1, &mut buffer), Said::Packet(8), "cut");
         assert_eq!(&buffer, b"hello yo");
-        assert_eq!(socket.read(1, &mut buffer), None);
-        socket.answer(1, 22);
-        assert_eq!(receive(&helpers[1]), Ok(vec![22]));
+        assert_eq!(socket.read(1, &mut buffer), Said::Nothing);
+        socket.answer(1, &[22, 1]);
+        assert_eq!(receive(&helpers[1]), Ok(vec![22, 1]));
         drop(helpers);
         for client in 0..2 {
-            assert_eq!(socket.read(client, &mut buffer), None);
+            assert_eq!(socket.read(client, &mut buffer), Said::Goodbye);
         }
         assert_eq!(socket.clients().count(), 0);
-        socket.answer(1, 0);
-        assert_eq!(socket.read(200, &mut buffer), None);
+        socket.answer(1, &[0]);
+        assert_eq!(socket.read(200, &mut buffer), Said::Nothing);
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -151,8 +172,17 @@ mod tests {
             helpers.iter().zip([0, 1].into_iter().chain(2..8).chain([0, 1])).skip(2)
         {
             socket::tell(helper, b"x").unwrap();
-            assert_eq!(socket.read(client, &mut [0; 4]), Some(1), "{client}");
+            assert_eq!(socket.read(client, &mut [0; 4]), Said::Packet(1), "{client}");
         }
+        // All are owed an answer now; one of them gets it, and its place is the next one's.
+        let newcomer = socket::call(path, NAME).unwrap();
+        socket.accept();
+        assert!(receive(&newcomer).map_or(true, |bytes| bytes.is_empty()), "there is no place");
+        socket.answer(6, &[0]);
+        let newcomer = socket::call(path, NAME).unwrap();
+        socket.accept();
+        socket::tell(&newcomer, b"y").unwrap();
+        assert_eq!(socket.read(6, &mut [0; 4]), Said::Packet(1));
         fs::remove_dir_all(folder).unwrap();
     }
 

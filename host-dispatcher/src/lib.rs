@@ -16,6 +16,7 @@
 //! | [`lab`] | many boards: queue, health, leases | nothing |
 //! | [`lava`] | jobs and devices of LAVA as files of ours | nothing |
 //! | [`lava_worker`] | a lab as a worker of LAVA's server | nothing |
+//! | [`multinode`] | what the tests of one job say to each other over its boards | nothing |
 //! | [`serve`] | the shell of `pumice serve`: loop, HTTP | everything |
 //! | [`script`] | what is done with a board, step by step | the run directory |
 //! | [`image`] | images, and how they come into the store | files, threads, servers |
@@ -42,6 +43,7 @@ pub mod kernel;
 pub mod lab;
 pub mod lava;
 pub mod lava_worker;
+pub mod multinode;
 pub mod redact;
 pub mod report;
 pub mod script;

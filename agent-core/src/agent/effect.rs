@@ -109,6 +109,15 @@ pub enum Effect<'a> {
         /// 0: it is on the disk; otherwise the low byte of an `errno`.
         os_error: u8,
     },
+    /// Answer a client of the test's socket with this status and the bytes behind it: what it called for has come.
+    AnswerCall {
+        /// As in [`Event::Signal`]; it may be gone meanwhile.
+        client: u8,
+        /// [`request::NodeAnswer::DONE`] and its like.
+        status: u8,
+        /// The text of the cache file, or a sentence.
+        data: &'a [u8],
+    },
     /// Set the level up to which the kernel prints on the console: `true` lowers it for a session, `false`
     /// restores what was found at the start.
     QuietConsole(bool),
@@ -311,13 +320,18 @@ pub enum Event<'a> {
         exit: Exit,
     },
     /// A process of the running test sent a packet to the test's socket, and waits for
-    /// [`Effect::AnswerSignal`]. What the test printed before it has been reported. Only when
+    /// [`Effect::AnswerSignal`] or [`Effect::AnswerCall`]. What the test printed before it has been reported. Only when
     /// [`Agent::signal_room`](super::Agent::signal_room) says so.
     Signal {
         /// Whose answer it will be.
         client: u8,
-        /// The packet, cut behind [`SIGNAL_MAX`](crate::wire::test_signal::SIGNAL_MAX) bytes.
+        /// The packet, cut behind [`NODE_CALL_MAX`](crate::wire::node::NODE_CALL_MAX) bytes, or more.
         packet: &'a [u8],
+    },
+    /// A client of the test's socket has closed its end before it was answered.
+    ClientGone {
+        /// As in [`Event::Signal`]; the number may be another client's from now on.
+        client: u8,
     },
     /// One record as read from /dev/kmsg.
     Kernel {

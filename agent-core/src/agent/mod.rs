@@ -16,6 +16,7 @@ pub mod pack;
 pub mod unpack;
 
 mod baud;
+mod calls;
 mod child;
 mod exec;
 mod line_test;
@@ -39,9 +40,11 @@ pub use transfer::{HASH_READ, WRITE_WINDOW};
 use crate::link::frame::CONTENT_MAX;
 use crate::link::{self, Beacon, CONTROL_CREDIT, Coding, LineConfig, Link, Priority};
 use crate::time::Instant;
+use crate::wire::node::NodeCall;
 use crate::wire::record::Record;
 use crate::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
 use baud::Speed;
+use calls::Calls;
 use core::ops::{Deref, DerefMut};
 use heapless::Vec;
 use kmsg::KernelRecord;
@@ -137,6 +140,7 @@ pub struct Agent {
     queue: Queue,
     live: Live,
     runner: Runner,
+    calls: Calls,
     /// The kernel record that is due.
     next_kernel: u64,
     speed: Speed,
@@ -166,6 +170,7 @@ impl Agent {
             queue: Queue::new(),
             live: Live::new(),
             runner: Runner::new(boot_id),
+            calls: Calls::new(),
             next_kernel: 0,
             speed: Speed::new(baud),
             session: None,
@@ -219,6 +224,10 @@ impl Agent {
                     self.note(now, "a file of the run could not be written");
                 }
             }
+            Event::Signal { client, packet } if NodeCall::is_one(packet) => {
+                self.calls.take(client, packet, self.runner.is_running(), &mut self.queue);
+            }
+            Event::ClientGone { client } => self.calls.handle_gone(client),
             Event::Signal { client, packet } => {
                 self.runner.handle_signal(now, client, packet, &mut self.queue);
             }
@@ -275,6 +284,12 @@ impl Agent {
                     ops::PieceKind::Write => Effect::Write { op, bytes },
                     ops::PieceKind::Input => Effect::Input { op, bytes },
                 })
+            }
+            Next::Answer { start, end, client } => {
+                let (envelope, _) = Envelope::parse(self.inbox.get(start..end)?).ok()??;
+                let answer: request::NodeAnswer<'_> = codec::decode(envelope.body).ok()?;
+                let request::NodeAnswer { status, data, .. } = answer;
+                Some(Effect::AnswerCall { client, status, data })
             }
             Next::Request { start, end, op } => {
                 // It has been parsed before; only the borrow is new.
@@ -421,6 +436,11 @@ impl Agent {
             }
         }
         self.live.flush(&mut self.link, |index| self.runner.suite(index));
+        if self.link.room(0) >= ANSWER_ROOM {
+            if let Some((request, number, packet)) = self.calls.take_due() {
+                send_call(&mut self.link, request, number, packet);
+            }
+        }
         if self.queue.overflows != self.overflows_told {
             self.overflows_told = self.queue.overflows;
             self.note(now, "effects were lost: a bound of the agent is too small");
@@ -489,6 +509,24 @@ impl Agent {
                 send(&mut self.link, Method::TEST_STATUS, request, &self.runner.status());
                 Ok(None)
             }
+            Method::NODE_CALL => codec::decode::<request::NodeCall>(envelope.body).map(|asked| {
+                if let Some(before) = self.calls.ask(request, asked.taken) {
+                    let failure = transfer::failure(FailureKind::CANCELED, "");
+                    send(&mut self.link, Method::FAILED, before, &failure);
+                }
+                None
+            }),
+            Method::NODE_ANSWER => match codec::decode::<request::NodeAnswer<'_>>(envelope.body) {
+                Ok(answer) => {
+                    let client = self.calls.take_client(answer.number);
+                    send(&mut self.link, Method::NODE_ANSWER, request, &response::Done {});
+                    if let Some(client) = client {
+                        return Some(Some(Next::Answer { start: 0, end: length, client }));
+                    }
+                    Ok(None)
+                }
+                Err(bad) => Err(bad),
+            },
             Method::OUTCOME => codec::decode::<request::Outcome>(envelope.body).map(|asked| {
                 self.tell_outcome(request, asked.request);
                 None
@@ -578,6 +616,7 @@ impl Agent {
     /// What the dispatcher started ends; the test plan goes on.
     fn end_session(&mut self) {
         self.session = None;
+        self.calls.asked = None;
         self.speed.rest(&mut self.link);
         self.live.unfollow();
         self.piece.drop_it();
@@ -670,6 +709,7 @@ enum Next {
     Queued(queue::Queued),
     Piece { op: Op, start: usize, end: usize, kind: ops::PieceKind },
     Request { start: usize, end: usize, op: Option<Op> },
+    Answer { start: usize, end: usize, client: u8 },
 }
 
 enum PieceStep {
@@ -693,6 +733,17 @@ fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: 
     let mut buffer = [0; ANSWER_MAX];
     let length = codec::encode(body, &mut buffer[envelope::HEADER_LEN..]).map(<[u8]>::len);
     send_encoded(link, method, request, &mut buffer, length.ok());
+}
+
+/// Sends a call as its helper encoded it, behind its number: a [`response::NodeCall`].
+fn send_call(link: &mut AgentLink, request: u32, number: u32, packet: &[u8]) {
+    let mut buffer = [0; ANSWER_MAX];
+    let (_, body) = buffer.split_at_mut(envelope::HEADER_LEN);
+    let length = codec::encode(&number, body).map_or(0, <[u8]>::len);
+    if let Some(place) = body.get_mut(length..length + packet.len()) {
+        place.copy_from_slice(packet);
+    }
+    send_encoded(link, Method::NODE_CALL, request, &mut buffer, Some(length + packet.len()));
 }
 
 /// The part that all bodies share. Without a `length` the body was too long.

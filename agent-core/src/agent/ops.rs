@@ -272,6 +272,7 @@ impl Operations {
             | Event::OutputLost { .. }
             | Event::WatchdogFailed { .. }
             | Event::RunFileFailed { .. }
+            | Event::ClientGone { .. }
             | Event::Signal { .. } => return,
         };
         let Some(slot) = self.slots.get_mut(usize::from(op.0)) else { return };

@@ -378,6 +378,11 @@ impl Runner {
         }
     }
 
+    /// Whether a test runs.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
     pub(super) fn has_signal_room(&self) -> bool {
         self.signals.has_room()
     }

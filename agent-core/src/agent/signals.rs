@@ -141,9 +141,9 @@ pub(super) fn refuse(client: u8, os_error: u8, queue: &mut Queue) {
 
 /// `errno` when no test runs.
 pub(super) const ENOENT: u8 = 2;
+pub(super) const EAGAIN: u8 = 11;
+pub(super) const EINVAL: u8 = 22;
 const EIO: u8 = 5;
-const EAGAIN: u8 = 11;
-const EINVAL: u8 = 22;
 
 /// The rest of a line of the journal.
 fn write_line(line: &mut Line<'_>, test: u16, set: &str, noted: &Noted<'_>, now: Instant) {

@@ -99,6 +99,10 @@ registry! {
     BAUD = 0x0052, "baud", once;
     /// How far the test plan is: [`request::TestStatus`](super::request::TestStatus) → [`response::TestStatus`](super::response::TestStatus).
     TEST_STATUS = 0x0060, "test-status", idempotent;
+    /// What a test says to the tests on other boards, as soon as it says something: [`request::NodeCall`](super::request::NodeCall) → [`response::NodeCall`](super::response::NodeCall).
+    NODE_CALL = 0x0061, "node-call", idempotent;
+    /// What the test is answered: [`request::NodeAnswer`](super::request::NodeAnswer) → `Done`.
+    NODE_ANSWER = 0x0062, "node-answer", idempotent;
     /// Answer to any request that failed: [`Failure`](super::Failure).
     FAILED = 0xFFFF, "failed", once;
 }

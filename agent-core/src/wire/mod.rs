@@ -12,6 +12,7 @@ pub mod codec;
 pub mod envelope;
 pub mod failure;
 pub mod method;
+pub mod node;
 pub mod plan;
 pub mod record;
 pub mod request;

@@ -296,3 +296,30 @@ impl Baud {
 /// Asks how far the test plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestStatus {}
+
+/// Asks for the next call of a helper. It is answered when there is one, which may take as long as a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCall {
+    /// The newest call that the dispatcher has of this start of the agent; 0: none.
+    pub taken: u32,
+}
+
+/// Answers a call of a helper. One that is not waited for any more is let be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAnswer<'a> {
+    /// The call's number.
+    pub number: u32,
+    /// [`NodeAnswer::DONE`] or [`NodeAnswer::FAILED`].
+    pub status: u8,
+    /// The text of the cache file, or a sentence for people; at most
+    /// [`NODE_ANSWER_MAX`](super::node::NODE_ANSWER_MAX) bytes.
+    #[serde(borrow)]
+    pub data: &'a [u8],
+}
+
+impl NodeAnswer<'_> {
+    /// It is as the helper wanted.
+    pub const DONE: u8 = 0;
+    /// It will never be: `data` says why. On the test's socket every other status is the low byte of an `errno`.
+    pub const FAILED: u8 = 255;
+}

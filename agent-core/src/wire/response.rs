@@ -1,5 +1,6 @@
 //! What the agent answers. One struct a method; fields are only ever appended.
 
+use super::node;
 use crate::link::Stats;
 use serde::{Deserialize, Serialize};
 
@@ -303,4 +304,14 @@ impl TestStatus<'_> {
     pub const ENDED: u8 = 2;
     /// The plan could not be read.
     pub const BROKEN: u8 = 3;
+}
+
+/// A call of a helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCall<'a> {
+    /// Its number, counted from 1 over one start of the agent.
+    pub number: u32,
+    /// The call. The last field, for it grows.
+    #[serde(borrow)]
+    pub call: node::NodeCall<'a>,
 }

@@ -9,6 +9,7 @@ use agent_core::link::{Beacon, Coding, Hello, HelloAck, Stats};
 use agent_core::tree;
 use agent_core::wire::block::{Codec, Step};
 use agent_core::wire::method::{Method, REGISTRY};
+use agent_core::wire::node::NodeCall;
 use agent_core::wire::record::Record;
 use agent_core::wire::steps::{Extent, Packing, StepWriter};
 use agent_core::wire::test_signal::{Noted, TestSignal};
@@ -54,6 +55,8 @@ fn methods() {
         (0x0051, "sync"),
         (0x0052, "baud"),
         (0x0060, "test-status"),
+        (0x0061, "node-call"),
+        (0x0062, "node-answer"),
         (0xffff, "failed"),
     ];
     for method in version_1 {
@@ -91,6 +94,11 @@ fn constants() {
         [TestStatus::NO_PLAN, TestStatus::RUNNING, TestStatus::ENDED, TestStatus::BROKEN],
         [0, 1, 2, 3]
     );
+    assert_eq!(
+        [NodeCall::SEND, NodeCall::WAIT, NodeCall::WAIT_ALL, NodeCall::SYNC],
+        [32, 33, 34, 35]
+    );
+    assert_eq!([request::NodeAnswer::DONE, request::NodeAnswer::FAILED], [0, 255]);
     assert_eq!([request::Reboot::RESTART, request::Reboot::POWER_OFF], [0, 1]);
     assert_eq!([Record::KERNEL, Record::STDOUT, Record::STDERR, Record::AGENT], [1, 2, 3, 4]);
     assert_eq!(
@@ -970,6 +978,44 @@ fn record() {
             &[0xe8, 0x07], // sequence
             b"\x04text", // text
             &[0xac, 0x02], // count
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn node_call_request() {
+    assert_bytes(
+        &request::NodeCall { taken: 300 },
+        &[
+            &[0xac, 0x02], // taken
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn node_call_answer() {
+    assert_bytes(
+        &response::NodeCall { number: 301, call: NodeCall { kind: 32, id: "ready", data: b"ip=1\0" } },
+        &[
+            &[0xad, 0x02], // number
+            &[0x20], // kind
+            b"\x05ready", // id
+            b"\x05ip=1\0", // data
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn node_answer_request() {
+    assert_bytes(
+        &request::NodeAnswer { number: 301, status: 255, data: b"why" },
+        &[
+            &[0xad, 0x02], // number
+            &[0xff], // status
+            b"\x03why", // data
         ],
     );
 }

@@ -9,6 +9,7 @@ pub(crate) mod links;
 mod attach;
 mod background;
 mod case;
+mod node;
 mod scripts;
 mod tell;
 
@@ -52,6 +53,12 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
         "lava-background-process-start" => background::start(&text, words),
         "lava-background-process-stop" => background::stop(&text, words),
         "lava-target-ip" | "lava-echo-ipv4" => scripts::address(name, &text),
+        // The dispatcher sets it where there are other boards.
+        _ if scripts::MULTINODE.contains(&name) && variable("LAVA_GROUP=").is_none() => {
+            say(&["this is no MultiNode job: there are no other boards"]);
+            Err(End::Status(1))
+        }
+        "lava-send" | "lava-wait" | "lava-wait-all" | "lava-sync" => node::run(name, &text),
         _ => scripts::run(name, words),
     };
     Some(match done {
@@ -70,7 +77,7 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
 
 /// Calls `f` with the names of all helpers.
 pub(crate) fn each_name(mut f: impl FnMut(&'static str)) {
-    for name in OWN.iter().chain(scripts::MULTINODE) {
+    for name in OWN {
         f(name);
     }
     for (name, _) in scripts::SCRIPTS {
@@ -93,6 +100,10 @@ const OWN: &[&str] = &[
     "lava-background-process-stop",
     "lava-target-ip",
     "lava-echo-ipv4",
+    "lava-send",
+    "lava-wait",
+    "lava-wait-all",
+    "lava-sync",
 ];
 
 fn set(words: &[&str]) -> Result<(), End> {

@@ -7,8 +7,7 @@ use std::ffi::OsString;
 
 /// Runs the script of this name; its status is the helper's.
 pub(super) fn run(name: &str, words: &[OsString]) -> Result<(), End> {
-    let text =
-        SCRIPTS.iter().find(|(known, _)| *known == name).map_or(NO_MULTINODE, |(_, text)| text);
+    let text = SCRIPTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
     let text = [FUNCTIONS, text].concat();
     let exit =
         case::shell(text.as_bytes(), words, b"").map_err(|error| case::about("/bin/sh", &error))?;
@@ -116,20 +115,23 @@ exit 0"#,
     ),
     ("lava-probe-ip", r#"echo "$PROBE_DEVICE_IP""#),
     ("lava-probe-channel", r#"echo "$PROBE_DEVICE_CHANNEL""#),
-    ("lava-self", r#"echo "${PUMICE_BOARD:-$(uname -n)}""#),
+    ("lava-self", r#"echo "${LAVA_HOSTNAME:-$(uname -n)}""#),
+    // Lines of a node, a tab, its role.
+    (
+        "lava-role",
+        r#"[ "$1" = list ] || { printf %s "$TARGET_ROLE"; exit; }
+echo "$LAVA_GROUP" | cut -f2 | sort -u"#,
+    ),
+    (
+        "lava-group",
+        r#"[ "$1" ] || { echo "$LAVA_GROUP"; exit; }
+echo "$LAVA_GROUP" | { s=1; while read -r n r; do [ "$r" = "$1" ] && echo "$n" && s=0; done; exit $s; }"#,
+    ),
 ];
 
-/// Those that need other boards.
-pub(super) const MULTINODE: &[&str] = &[
-    "lava-role",
-    "lava-group",
-    "lava-send",
-    "lava-wait",
-    "lava-wait-all",
-    "lava-sync",
-    "lava-network",
-];
-const NO_MULTINODE: &str = "echo 'this is no MultiNode job: there are no other boards' >&2; exit 1";
+/// Those that need other boards. `lava-network` is none of them: LAVA has dropped it.
+pub(super) const MULTINODE: &[&str] =
+    &["lava-role", "lava-group", "lava-send", "lava-wait", "lava-wait-all", "lava-sync"];
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use crate::sys::socket;
 use crate::text;
 use agent_core::wire::codec;
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 
 /// Tells it, and returns when it is on the disk.
 pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
@@ -18,34 +18,70 @@ pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
     let Some(packet) = packet.filter(|packet| TestSignal::parse(packet).is_ok()) else {
         return Err(problem(BAD));
     };
-    let Some(path) = variable("PUMICE_SOCKET=") else {
+    let Some(place) = place()? else {
         print(signal);
         return Ok(());
     };
-    let (directory, name) = split_name(&path);
-    if directory.is_empty() {
-        return Err(problem("PUMICE_SOCKET is no path"));
-    }
     for _ in 0..TRIES {
-        match exchange(directory, name, packet) {
-            Ok(Some(0)) => return Ok(()),
-            Ok(Some(EAGAIN)) => {}
-            Ok(Some(EINVAL)) => return Err(problem(BAD)),
-            Ok(Some(ENOENT)) => return Err(problem("no test runs; nothing was noted")),
-            Ok(Some(errno)) => {
-                return Err(failed("the agent could not write it down", errno.into()));
-            }
-            // It may have been noted: told again, it would be there twice.
-            Ok(None) => return Err(problem("the agent ended before it answered")),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {}
-            Err(error) => {
-                return Err(failed("there is no agent", error.raw_os_error().unwrap_or(0)));
-            }
+        let mut answer = [0];
+        match exchange(&place, packet, &mut answer)? {
+            Told::Answer(_) if answer[0] == 0 => return Ok(()),
+            Told::Answer(_) if answer[0] != EAGAIN => return Err(refused(answer[0])),
+            Told::Answer(_) | Told::Unheard => pause(),
         }
-        Interests::<()>::new().wait(Some(PAUSE_US), &mut Vec::new());
     }
     Err(problem("the agent has no time; nothing was noted"))
+}
+
+/// The path of the agent's socket; `None` where no agent runs this.
+pub(super) fn place() -> Result<Option<String>, End> {
+    let place = variable("PUMICE_SOCKET=");
+    if place.as_ref().is_some_and(|path| split_name(path).0.is_empty()) {
+        return Err(problem("PUMICE_SOCKET is no path"));
+    }
+    Ok(place)
+}
+
+/// What became of a question.
+pub(super) enum Told {
+    /// An answer of so many bytes, at least 1.
+    Answer(usize),
+    /// It was not heard, and may be asked again.
+    Unheard,
+}
+
+/// One question and its answer.
+pub(super) fn exchange(place: &str, packet: &[u8], answer: &mut [u8]) -> Result<Told, End> {
+    let (directory, name) = split_name(place);
+    let exchanged = socket::call(directory, name).and_then(|socket| {
+        socket::tell(&socket, packet)?;
+        socket::receive(&socket, answer)
+    });
+    match exchanged {
+        // It may have been noted: told again, it would be there twice.
+        Ok(0) => Err(problem("the agent ended before it answered")),
+        Ok(length) => Ok(Told::Answer(length)),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
+        {
+            Ok(Told::Unheard)
+        }
+        Err(error) => Err(failed("there is no agent", error.raw_os_error().unwrap_or(0))),
+    }
+}
+
+/// Until the next try.
+pub(super) fn pause() {
+    Interests::<()>::new().wait(Some(PAUSE_US), &mut Vec::new());
+}
+
+/// The agent answered with the low byte of an `errno`.
+pub(super) fn refused(errno: u8) -> End {
+    match errno {
+        EINVAL => problem(BAD),
+        ENOENT => problem("no test runs; nothing was noted"),
+        errno => failed("the agent could not write it down", errno.into()),
+    }
 }
 
 /// Prints it as LAVA's helpers do, for a script that is tried by hand.
@@ -86,16 +122,6 @@ fn print_line(words: &[&str]) {
     output::print(STDOUT, &["<LAVA_SIGNAL_", &words.concat(), ">\n"].concat());
 }
 
-/// One question and its answer; `None` when the agent was gone before it answered. `ConnectionReset` and `BrokenPipe`:
-/// it has not read the question.
-fn exchange(directory: &str, name: &str, packet: &[u8]) -> io::Result<Option<u8>> {
-    let socket = socket::call(directory, name)?;
-    socket::tell(&socket, packet)?;
-    let mut answer = [0];
-    let length = socket::receive(&socket, &mut answer)?;
-    Ok((length > 0).then_some(answer[0]))
-}
-
 pub(super) fn problem(text: &str) -> End {
     End::Problem(text.to_owned())
 }
@@ -112,6 +138,6 @@ const BAD: &str = "a name has 1 to 128 bytes, a measurement (a decimal number) a
 const TRIES: u32 = 100;
 const PAUSE_US: u64 = 20_000;
 
+pub(super) const EAGAIN: u8 = 11;
 const ENOENT: u8 = 2;
-const EAGAIN: u8 = 11;
-const EINVAL: u8 = 22;
+pub(super) const EINVAL: u8 = 22;

@@ -356,6 +356,14 @@ impl FakeBoard {
         }
     }
 
+    /// Status and bytes that the tests of the image that runs were answered to their calls so far.
+    pub fn heard(&self) -> &[(u8, Vec<u8>)] {
+        match &self.state {
+            State::Up(machine, _) => &machine.heard,
+            _ => &[],
+        }
+    }
+
     /// Knob: it dies there, once.
     pub fn die_at(&mut self, at: DieAt, how: Death) {
         self.die = Some((at, how));

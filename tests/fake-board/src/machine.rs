@@ -44,6 +44,8 @@ pub(crate) struct Machine {
     pub(crate) is_guarded: bool,
     /// What tests were answered on their socket.
     pub(crate) answers: Vec<u8>,
+    /// Status and bytes that tests were answered to their calls.
+    pub(crate) heard: Vec<(u8, Vec<u8>)>,
     /// `errno` of every write to the journal.
     pub(crate) journal_error: Option<i32>,
     /// The child that told something, and what.
@@ -159,6 +161,7 @@ impl Machine {
             baud: config.baud,
             is_guarded: false,
             answers: Vec::new(),
+            heard: Vec::new(),
             journal_error: None,
             telling: None,
             watchdog_s: None,
@@ -308,6 +311,7 @@ impl Machine {
                 baud: &mut self.baud,
                 is_guarded: &mut self.is_guarded,
                 answers: &mut self.answers,
+                heard: &mut self.heard,
                 journal_error: self.journal_error,
                 watchdog_s: &mut self.watchdog_s,
             };
@@ -512,6 +516,7 @@ struct Rest<'m> {
     baud: &'m mut u32,
     is_guarded: &'m mut bool,
     answers: &'m mut Vec<u8>,
+    heard: &'m mut Vec<(u8, Vec<u8>)>,
     journal_error: Option<i32>,
     watchdog_s: &'m mut Option<u16>,
 }
@@ -591,6 +596,13 @@ impl Rest<'_> {
             }
             Effect::AnswerSignal { client, os_error } => {
                 self.answers.push(os_error);
+                if let Slot::Child(child) = self.slot(Op(client)) {
+                    child.handle_answer();
+                }
+                Report::Nothing
+            }
+            Effect::AnswerCall { client, status, data } => {
+                self.heard.push((status, data.to_vec()));
                 if let Slot::Child(child) = self.slot(Op(client)) {
                     child.handle_answer();
                 }

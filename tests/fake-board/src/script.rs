@@ -2,6 +2,7 @@
 
 use agent_core::time::Duration;
 use agent_core::wire::codec;
+use agent_core::wire::node::{NODE_CALL_MAX, NodeCall};
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
 use std::collections::BTreeMap;
 
@@ -86,6 +87,14 @@ impl Program {
     pub fn tell(self, signal: &TestSignal<'_>) -> Self {
         let mut buffer = [0; SIGNAL_MAX];
         let packet = codec::encode(signal, &mut buffer).expect("a signal fits");
+        self.then(Step::Tell(packet.to_vec()))
+    }
+
+    /// ... and then calls the other boards, and waits for the answer.
+    #[must_use]
+    pub fn call(self, call: &NodeCall<'_>) -> Self {
+        let mut buffer = [0; NODE_CALL_MAX];
+        let packet = codec::encode(call, &mut buffer).expect("a call fits");
         self.then(Step::Tell(packet.to_vec()))
     }
 

@@ -4,6 +4,8 @@
 mod baud;
 #[path = "agent/bench.rs"]
 mod bench;
+#[path = "agent/calls.rs"]
+mod calls;
 #[path = "agent/deploy.rs"]
 mod deploy;
 #[path = "agent/line_test.rs"]

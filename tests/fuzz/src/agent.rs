@@ -13,6 +13,7 @@ use agent_core::agent::{Agent, Config, Journal, Role};
 use agent_core::link::{Coding, LineConfig, Link, Priority};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::method::REGISTRY;
+use agent_core::wire::node::{NODE_CALL_MAX, NodeCall};
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
 use agent_core::wire::{Envelope, Method, codec};
 use arbitrary::Unstructured;
@@ -154,6 +155,16 @@ impl World {
                 let client = input.arbitrary()?;
                 if input.arbitrary()? {
                     self.board.tell(self.now, client, bytes(input)?);
+                } else if input.arbitrary()? {
+                    let mut buffer = [0; 2 * NODE_CALL_MAX];
+                    let call = NodeCall {
+                        kind: input.int_in_range(NodeCall::SEND..=NodeCall::SYNC)?,
+                        id: input.arbitrary()?,
+                        data: bytes(input)?,
+                    };
+                    if let Ok(packet) = codec::encode(&call, &mut buffer) {
+                        self.board.tell(self.now, client, packet);
+                    }
                 } else {
                     let mut buffer = [0; SIGNAL_MAX];
                     let signal = TestSignal {

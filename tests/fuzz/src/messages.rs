@@ -4,6 +4,7 @@ use agent_core::agent::plan::{PlanReader, encode_counted, is_suite_name};
 use agent_core::link::{Hello, HelloAck};
 use agent_core::wire::codec::{decode, decode_prefix, encode};
 use agent_core::wire::envelope::{HEADER_LEN, MESSAGE_MAX};
+use agent_core::wire::node::NodeCall;
 use agent_core::wire::record::{Record, split_counted};
 use agent_core::wire::{Envelope, Failure, request, response};
 
@@ -53,7 +54,8 @@ fn all_bodies(bytes: &[u8], cut: usize) {
         request::TestStatus, response::Done, response::Info<'_>, response::Clock, response::Exit,
         response::Got<'_>, response::Listed, response::Entry<'_>, response::Stat,
         response::Partition<'_>, response::Written, response::Hash<'_>, response::Mounted<'_>,
-        response::Injected, response::TestStatus<'_>, Failure<'_>, Hello, HelloAck, Record<'_>,
+        response::Injected, response::TestStatus<'_>, request::NodeCall, request::NodeAnswer<'_>,
+        response::NodeCall<'_>, NodeCall<'_>, Failure<'_>, Hello, HelloAck, Record<'_>,
     );
 }
 

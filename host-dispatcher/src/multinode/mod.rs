@@ -1,0 +1,7 @@
+//! Jobs of several boards: what their tests say to each other.
+//!
+//! Pure: calls and times go in, answers come out. How calls come from a board is not its business.
+
+pub mod coordinator;
+#[cfg(test)]
+mod simulation;
