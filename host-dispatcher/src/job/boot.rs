@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::boot_loader::COMMANDS_MAX;
-use crate::config::template::{InBootLoader, Template, TextIn};
+use crate::config::template::{InBootLoader, Placeholder, Template, TextIn};
 use crate::config::value::Period;
 use crate::config::yaml::{FileError, Spanned, place};
 
@@ -72,6 +72,16 @@ pub(super) fn wishes_of(
         return Err(FileError::at(file, place(commands), message)
             .mend("leave them out to boot as the board type says"));
     }
+    if let Some(commands) = &commands
+        && !commands.value.iter().any(|text| text.template.uses(Placeholder::Bootargs))
+    {
+        return Err(FileError::at(
+            file,
+            place(commands),
+            "no command has {bootargs}, which starts the agent",
+        )
+        .mend("write setenv bootargs \"{bootargs}\" before the last one"));
+    }
     Ok(BootWishes {
         kernel_args: kernel_args.map(|args| args.value.trim().to_owned()).unwrap_or_default(),
         commands: commands.map(|list| list.value.into_iter().map(|text| text.template).collect()),
@@ -81,3 +91,55 @@ pub(super) fn wishes_of(
 /// What ARM's kernels take in all is 1024 (COMMAND_LINE_SIZE in arch/arm/include/uapi/asm/setup.h), the board type's own
 /// included.
 const KERNEL_ARGS_BYTES_MAX: usize = 768;
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Slot;
+    use super::super::spec::Job;
+    use crate::config::board_type::BoardType;
+    use crate::config::boot_loader::BootFrom;
+
+    fn read(keys: &str) -> Result<Job, String> {
+        let text = format!("name: x\n{keys}\ntests: [{{name: a, run: b}}]\n");
+        Job::from_str("j", &text, "/".as_ref(), |_| Ok(1)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_job_adds_to_what_the_board_type_types() {
+        let job = read(
+            "kernel_args: quiet audit=0\nboot_commands: ['setenv bootargs \"{bootargs}\"', 'run ${mine}']\npriority: 7\ndeadlines: {boot: 2m}",
+        )
+        .unwrap();
+        assert_eq!((job.priority, job.deadlines.boot.unwrap().as_secs()), (Some(7), 120));
+        let shipped = BoardType::shipped();
+        let board_type =
+            shipped.iter().find(|board_type| board_type.name == "qemu-virt-armv7").unwrap();
+        let script = |board_type: &BoardType, slot| {
+            board_type.boot_script(slot, BootFrom::TestRootfs, "b", "r").unwrap()
+        };
+        let wished = board_type.for_job(&job.boot);
+        let test = script(&wished, Slot::Test);
+        assert_eq!(test.len(), 2);
+        assert!(test[0].contains(" quiet audit=0 -- --role test --run r\""), "{}", test[0]);
+        assert_eq!(test[1], "run ${mine}");
+        // The master image boots as ever.
+        assert_eq!(script(&wished, Slot::Master), script(board_type, Slot::Master));
+    }
+
+    #[test]
+    fn what_cannot_be_meant() {
+        for (keys, expected) in [
+            ("kernel_args: 'a\"b'", "j:2: kernel_args has at most 768 printable characters"),
+            ("kernel_args: a -- b", "j:2: init= and -- start the agent"),
+            ("kernel_args: init=/x", "j:2: init= and -- start the agent"),
+            ("boot_commands: []", "j:2: boot_commands are 1 to 64 commands"),
+            ("boot_commands: [boot]", "j:2: no command has {bootargs}"),
+            ("boot_commands: ['x {bootrags}']", "j:2: unknown placeholder"),
+            ("priority: 101", "j:2: priority is 0 to 100"),
+            ("deadlines: {kernel: 1m}", "j:2: unknown key \"kernel\""),
+        ] {
+            let error = read(keys).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

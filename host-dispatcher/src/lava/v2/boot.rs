@@ -26,7 +26,7 @@ pub(super) fn read(
         }
         None => report.missing(at, &keys.path_of("method"), "method: u-boot"),
     }
-    commands(&mut keys, round, report);
+    commands(&mut keys, report);
     for (key, why) in IGNORED {
         if let Some(field) = keys.take(key) {
             report.ignored(&field, why);
@@ -70,20 +70,15 @@ fn method(field: &Field, is_again: bool, report: &mut Report) {
 }
 
 /// Names of LAVA's templates, or commands to be typed.
-fn commands(keys: &mut Keys, round: &mut Round, report: &mut Report) {
+fn commands(keys: &mut Keys, report: &mut Report) {
     let Some(field) = keys.take("commands") else { return };
     if !matches!(field.value, Value::List(_)) {
         return report.ignored(&field, "the board type has the commands that boot its partitions");
     }
-    let texts = field.clone().texts(report);
-    if texts.iter().any(|text| text.contains('{')) {
-        return report.unsupported(
-            &field,
-            "places of LAVA's templates ({…}) stand in it: write the commands for testboot and testrootfs into the board type, or leave them out",
-        );
-    }
-    report.mapped(&field, "boot_commands");
-    round.boot_commands = texts;
+    report.unsupported(
+        &field,
+        "they load from other places than testboot and testrootfs, and start no agent: leave them out, or write boot_commands with {bootargs} into the job of ours",
+    );
 }
 
 fn auto_login(field: Field, report: &mut Report) {

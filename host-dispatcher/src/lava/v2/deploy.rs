@@ -159,7 +159,10 @@ fn named(field: Field, rounds: &mut Rounds, report: &mut Report) {
             "dtb" => "dtb",
             "ramdisk" | "initrd" => "ramdisk",
             "boot" if field.is_map() => "boot",
-            "bmap" => "bmap",
+            "bmap" => {
+                report.ignored(&field, "only what the partition lacks is sent; without the map, what it leaves out is zeros");
+                continue;
+            }
             _ => {
                 report.unsupported(
                     &field,

@@ -22,8 +22,6 @@ pub(super) struct Rounds {
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub(super) deploy: Map,
-    pub(super) boot_commands: Vec<String>,
-    pub(super) kernel_args: Vec<String>,
     pub(super) deadlines: Map,
     /// The last boot ended at the boot loader's prompt.
     pub(super) is_in_boot_loader: bool,
@@ -147,14 +145,6 @@ impl Round {
     pub(super) fn write(self, job: &mut Map) {
         if !self.deploy.is_empty() {
             job.set("deploy", self.deploy);
-        }
-        if !self.kernel_args.is_empty() {
-            let before = job.get("kernel_args").map(Yaml::shown).unwrap_or_default();
-            let args = format!("{before} {}", self.kernel_args.join(" "));
-            job.set("kernel_args", args.trim());
-        }
-        if !self.boot_commands.is_empty() {
-            job.set("boot_commands", self.boot_commands);
         }
         if !self.deadlines.is_empty() {
             job.set("deadlines", self.deadlines);
