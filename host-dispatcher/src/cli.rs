@@ -233,6 +233,7 @@ allows, and only on its console.")]
   pumice results last
   pumice results smoke-x7k2 --format junit --output results.xml
   pumice results last --json | jq '.suites[].cases[] | select(.result != \"pass\")'
+  pumice results last --format kcidb --origin ourlab | kcidb-submit …
 
 RUN is a run directory, a part of a name below --out that only one has, or \"last\", the one that began last.
 A run may still be going on, or have been cut off: what is known of it is shown.
@@ -476,9 +477,12 @@ pub struct ResultsArgs {
     /// The folder with run directories
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub out: PathBuf,
-    /// text for people, json and junit, tap (TAP 13), csv and lava (its REST interface's CSV and YAML) for other tools
+    /// text for people, json and junit, tap (TAP 13), csv and lava (its REST interface's CSV and YAML), kcidb for other tools
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: ResultsFormat,
+    /// Who submits to KCIDB: small letters, digits and _
+    #[arg(long, value_name = "NAME", value_parser = origin, required_if_eq("format", "kcidb"))]
+    pub origin: Option<String>,
     /// Write to this file, which is then there whole or not at all
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -512,6 +516,8 @@ pub enum ResultsFormat {
     Csv,
     /// LAVA's results in YAML.
     Lava,
+    /// A submission to KCIDB.
+    Kcidb,
 }
 
 /// `pumice report`.
@@ -791,6 +797,13 @@ fn period(text: &str) -> Result<Duration, String> {
     text.parse::<Period>().map(Period::duration).map_err(|error| error.to_string())
 }
 
+fn origin(text: &str) -> Result<String, String> {
+    if !crate::report::kcidb::is_origin(text) {
+        return Err("an origin has small letters, digits and _ only".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn sysrq_key(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         [key] if key.is_ascii_alphanumeric() => Ok(*key),
@@ -982,6 +995,8 @@ mod tests {
             "log last --grep (",
             "log last --json --format lava",
             "results last --format pdf",
+            "results last --format kcidb",
+            "results last --format kcidb --origin Our-Lab",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }

@@ -1,8 +1,9 @@
 //! Random runs, exported in every form, and read again by readers that others wrote: junitparser, tap.py, Python's csv,
-//! PyYAML with libyaml, and the import of a LAVA server (`lava_import.py`). `ci/setup` installs them as Debian packages;
-//! without them this fails.
+//! PyYAML with libyaml, the import of a LAVA server (`lava_import.py`), and KCIDB's schema in its own package. `ci/setup`
+//! installs them; without them this fails.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use host_dispatcher::job::event::{
@@ -12,7 +13,7 @@ use host_dispatcher::job::verdict::{CaseResult, ErrorClass, Verdict};
 use host_dispatcher::report::rows::{self, RUN_SUITE, Row};
 use host_dispatcher::report::summary::Summary;
 use host_dispatcher::report::text::printable;
-use host_dispatcher::report::{junit, lava, lava_log, tap13};
+use host_dispatcher::report::{junit, kcidb, lava, lava_log, tap13};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -206,11 +207,13 @@ fn others_read_what_was_meant() {
             ("results.csv", lava::csv(&summary).unwrap()),
             ("results.yaml", lava::results_yaml(&summary).into_bytes()),
             ("log.yaml", log.into_bytes()),
+            ("kcidb.json", kcidb_of(summary, text)),
         ] {
             fs::write(folder.join(file), content).unwrap();
         }
         command.arg(folder);
     }
+    validate_kcidb(&scratch);
     let read = command.output().expect("/usr/bin/python3 starts (ci/setup installs it)");
     let errors = String::from_utf8_lossy(&read.stderr);
     assert!(read.status.success(), "{errors}\n(files in {})", scratch.display());
@@ -220,6 +223,39 @@ fn others_read_what_was_meant() {
         check(&Summary::of(events), text, read);
     }
     fs::remove_dir_all(&scratch).unwrap();
+}
+
+/// Of a build of our own, which then is described too, with whatever a job may say of it.
+fn kcidb_of(mut summary: Summary, text: &str) -> Vec<u8> {
+    for (key, value) in [
+        ("build_id", "ourlab:a build"),
+        ("checkout_id", "ourlab:\u{1F600}"),
+        ("compiler", text),
+        ("tree_name", text),
+    ] {
+        summary.metadata.insert(format!("kcidb.{key}"), value.into());
+    }
+    kcidb::submission(&summary, "ourlab").unwrap().to_string().into_bytes()
+}
+
+/// KCIDB's own package reads what it would be sent.
+fn validate_kcidb(scratch: &Path) {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let python = cache.join("pumice/kcidb-io/bin/python3");
+    let mut command = Command::new(&python);
+    command.arg("-B").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kcidb.py"));
+    command.args((0..RUNS).map(|index| scratch.join(index.to_string()).join("kcidb.json")));
+    let wrong = scratch.join("wrong.json");
+    fs::write(&wrong, r#"{"version": {"major": 5, "minor": 3}, "tests": [{"id": "x"}]}"#).unwrap();
+    let read = command.arg(wrong).output();
+    let read = read.unwrap_or_else(|error| panic!("{}: {error}: run ci/setup", python.display()));
+    let errors = String::from_utf8_lossy(&read.stderr);
+    let out = String::from_utf8_lossy(&read.stdout);
+    // The last one is none: who finds that right looks at nothing.
+    assert_eq!(out.trim(), format!("{RUNS} valid"), "{errors}\n(files in {})", scratch.display());
 }
 
 fn check(summary: &Summary, text: &str, read: &Value) {

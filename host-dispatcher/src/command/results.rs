@@ -28,6 +28,7 @@ pub fn results(global: &Global, args: &ResultsArgs, out: &mut impl Write) -> io:
         ResultsFormat::Tap => Form::Tap,
         ResultsFormat::Csv => Form::Csv,
         ResultsFormat::Lava => Form::Lava,
+        ResultsFormat::Kcidb => Form::Kcidb(args.origin.clone().unwrap_or_default()),
     };
     let bytes = results_form::bytes(form, &summary, &run)?;
     match &args.output {

@@ -3,8 +3,8 @@
 //! A [`Reporter`] is told every event. [`text`] makes the words, [`summary`] and [`suite`] fold events into what a run came to, and
 //! the reporters write: [`terminal`] for a person who watches, [`lines`] for a log file, [`json`] for a program.
 //! [`html`] makes one file of a run and the web [`page`], with what [`timeline_spans`] says went on when.
-//! The other modules are forms that other tools read: [`junit`], [`tap13`], and LAVA's in [`lava`], [`lava_log`] and
-//! [`callback`]; [`compare`] holds a run against another one, or against LAVA's.
+//! The other modules are forms that other tools read: [`junit`], [`tap13`], [`kcidb`], and LAVA's in [`lava`], [`lava_log`]
+//! and [`callback`]; [`compare`] holds a run against another one, or against LAVA's.
 
 pub mod bundle;
 pub mod callback;
@@ -12,6 +12,7 @@ pub mod compare;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod kcidb;
 pub mod lava;
 pub mod lava_log;
 pub mod lava_log_file;

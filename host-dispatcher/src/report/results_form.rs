@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::summary::Summary;
 use super::text::{self, Cases, Color};
-use super::{junit, lava, tap13};
+use super::{junit, kcidb, lava, tap13};
 use crate::store::results;
 
 /// A form of results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
     /// For people.
     Text(Color),
@@ -23,6 +23,8 @@ pub enum Form {
     Csv,
     /// LAVA's results in YAML.
     Lava,
+    /// A submission to KCIDB, by this origin.
+    Kcidb(String),
 }
 
 /// The results of the run in the directory `run`, of which `summary` is what it came to.
@@ -41,6 +43,12 @@ pub fn bytes(form: Form, summary: &Summary, run: &Path) -> io::Result<Vec<u8>> {
         Form::Tap => tap13::text(summary).into_bytes(),
         Form::Csv => lava::csv(summary).map_err(io::Error::other)?,
         Form::Lava => lava::results_yaml(summary).into_bytes(),
+        Form::Kcidb(origin) => {
+            let submission = kcidb::submission(summary, &origin).map_err(io::Error::other)?;
+            let mut bytes = serde_json::to_vec_pretty(&submission)?;
+            bytes.push(b'\n');
+            bytes
+        }
     })
 }
 
