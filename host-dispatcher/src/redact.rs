@@ -304,7 +304,7 @@ mod tests {
         for from in 590..612 {
             for to in [from + 512, from + 590] {
                 let shown = patterns.redacted(&long[from..to]);
-                let shown = shown.as_deref().unwrap_or(&long[from..to]);
+                let shown = shown.as_deref().unwrap_or_else(|| &long[from..to]);
                 assert!(
                     !shown.contains("3456") && !shown.contains("6789"),
                     "{from}..{to}: {shown}"

@@ -28,6 +28,7 @@ pub(super) fn tell(job: &Job, submitter: &str, run: &Path) {
         submitted: summary.started,
         definition: job.shown_source(),
         metadata: job.metadata.clone(),
+        verdict: summary.verdict,
         run: Some(summary),
     };
     let callbacks = job.callbacks.iter().filter(|callback| callback.on.contains(&told.end()));

@@ -415,6 +415,27 @@ mod tests {
     }
 
     #[test]
+    fn what_the_file_does_not_hold_goes_with_it() {
+        let folder = TestFolder::new();
+        std::fs::write(folder.path().join("key"), "of-the-file\n").unwrap();
+        let text = "name: x\nsecrets: {A: stands-here, B: {file: key}}\n\
+                    notify:\n  callbacks:\n    - {url: 'http://a', token: stands-here-too}\n    - {url: 'http://a', token: {file: key}}\n";
+        let sent = to_send("f", text, folder.path()).unwrap();
+        let names: Vec<&str> = sent.keys().map(String::as_str).collect();
+        assert_eq!(names, ["B", "callback-2-token"]);
+        let hidden = of_text(text, Origin::Sent(&sent));
+        let values: Vec<&str> = hidden.iter().map(|secret| secret.value.as_str()).collect();
+        assert_eq!(values, ["stands-here", "of-the-file", "stands-here-too", "of-the-file"]);
+        let missing = text.replace("token: {file: key}", "token: {file: none}");
+        let error = to_send("f", &missing, folder.path()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("f:6: the file none of callback-2-token cannot be read: "),
+            "{error}"
+        );
+        assert!(to_send("f", "name: x\n", folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
     fn mistakes_name_the_secret_and_never_show_it() {
         let folder = TestFolder::new();
         for (text, expected) in [

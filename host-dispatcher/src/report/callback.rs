@@ -16,6 +16,7 @@ use super::summary::Summary;
 use crate::config::value::percent_encoded;
 use crate::job::metadata::{Metadata, text_of};
 use crate::job::notify::{Callback, ContentType, Dataset, End};
+use crate::job::verdict::Verdict;
 
 /// The job that a callback is about.
 #[derive(Clone, Debug, Default)]
@@ -34,14 +35,16 @@ pub struct Told {
     pub definition: String,
     /// What it says of itself.
     pub metadata: Metadata,
-    /// What its run came to, if it had one.
+    /// What it came to; nothing if it was cancelled before it began.
+    pub verdict: Option<Verdict>,
+    /// Its run, if it had one.
     pub run: Option<Summary>,
 }
 
 impl Told {
     /// How it ended.
     pub fn end(&self) -> End {
-        End::of(self.run.as_ref().and_then(|run| run.verdict))
+        End::of(self.verdict)
     }
 
     /// The request of a callback: where to, the form of the body, and the body. The log comes from the run's directory.
@@ -226,6 +229,7 @@ mod tests {
             submitted: Some("2012-03-01T00:00:00Z".parse().unwrap()),
             definition: "name: smoke\nmetadata: {a: [1, b]}\n".into(),
             metadata: serde_json::from_str(r#"{"a": [1, "b"]}"#).unwrap(),
+            verdict: run.as_ref().and_then(|run| run.verdict),
             run,
         }
     }

@@ -180,7 +180,9 @@ mod tests {
 
     fn with(events: &[crate::job::event::Stamped], metadata: Value) -> Summary {
         let Value::Object(metadata) = metadata else { panic!("{metadata}") };
-        Summary { metadata, ..Summary::of(events) }
+        let mut summary = Summary::of(events);
+        summary.metadata = metadata;
+        summary
     }
 
     #[test]

@@ -182,6 +182,7 @@ impl Pending {
             submitted: Some(job.submitted),
             definition,
             metadata,
+            verdict: job.verdict,
             run,
         }
     }
