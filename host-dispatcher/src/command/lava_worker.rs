@@ -24,7 +24,7 @@ use crate::client::lava::LavaServer;
 use crate::io::clock;
 use crate::job::verdict::ErrorClass;
 use crate::lab::view::{JobId, JobView};
-use crate::lava_worker::convert::Part;
+use crate::lava_worker::convert::{Part, is_same};
 use crate::lava_worker::job::{Job, LabAnswer, LabRequest, Now, Want};
 use crate::lava_worker::lines::{PIECE_BYTES, Told};
 use crate::lava_worker::protocol::{self, LavaId, Order, Refusal};
@@ -208,7 +208,7 @@ impl Shared {
         let query = [("name", part.name.as_str()), ("limit", "100")];
         let page: Jobs = self.lab.get_with("/jobs", &query)?;
         for job in page.jobs {
-            if self.lab.text(&format!("/jobs/{}/definition", job.id))? == part.text {
+            if is_same(&self.lab.text(&format!("/jobs/{}/definition", job.id))?, part) {
                 return Ok(Some(job.id));
             }
         }

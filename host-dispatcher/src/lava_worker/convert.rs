@@ -3,10 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
-use super::protocol::{JobFiles, LavaId};
+use super::protocol::{JobFiles, LavaId, Order};
 use crate::config::yaml::{self, FileError};
 use crate::lava::import::import;
+use crate::store::hexadecimal;
 
 /// A job for the lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,28 +39,34 @@ pub fn board_of(files: &JobFiles) -> Option<String> {
 /// Sentences: what of LAVA's job cannot be done, where it stands, and what to do about it.
 pub fn convert(
     files: &JobFiles,
-    id: LavaId,
+    order: &Order,
     worker: &str,
     board: &str,
 ) -> Result<Vec<Part>, Vec<String>> {
-    let file = file_name(id);
+    let file = file_name(order.id);
     let sentence = |error: FileError| vec![error.to_string()];
-    let imported = import(&file, &as_submitted(&files.definition)).map_err(sentence)?;
+    let definition = as_submitted(&files.definition);
+    let submitted: Value = yaml::from_str(&file, &definition, &[]).map_err(sentence)?;
+    if submitted["protocols"].get("lava-multinode").is_some() {
+        return Err(vec![format!("{file}: protocols.lava-multinode: {MULTINODE}")]);
+    }
+    let imported = import(&file, &definition).map_err(sentence)?;
     let obstacles = imported.report.obstacles();
     if !obstacles.is_empty() {
         return Err(obstacles);
     }
     let variables = variables(files).map_err(sentence)?;
-    let worker: String = worker.chars().filter(|c| !c.is_control()).collect();
     let count = imported.jobs.len();
     let parts = imported.jobs.into_iter().zip(1u32..).map(|(job, number)| {
         let mut map: Map<String, Value> = yaml::from_str(&file, &job.text, &[])?;
         map.insert("board".into(), serde_json::json!({ "name": board }));
+        // The server itself tells whom it is to tell.
+        map.remove("notify");
         add_variables(&mut map, &variables);
         let body = serde_json::to_string_pretty(&map)
             .map_err(|error| FileError::whole(&file, error.to_string()))?;
         let part = if count > 1 { format!(", part {number}") } else { String::new() };
-        let text = format!("# LAVA job {id}{part}, by worker {worker}\n{body}\n");
+        let text = format!("{}{part}\n{body}\n", first_line(order, worker));
         Ok(Part { name: job.name, text })
     });
     let parts: Vec<Part> = parts.collect::<Result<_, _>>().map_err(sentence)?;
@@ -67,6 +75,19 @@ pub fn convert(
     } else {
         Ok(parts)
     }
+}
+
+/// Whether the text of a job of the lab is this one. The lab shows secrets to nobody, so only what nobody else's job has is
+/// compared: the first line.
+pub fn is_same(text: &str, part: &Part) -> bool {
+    text.lines().next() == part.text.lines().next()
+}
+
+/// Which job of LAVA it is. Another server may have one of this number for a worker of this name, but not of this token.
+fn first_line(order: &Order, worker: &str) -> String {
+    let worker: String = worker.chars().filter(|c| !c.is_control()).collect();
+    let token = Sha256::digest(order.token.as_bytes());
+    format!("# LAVA job {}, by worker {worker}, {}", order.id, hexadecimal(&token[..8]))
 }
 
 /// The definition without what the server adds to it, line for line.
@@ -109,6 +130,9 @@ fn variables(files: &JobFiles) -> Result<Map<String, Value>, FileError> {
     Ok(texts.collect())
 }
 
+const MULTINODE: &str = "the jobs of a group would each come by itself, without the others: give the whole job to the lab, with \
+    pumice submit";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +152,10 @@ actions:
       path: t.yaml
       repository: {metadata: {format: Lava-Test Test Definition 1.0, name: t}, run: {steps: ['true']}}
 ";
+
+    fn order() -> Order {
+        Order { id: 7, token: "t".into() }
+    }
 
     fn files(device: &str) -> JobFiles {
         JobFiles { definition: JOB.into(), device: Some(device.into()), env_dut: None }
@@ -153,21 +181,34 @@ actions:
     fn a_job_for_one_board() {
         let mut files = files("");
         files.env_dut = Some("overrides: {A: b, N: 1}".into());
-        let parts = convert(&files, 7, "w\n1", "bbb-01").unwrap();
+        let parts = convert(&files, &order(), "w\n1", "bbb-01").unwrap();
         assert_eq!((parts.len(), parts[0].name.as_str()), (1, "smoke"));
-        assert!(parts[0].text.starts_with("# LAVA job 7, by worker w1\n{"), "{}", parts[0].text);
+        assert!(
+            parts[0].text.starts_with("# LAVA job 7, by worker w1, e3b98a4da31a127d\n{"),
+            "{}",
+            parts[0].text
+        );
         let job: Value = yaml::from_str("job", &parts[0].text, &[]).unwrap();
         assert_eq!(job["board"], serde_json::json!({"name": "bbb-01"}));
         assert_eq!(job["environment"], serde_json::json!({"A": "b", "N": "1"}));
         files.env_dut = Some("overrides: [".into());
-        assert!(convert(&files, 7, "w", "b").unwrap_err()[0].starts_with("env-dut.yaml"));
+        assert!(convert(&files, &order(), "w", "b").unwrap_err()[0].starts_with("env-dut.yaml"));
         files.env_dut = None;
         files.definition = JOB.replace("- boot:", "- deploy: {to: fvp}\n- boot:");
-        let wrong = convert(&files, 7, "w", "b").unwrap_err();
+        let wrong = convert(&files, &order(), "w", "b").unwrap_err();
         assert!(wrong[0].starts_with("lava-job-7.yaml:8"), "{wrong:?}");
+        files.definition = format!("{JOB}protocols: {{lava-multinode: {{}}}}\n");
+        assert!(convert(&files, &order(), "w", "b").unwrap_err()[0].contains("pumice submit"));
+        files.definition = format!(
+            "{JOB}notify: {{criteria: {{status: finished}}, callback: {{url: 'http://a/'}}}}\n"
+        );
+        let told_by_lava = convert(&files, &order(), "w", "b").unwrap();
+        assert!(!told_by_lava[0].text.contains("http://a/"), "{}", told_by_lava[0].text);
+        let hidden = parts[0].text.replace("smoke", "(secret:NAME)");
+        assert!(is_same(&hidden, &parts[0]) && !is_same("# LAVA job 7, by worker w1", &parts[0]));
         for definition in ["", "{", "a: b"] {
             files.definition = definition.into();
-            assert!(!convert(&files, 7, "w", "b").unwrap_err().is_empty(), "{definition}");
+            assert!(!convert(&files, &order(), "w", "b").unwrap_err().is_empty(), "{definition}");
         }
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::convert::{self, Part};
 use super::lines::{self, Told};
 use super::protocol::{self, End, JobFiles, Refusal, Reply, Request};
-use super::record::{Record, Run, Stage};
+use super::record::{Record, Run, Stage, results_in};
 use crate::job::verdict::{ErrorClass, Verdict};
 use crate::lab::view::{JobId, JobState, JobView};
 use crate::report::summary::Summary;
@@ -93,6 +93,8 @@ pub struct Job {
     failures: u32,
     /// Since when the lab does not answer.
     away_since: Option<Instant>,
+    /// Whether the server may have taken the first of the pending lines though it did not say so.
+    is_batch_uncertain: bool,
     /// So many lines at most in one request; fewer where the server stumbles over one.
     lines_max: usize,
     stumbles: u32,
@@ -105,6 +107,7 @@ enum Asked {
     Running,
     Files,
     Device,
+    Results(usize),
     Logs(usize),
     End,
 }
@@ -125,6 +128,7 @@ impl Job {
             worker: worker.to_owned(),
             every,
             is_unsaved: record.stage == Stage::Ordered,
+            is_batch_uncertain: !record.pending.is_empty(),
             is_uncertain: true,
             record,
             told,
@@ -188,6 +192,9 @@ impl Job {
         if !batch.is_empty() {
             let request = protocol::logs(&order, batch, self.record.index);
             let count = batch.len();
+            if self.is_batch_uncertain && results_in(batch) > 0 {
+                return self.ask(Asked::Results(count), protocol::results(order.id));
+            }
             return self.ask(Asked::Logs(count), request);
         }
         match &self.record.stage {
@@ -226,6 +233,7 @@ impl Job {
                 self.handle_device(reply, now);
                 Ok(())
             }
+            Asked::Results(sent) => self.handle_result_count(reply, sent),
             Asked::Logs(sent) => self.handle_taken(reply, sent, now),
             Asked::End => {
                 protocol::understand(reply).map(|_: serde_json::Value| self.is_gone = true)
@@ -307,7 +315,7 @@ impl Job {
 
     fn import(&mut self, board: &str, now: Now) {
         let Some(files) = self.files.take() else { return };
-        match convert::convert(&files, self.record.id, &self.worker, board) {
+        match convert::convert(&files, &self.record.order(), &self.worker, board) {
             Ok(mut parts) => {
                 parts.reverse();
                 self.record.rest = parts;
@@ -334,12 +342,31 @@ impl Job {
         true
     }
 
+    /// One that was taken is not sent again: its results would be there twice.
+    fn handle_result_count(&mut self, reply: &Reply, sent: usize) -> Result<(), Refusal> {
+        match protocol::result_count(reply) {
+            Ok(count) => {
+                let sent = sent.min(self.record.pending.len());
+                if count >= self.record.results + results_in(&self.record.pending[..sent]) {
+                    self.record.taken(sent);
+                    self.is_unsaved = true;
+                }
+            }
+            Err(Refusal::Away(why)) => return Err(Refusal::Away(why)),
+            // It does not show the job to strangers: sent again, as LAVA's own worker does.
+            Err(_) => {}
+        }
+        self.is_batch_uncertain = false;
+        Ok(())
+    }
+
     fn handle_taken(&mut self, reply: &Reply, sent: usize, now: Now) -> Result<(), Refusal> {
         match protocol::line_count(reply) {
             Ok(0) => Err(Refusal::Away("it took no line".into())),
             Ok(count) => {
                 self.record.taken(count.min(sent));
                 self.is_unsaved = true;
+                self.is_batch_uncertain = false;
                 (self.lines_max, self.stumbles) = (usize::MAX, 0);
                 Ok(())
             }
@@ -357,7 +384,10 @@ impl Job {
                 }
                 Err(Refusal::Odd(why))
             }
-            Err(other) => Err(other),
+            Err(other) => {
+                self.is_batch_uncertain = true;
+                Err(other)
+            }
         }
     }
 

@@ -31,6 +31,8 @@ struct Bench {
     asked: Vec<String>,
     /// What the server took, and where each batch began.
     taken: Vec<(u64, String)>,
+    /// The results as the server has them: those of lines that come twice, too.
+    results: Vec<String>,
     device: Option<&'static str>,
     definition: String,
     /// Answers of the server in place of its own: to what, and what; the first that fits is used up.
@@ -65,6 +67,7 @@ impl Bench {
             bad: None,
             asked: Vec::new(),
             taken: Vec::new(),
+            results: Vec::new(),
             device: Some("commands: {connect: pumice console b}"),
             definition: JOB.into(),
             odd: Vec::new(),
@@ -119,6 +122,7 @@ impl Bench {
         };
         let word = match (request.path.as_str(), field("state").as_str()) {
             (path, _) if path.ends_with("/logs/") => "logs".to_owned(),
+            (path, _) if path.ends_with("/tests/?limit=1") => "results".to_owned(),
             (path, _) if path.starts_with("/api/") => "device".to_owned(),
             (_, "") => "files".to_owned(),
             (_, "FINISHED") => {
@@ -137,11 +141,14 @@ impl Bench {
                     return Ok(Answer { status: 500, body: b"<html>".to_vec() });
                 }
                 let count = lines.lines().count();
+                let results = lines.lines().filter(|line| line.contains("\"lvl\": \"results\""));
+                self.results.extend(results.map(str::to_owned));
                 self.taken.push((field("index").parse().unwrap(), lines));
                 json!({"line_count": count})
             }
             "files" => json!({"definition": self.definition, "device": self.device, "env-dut": ""}),
             "device" => json!({"actual_device": "b"}),
+            "results" => json!({"count": self.results.len()}),
             _ => json!({}),
         };
         Ok(Answer { status: 200, body: body.to_string().into_bytes() })
@@ -231,6 +238,14 @@ impl Bench {
 fn line(text: &str) -> String {
     json!({"host_time": "2026-01-01T00:00:00Z", "source": "stdout", "text": text}).to_string()
         + "\n"
+}
+
+fn case(name: &str) -> String {
+    let case = json!({
+        "time": "2026-01-01T00:00:01Z", "event": "case_ended", "suite": "s", "case": name, "result": "pass",
+        "origin": "helper",
+    });
+    format!("{case}\n")
 }
 
 #[test]
@@ -348,6 +363,7 @@ fn killed_at_any_moment_everything_is_told_once() {
     // However many things were done before the process died.
     for moment in 0..40_u32 {
         let mut bench = Bench::new();
+        bench.lab.events = case("c");
         bench.runs(&["one.", "two."]);
         let mut left = moment;
         loop {
@@ -381,6 +397,8 @@ fn killed_at_any_moment_everything_is_told_once() {
         for text in ["one.", "two.", "\"case\": \"job\""] {
             assert_eq!(bench.count(text), 1, "{moment}: {text} in {}", bench.log());
         }
+        // The case, its suite, whose end was not seen, and the job.
+        assert_eq!(bench.results.len(), 3, "{moment}: {:?}", bench.results);
         assert_eq!(bench.asked.last().unwrap(), "finished pass", "{moment}");
     }
 }

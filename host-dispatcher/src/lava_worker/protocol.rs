@@ -123,12 +123,18 @@ pub fn job_view(id: LavaId) -> Request {
     get(format!("/api/v0.2/jobs/{id}/"), None)
 }
 
+/// Asks how many results of a job the server has; answered as [`job_view`].
+pub fn results(id: LavaId) -> Request {
+    get(format!("/api/v0.2/jobs/{id}/tests/?limit=1"), None)
+}
+
 /// "It runs."
 pub fn running(order: &Order) -> Request {
     post(job_path(order.id), order, vec![("state", "RUNNING".into())])
 }
 
-/// Lines of the job's log, of which the first has the number `index`. The server skips what it has already.
+/// Lines of the job's log, of which the first has the number `index`. The server skips lines that it has already, but not their
+/// results: it would have those twice.
 pub fn logs(order: &Order, lines: &[String], index: u64) -> Request {
     let form = vec![("lines", lines.concat()), ("index", index.to_string())];
     post(format!("{}logs/", job_path(order.id)), order, form)
@@ -177,6 +183,18 @@ pub fn line_count(reply: &Reply) -> Result<usize, Refusal> {
         line_count: usize,
     }
     understand::<Taken>(reply).map(|taken| taken.line_count)
+}
+
+/// How many results the server has.
+///
+/// # Errors
+/// As for [`understand`].
+pub fn result_count(reply: &Reply) -> Result<u64, Refusal> {
+    #[derive(Deserialize)]
+    struct Page {
+        count: u64,
+    }
+    understand::<Page>(reply).map(|page| page.count)
 }
 
 /// What a server that speaks of itself says in `error`.

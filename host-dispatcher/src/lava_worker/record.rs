@@ -28,6 +28,9 @@ pub struct Record {
     /// The lines after these; the server may have the first ones.
     #[serde(default)]
     pub pending: Vec<String>,
+    /// How many results are among the lines that the server has.
+    #[serde(default)]
+    pub results: u64,
     /// What the lab is given when it is done with what it has, the last one first.
     #[serde(default)]
     pub rest: Vec<Part>,
@@ -85,6 +88,7 @@ impl Record {
             is_canceled: false,
             index: 0,
             pending: Vec::new(),
+            results: 0,
             rest: Vec::new(),
             failed: None,
             milliseconds: 0,
@@ -117,9 +121,15 @@ impl Record {
     /// The server has taken so many of the pending lines.
     pub fn taken(&mut self, count: usize) {
         let count = count.min(self.pending.len());
+        self.results += results_in(&self.pending[..count]);
         self.pending.drain(..count);
         self.index += count as u64;
     }
+}
+
+/// How many of these lines are results. In a text the quotes would be escaped.
+pub fn results_in(lines: &[String]) -> u64 {
+    lines.iter().filter(|line| line.contains("\"lvl\": \"results\"")).count() as u64
 }
 
 /// As LAVA's own worker (`lava_common/log.py`, `MAX_RECORDS`).

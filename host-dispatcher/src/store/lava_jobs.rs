@@ -3,8 +3,9 @@
 //! `ID.json` is there whole or not at all. `ID.told` only grows, 8 bytes a line, and is synced before the record that counts
 //! them; what it has beyond that count was never told.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::{StoreError, write_json};
@@ -25,7 +26,9 @@ impl LavaJobs {
     /// # Errors
     /// It cannot be made, or another worker uses it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(StoreError::of("create", folder))?;
+        // Tokens and jobs with secrets lie here.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(StoreError::of("create", folder))?;
         let place = folder.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&place);
         let lock = lock.map_err(StoreError::of("create", &place))?;
