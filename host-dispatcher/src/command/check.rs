@@ -12,7 +12,7 @@ use crate::config::kind::FileKind;
 use crate::config::lab::Lab;
 use crate::config::yaml::{self, FileError};
 use crate::definition::form::Definition;
-use crate::job::spec::{Job, Test};
+use crate::job::spec::{Job, Roles, Test};
 use crate::job::verdict::ErrorClass;
 
 /// Checks files; writes a line for each that is in order to `out`, and one for each that is not to `errors` (with
@@ -61,14 +61,28 @@ fn check_file(path: &Path, lab: Option<&Lab>) -> Result<Good, FileError> {
     let mut tests = Vec::new();
     let says = match kind {
         FileKind::Job => {
-            let job = check_job(path, &yaml::read(path)?, lab)?;
-            tests = job.tests;
-            format!("\"{}\", {}", job.name, count(tests.len(), "test"))
+            let text = yaml::read(path)?;
+            match Roles::of_text(path, &text)? {
+                Some(roles) => {
+                    let boards = roles.nodes.len();
+                    let name = roles.name.clone();
+                    tests = check_roles(path, roles, lab)?;
+                    format!("\"{name}\", {}", count(boards, "board"))
+                }
+                None => {
+                    let job = check_job(path, &text, lab)?;
+                    tests = job.tests;
+                    format!("\"{}\", {}", job.name, count(tests.len(), "test"))
+                }
+            }
         }
         FileKind::LavaJob => {
             let jobs = job_texts(path).map_err(|fault| FileError::whole(&file, fault.message))?;
             for text in &jobs {
-                tests.extend(check_job(path, text, lab)?.tests);
+                tests.extend(match Roles::of_text(path, text)? {
+                    Some(roles) => check_roles(path, roles, lab)?,
+                    None => check_job(path, text, lab)?.tests,
+                });
             }
             format!("becomes {}", count(jobs.len(), "job"))
         }
@@ -91,6 +105,21 @@ fn check_job(path: &Path, text: &str, lab: Option<&Lab>) -> Result<Job, FileErro
         lab.find(&job.board).map_err(|error| whole(error.to_string()))?;
     }
     Ok(job)
+}
+
+/// The tests of all boards, each with its board's label before its name.
+fn check_roles(path: &Path, roles: Roles, lab: Option<&Lab>) -> Result<Vec<Test>, FileError> {
+    if let Some(lab) = lab {
+        let whole = |error: String| FileError::whole(&path.display().to_string(), error);
+        lab.find_all(&roles.wishes()).map_err(|error| whole(error.to_string()))?;
+    }
+    let named = |label: &str, test: Test| Test { name: format!("{label}/{}", test.name), ..test };
+    let nodes = roles.nodes.into_iter();
+    let tests = nodes.flat_map(|node| {
+        let label = node.label;
+        node.job.tests.into_iter().map(move |test| named(&label, test))
+    });
+    Ok(tests.collect())
 }
 
 fn report(

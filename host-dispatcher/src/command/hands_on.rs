@@ -19,6 +19,13 @@ use crate::script::deploy::Deployer;
 use crate::script::observer::{Narrator, Observer};
 use crate::script::{Bench, Fault};
 
+/// A board that nobody else has, and how it is reached.
+pub(super) struct Claim {
+    pub(super) board: lab::Board,
+    wiring: Wiring,
+    _folder: Option<BoardFolder>,
+}
+
 /// A board that this process has for itself.
 pub(super) struct Claimed {
     pub(super) board: lab::Board,
@@ -43,6 +50,22 @@ pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault>
     }
     let lab = lab(global)?;
     let board = lab.find(wish).map_err(|error| Fault::configuration(error.to_string()))?.clone();
+    Claimed::new(claim_board(&lab, board)?)
+}
+
+/// Finds a board for each wish, no two the same, and locks them all; or none.
+pub(super) fn claim_all(global: &Global, wishes: &[BoardWish]) -> Result<Vec<Claim>, Fault> {
+    if global.server.is_some() {
+        return Err(Fault::configuration(
+            "a job of several boards is not run on the boards of a lab elsewhere: run it on the lab's host",
+        ));
+    }
+    let lab = lab(global)?;
+    let boards = lab.find_all(wishes).map_err(|error| Fault::configuration(error.to_string()))?;
+    boards.into_iter().map(|board| claim_board(&lab, board.clone())).collect()
+}
+
+fn claim_board(lab: &Lab, board: lab::Board) -> Result<Claim, Fault> {
     let mut folders = Folders::from_environment().map_err(Fault::configuration)?;
     if let Some(images) = &lab.images {
         folders.images.clone_from(images);
@@ -54,7 +77,7 @@ pub(super) fn claim(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault>
         .map_err(Fault::configuration)?;
     let endpoint = Endpoint::new(&board.connection, &values)
         .map_err(|error| Fault::configuration(error.to_string()))?;
-    Claimed::new(board, endpoint, values, Some(folder))
+    Ok(Claim::new(board, endpoint, values, Some(folder)))
 }
 
 /// A board of the lab that --server names, which must have been acquired there.
@@ -66,21 +89,40 @@ fn claim_elsewhere(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> 
     let values = Values::new().with(Placeholder::Board, name);
     let endpoint = Endpoint::new(&board.connection, &values)
         .map_err(|error| Fault::configuration(error.to_string()))?;
-    Claimed::new(board, endpoint, values, None)
+    Claimed::new(Claim::new(board, endpoint, values, None))
 }
 
-impl Claimed {
+impl Claim {
     fn new(
         board: lab::Board,
         endpoint: Endpoint,
         values: Values,
         folder: Option<BoardFolder>,
-    ) -> Result<Self, Fault> {
+    ) -> Self {
+        let wiring = Wiring { endpoint, power: board.power.clone(), values };
+        Self { board, wiring, _folder: folder }
+    }
+
+    /// How the board is reached, and a bench for it, for a loop that has others too.
+    pub(super) fn bench(&self, observer: Box<dyn Observer>) -> Result<(Wiring, Bench), Fault> {
+        Ok((self.wiring.clone(), bench_of(&self.board, observer)?))
+    }
+}
+
+fn bench_of(board: &lab::Board, observer: Box<dyn Observer>) -> Result<Bench, Fault> {
+    let spec =
+        BoardSpec::from_lab(board).map_err(|error| Fault::configuration(error.to_string()))?;
+    let (now, wall) = (clock::now(), clock::wall());
+    Ok(Bench::new(Board::new(spec, clock::seed(wall)), observer, now, wall))
+}
+
+impl Claimed {
+    fn new(claim: Claim) -> Result<Self, Fault> {
         let reactor = Reactor::new().map_err(|error| {
             Fault::infrastructure(format!("the event loop cannot start: {error}"))
         })?;
-        let wiring = Wiring { endpoint, power: board.power.clone(), values };
-        Ok(Self { board, wiring, reactor, _folder: folder })
+        let Claim { board, wiring, _folder } = claim;
+        Ok(Self { board, wiring, reactor, _folder })
     }
 
     /// Drives a script on the board and ends what was started for it.
@@ -89,10 +131,7 @@ impl Claimed {
         observer: Box<dyn Observer>,
         script: impl AsyncFnOnce(&Bench) -> T,
     ) -> Result<T, Fault> {
-        let spec = BoardSpec::from_lab(&self.board)
-            .map_err(|error| Fault::configuration(error.to_string()))?;
-        let (now, wall) = (clock::now(), clock::wall());
-        let bench = Bench::new(Board::new(spec, clock::seed(wall)), observer, now, wall);
+        let bench = bench_of(&self.board, observer)?;
         let outcome = drive(&mut self.reactor, self.wiring.clone(), &bench, script(&bench));
         let closed = self.reactor.close();
         outcome

@@ -23,6 +23,7 @@ pub mod power;
 pub mod report;
 pub mod results;
 pub mod run;
+mod run_roles;
 pub mod serve;
 pub mod submit;
 pub mod sysrq;

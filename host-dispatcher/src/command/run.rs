@@ -8,11 +8,12 @@ use std::rc::Rc;
 use super::callbacks;
 use super::hands_on::{claim, deployer, fail};
 use super::job_texts::job_texts;
+use super::run_roles;
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
 use crate::io::clock;
 use crate::job::event::Event;
-use crate::job::spec::Job;
+use crate::job::spec::{Job, Roles};
 use crate::report;
 use crate::script::deploy::seconds;
 use crate::script::job::{self, Begin, JobRun};
@@ -43,6 +44,10 @@ pub fn run(global: &Global, args: &RunArgs) -> u8 {
 }
 
 fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
+    let roles = Roles::of_text(&args.job, text);
+    if let Some(roles) = roles.map_err(|error| Fault::configuration(error.to_string()))? {
+        return run_roles::run(global, args, roles);
+    }
     let mut job =
         Job::of_text(&args.job, text).map_err(|error| Fault::configuration(error.to_string()))?;
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
@@ -76,6 +81,7 @@ fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
         deployer: deployer(global, &claimed.board),
         boot_image: images.boot.clone(),
         begin: Begin::AtMaster,
+        seat: None,
     };
     let driven = claimed.drive(Box::new(recorder.clone()), async |bench: &Bench| {
         job::run(bench, &job_run).await;
@@ -99,6 +105,6 @@ fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
 /// The exit status of a run whose tests ended, and not all well.
 const TEST_FAILED: u8 = 1;
 
-fn stored(error: crate::store::StoreError) -> Fault {
+pub(super) fn stored(error: crate::store::StoreError) -> Fault {
     Fault::infrastructure(error.to_string())
 }

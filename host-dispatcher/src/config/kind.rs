@@ -36,7 +36,7 @@ impl FileKind {
             Ok(Self::Lab)
         } else if has(&["actions"]) {
             Ok(Self::LavaJob)
-        } else if has(&["tests", "deploy", "board", "timeout"]) {
+        } else if has(&["tests", "roles", "deploy", "board", "timeout"]) {
             Ok(Self::Job)
         } else if has(&["line", "boot_loader", "emulator", "partitions", "kernel_args"]) {
             Ok(Self::BoardType)
@@ -74,6 +74,7 @@ mod tests {
         for (text, expected) in [
             ("boards: []", Some(FileKind::Lab)),
             ("name: x\ntests: []", Some(FileKind::Job)),
+            ("name: x\nroles: {}", Some(FileKind::Job)),
             ("job_name: x\nactions: []", Some(FileKind::LavaJob)),
             ("name: x\nline: {}", Some(FileKind::BoardType)),
             ("run: {steps: []}", Some(FileKind::Definition)),

@@ -223,6 +223,52 @@ impl Lab {
         })
     }
 
+    /// A board for each wish, no two the same; which of several is left to what the others need.
+    ///
+    /// # Errors
+    /// A wish that no board meets; or there are not enough of them for all.
+    pub fn find_all(&self, wishes: &[BoardWish]) -> Result<Vec<&Board>, WishError> {
+        for wish in wishes {
+            self.find(wish)?;
+        }
+        // A maximum matching, by augmenting paths: each wish in turn takes a board, and who had it another.
+        let mut owners: Vec<Option<usize>> = vec![None; self.boards.len()];
+        for wish in 0..wishes.len() {
+            let mut tried = vec![false; self.boards.len()];
+            if !self.take_board(wishes, wish, &mut owners, &mut tried) {
+                return Err(WishError::TooFew(wishes.len(), wishes[wish].describe()));
+            }
+        }
+        let boards_of = |wish: usize| owners.iter().position(|owner| *owner == Some(wish));
+        Ok((0..wishes.len()).filter_map(|wish| Some(&self.boards[boards_of(wish)?])).collect())
+    }
+
+    fn take_board(
+        &self,
+        wishes: &[BoardWish],
+        wish: usize,
+        owners: &mut [Option<usize>],
+        tried: &mut [bool],
+    ) -> bool {
+        let meets = |board: &usize| wishes[wish].is_met_by(&self.boards[*board]);
+        let fitting: Vec<usize> = (0..self.boards.len()).filter(meets).collect();
+        // The first that is free, so that boards come in the order of roles where they can.
+        if let Some(board) = fitting.iter().copied().find(|board| owners[*board].is_none()) {
+            owners[board] = Some(wish);
+            return true;
+        }
+        for board in fitting {
+            if std::mem::replace(&mut tried[board], true) {
+                continue;
+            }
+            if owners[board].is_some_and(|owner| self.take_board(wishes, owner, owners, tried)) {
+                owners[board] = Some(wish);
+                return true;
+            }
+        }
+        false
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.boards.iter().map(|board| board.name.as_str())
     }
@@ -402,6 +448,8 @@ pub enum WishError {
     NotSo(String),
     /// No board has what is described; and the boards that there are.
     None(String, String),
+    /// The job's boards, so many, are more than there are; and for what there is none left.
+    TooFew(usize, String),
 }
 
 impl std::fmt::Display for WishError {
@@ -411,6 +459,10 @@ impl std::fmt::Display for WishError {
             Self::NotSo(name) => write!(
                 f,
                 "the board {name} is not of the type, or has not the tags, that the job asks for"
+            ),
+            Self::TooFew(count, wish) => write!(
+                f,
+                "the job needs {count} boards at once, and the lab has not enough for it: there is none left {wish}"
             ),
             Self::None(wish, boards) => write!(f, "the lab has no board {wish}: it has {boards}"),
         }
@@ -445,6 +497,38 @@ mod tests {
         let lab = Lab::from_str("examples/lab.yaml", text, |_| Ok(Vec::new()))
             .unwrap_or_else(|e| panic!("{e}"));
         assert!(lab.boards.len() >= 3);
+    }
+
+    #[test]
+    fn every_wish_gets_a_board_of_its_own() {
+        let boards = ["a, tags: [eth]", "b, tags: [eth, usb]", "c, tags: [usb]"].map(|board| {
+            format!("  - {{name: {board}, type: generic, connection: \"serial:/dev/ttyS0\"}}\n")
+        });
+        let lab = parse(&format!("boards:\n{}", boards.concat())).unwrap();
+        let found = |wishes: &[&str]| -> Result<Vec<String>, String> {
+            let wish = |text: &&str| match text.strip_prefix('=') {
+                Some(name) => BoardWish::named(name),
+                None => BoardWish {
+                    tags: text.split_whitespace().map(str::to_owned).collect(),
+                    ..BoardWish::default()
+                },
+            };
+            let wishes: Vec<BoardWish> = wishes.iter().map(wish).collect();
+            let boards = lab.find_all(&wishes).map_err(|error| error.to_string())?;
+            Ok(boards.iter().map(|board| board.name.clone()).collect())
+        };
+        for (wishes, expected) in [
+            (&["", "", ""][..], &["a", "b", "c"][..]),
+            // Who came first makes room for who has no choice.
+            (&["eth", "=a"], &["b", "a"]),
+            (&["usb", "eth", "=b"], &["c", "a", "b"]),
+            (&["", "eth", "eth"], &["c", "b", "a"]),
+        ] {
+            assert_eq!(found(wishes).unwrap(), expected, "{wishes:?}");
+        }
+        let few = "the job needs 3 boards at once, and the lab has not enough for it: there is none left with the tags usb";
+        assert_eq!(found(&["usb", "eth usb", "usb"]).unwrap_err(), few);
+        assert!(found(&["=d", ""]).unwrap_err().starts_with("the lab has no board \"d\""));
     }
 
     #[test]

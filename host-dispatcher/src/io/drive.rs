@@ -52,42 +52,127 @@ pub fn drive<T>(
     bench: &Bench,
     script: impl Future<Output = T>,
 ) -> io::Result<T> {
-    let mut drive = Drive::new(reactor, BOARD, wiring, bench.clone());
-    let mut script = Script::new(script);
+    let drive = Drive::new(reactor, BOARD, wiring, bench.clone());
+    let mut boards = [Driven::new(drive, Script::new(script))];
+    drive_boards(reactor, &mut boards, &|| 0)?;
+    let [board] = boards;
+    board.outcome.ok_or_else(|| io::Error::other("a script without an end"))
+}
+
+/// Drives several boards in one loop, each with its script, to the end of all. What one script does may let another go on:
+/// `version` is a number that changes with it. The outcomes are in the order of the boards.
+///
+/// # Errors
+/// The event loop itself failed.
+pub fn drive_all<'s, T>(
+    reactor: &mut Reactor,
+    boards: Vec<(Wiring, Bench, Script<'s, T>)>,
+    version: &dyn Fn() -> u64,
+) -> io::Result<Vec<T>> {
+    let mut driven: Vec<Driven<'s, T>> = Vec::with_capacity(boards.len());
+    for (number, (wiring, bench, script)) in boards.into_iter().enumerate() {
+        driven.push(Driven::new(Drive::new(reactor, number, wiring, bench), script));
+    }
+    drive_boards(reactor, &mut driven, version)?;
+    Ok(driven.into_iter().filter_map(|board| board.outcome).collect())
+}
+
+/// A board with its script, and how far both are.
+struct Driven<'s, T> {
+    drive: Drive,
+    /// Until it has ended; then the board is left.
+    script: Option<Script<'s, T>>,
+    outcome: Option<T>,
+    /// What is left to be said may take the line so long.
+    leaving: Option<Instant>,
+}
+
+impl<'s, T> Driven<'s, T> {
+    fn new(drive: Drive, script: Script<'s, T>) -> Self {
+        Self { drive, script: Some(script), outcome: None, leaving: None }
+    }
+
+    /// Goes on as far as it can.
+    fn go_on(&mut self, reactor: &mut Reactor) {
+        let Some(script) = &mut self.script else { return };
+        let outcome = self.drive.go_on(reactor, script);
+        self.drive.listen_to_person(reactor);
+        if outcome.is_some() {
+            (self.script, self.outcome) = (None, outcome);
+            self.leaving = Some(self.drive.begin_leave(reactor));
+        }
+    }
+
+    /// Whether there is nothing left to be done.
+    fn is_over(&mut self, reactor: &mut Reactor) -> bool {
+        if self.leaving.is_some_and(|until| self.drive.has_left(reactor, until)) {
+            self.leaving = None;
+        }
+        self.script.is_none() && self.leaving.is_none()
+    }
+
+    fn poll_timeout(&self, reactor: &Reactor) -> Option<Instant> {
+        if self.script.is_none() {
+            return self.leaving;
+        }
+        self.drive.poll_timeout(reactor)
+    }
+}
+
+fn drive_boards<T>(
+    reactor: &mut Reactor,
+    boards: &mut [Driven<'_, T>],
+    version: &dyn Fn() -> u64,
+) -> io::Result<()> {
     let mut tick_at = clock::now() + TICK;
     loop {
-        let outcome = drive.go_on(reactor, &mut script);
-        drive.listen_to_person(reactor);
-        if let Some(outcome) = outcome {
-            let until = drive.begin_leave(reactor);
-            while !drive.has_left(reactor, until) {
-                for event in reactor.turn(Some(until))? {
-                    handle(&mut drive, event);
-                }
+        loop {
+            let before = version();
+            boards.iter_mut().for_each(|board| board.go_on(reactor));
+            if version() == before {
+                break;
             }
-            return Ok(outcome);
         }
-        let until = [drive.poll_timeout(reactor), Some(tick_at)].into_iter().flatten().min();
-        let events = reactor.turn(until)?;
-        drive.set_time();
-        events.into_iter().for_each(|event| handle(&mut drive, event));
-        drive.handle_timeout(reactor);
-        if clock::now() >= tick_at {
+        let left = boards.iter_mut().map(|board| !board.is_over(reactor)).filter(|is| *is).count();
+        if left == 0 {
+            return Ok(());
+        }
+        let due = boards.iter().filter_map(|board| board.poll_timeout(reactor)).min();
+        let until = due.map_or(tick_at, |due| due.min(tick_at));
+        let events = reactor.turn(Some(until))?;
+        boards.iter().for_each(|board| board.drive.set_time());
+        events.into_iter().for_each(|event| handle(boards, event));
+        let is_tick = clock::now() >= tick_at;
+        for board in boards.iter_mut().filter(|board| board.script.is_some()) {
+            board.drive.handle_timeout(reactor);
+            if is_tick {
+                board.drive.tick(reactor);
+            }
+        }
+        if is_tick {
             tick_at = clock::now() + TICK;
-            drive.tick(reactor);
         }
     }
 }
 
-fn handle(drive: &mut Drive, event: IoEvent) {
+/// What a board tells is its own; the terminal is that of who asks a person, else everybody's, as Ctrl-C is.
+fn handle<T>(boards: &mut [Driven<'_, T>], event: IoEvent) {
     match event {
-        IoEvent::Board(_, event) => drive.handle(event),
-        IoEvent::Stdin(bytes) if drive.listens => drive.handle_typed(&bytes),
-        IoEvent::Stdin(bytes) => drive.bench.push_stdin(bytes),
-        IoEvent::StdinEnd if drive.listens => {}
-        IoEvent::StdinEnd => drive.bench.end_stdin(),
+        IoEvent::Board(number, event) => {
+            if let Some(board) = boards.get_mut(number) {
+                board.drive.handle(event);
+            }
+        }
+        IoEvent::Stdin(bytes) => match boards.iter_mut().find(|board| board.drive.listens) {
+            Some(board) => board.drive.handle_typed(&bytes),
+            None => {
+                boards.iter().for_each(|board| board.drive.bench.push_stdin(bytes.clone()));
+            }
+        },
+        IoEvent::StdinEnd if boards.iter().any(|board| board.drive.listens) => {}
+        IoEvent::StdinEnd => boards.iter().for_each(|board| board.drive.bench.end_stdin()),
         IoEvent::Signal(Signal::WindowChange) => {}
-        IoEvent::Signal(_) => drive.bench.interrupt(),
+        IoEvent::Signal(_) => boards.iter().for_each(|board| board.drive.bench.interrupt()),
     }
 }
 
@@ -175,7 +260,7 @@ impl Drive {
         });
     }
 
-    /// While a person is asked on a terminal, what is typed there is the answer.
+    /// While a person is asked on a terminal, what is typed there is the answer. Several boards ask one after the other.
     fn listen_to_person(&mut self, reactor: &mut Reactor) {
         let is_asking = self.switcher.is_asking();
         if is_asking && !self.listens && !reactor.listens_to_stdin() && io::stdin().is_terminal() {

@@ -29,6 +29,9 @@ use crate::kernel::policy::PolicyForm;
 
 pub use super::deploy::{Deploy, DiskPartitions, Image};
 pub use super::test::{Origin, Test};
+pub use roles::{Node, Roles};
+
+mod roles;
 
 /// What to run, on what board, with what images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +132,19 @@ impl Job {
         size_of: impl Fn(&Path) -> io::Result<u64>,
         fence: Option<&Fence>,
     ) -> Result<Self, FileError> {
-        let form: JobForm = yaml::from_str(file, text, EXAMPLES)?;
+        let form: JobForm = yaml::from_str(file, text, EXAMPLES)
+            .map_err(|error| roles::explain(file, text, error))?;
+        Self::of_form(file, text, folder, size_of, fence, form)
+    }
+
+    fn of_form(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        size_of: impl Fn(&Path) -> io::Result<u64>,
+        fence: Option<&Fence>,
+        form: JobForm,
+    ) -> Result<Self, FileError> {
         let characters = form.name.value.chars().count();
         if !(1..=NAME_CHARACTERS_MAX).contains(&characters)
             || form.name.value.chars().any(char::is_control)

@@ -23,6 +23,9 @@ pub const IDS_MAX: usize = 1024;
 /// Helpers of one board that wait at a time; its agent lets four.
 const WAITS_MAX: usize = 8;
 
+/// Answers of one board that wait to be fetched: more is an agent that calls and does not listen.
+const ANSWERS_MAX: usize = 16;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Coordinator {
@@ -183,6 +186,12 @@ impl Coordinator {
         let index = self.answers.iter().position(|(ticket, _)| ticket.node == node)?;
         let (ticket, answer) = self.answers.remove(index)?;
         Some((ticket.number, answer))
+    }
+
+    /// Whether the next call of a node may be taken: it fetches its answers.
+    pub fn has_room(&self, node: Node) -> bool {
+        let waiting = self.answers.iter().filter(|(ticket, _)| ticket.node == node);
+        waiting.count() < ANSWERS_MAX
     }
 
     /// A number that changes with everything that may let a node go on.

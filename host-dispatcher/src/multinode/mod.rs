@@ -3,5 +3,6 @@
 //! Pure: calls and times go in, answers come out. How calls come from a board is not its business.
 
 pub mod coordinator;
+pub mod group;
 #[cfg(test)]
 mod simulation;

@@ -13,6 +13,8 @@ use crate::job::event::Stamped;
 #[derive(Debug)]
 pub struct Json<W> {
     out: W,
+    /// Of one of several runs that write to one place: `node` of each object.
+    node: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -23,14 +25,30 @@ struct LastLine<'a> {
     summary: &'a Summary,
 }
 
+#[derive(Serialize)]
+struct OfNode<'a, T> {
+    node: &'a str,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
 impl<W: Write> Json<W> {
     /// A reporter that writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out }
+        Self { out, node: None }
+    }
+
+    /// The same, of one of several runs that write to one place: each object has `label` as its `node`.
+    pub fn labeled(label: &str, out: W) -> Self {
+        Self { out, node: Some(label.to_owned()) }
     }
 
     fn write(&mut self, value: &impl Serialize) {
-        if let Ok(mut line) = serde_json::to_vec(value) {
+        let line = match &self.node {
+            Some(node) => serde_json::to_vec(&OfNode { node, value }),
+            None => serde_json::to_vec(value),
+        };
+        if let Ok(mut line) = line {
             line.push(b'\n');
             let _ = self.out.write_all(&line).and_then(|()| self.out.flush());
         }

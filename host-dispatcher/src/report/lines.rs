@@ -13,12 +13,19 @@ use crate::job::event::{Event, Stamped};
 pub struct Lines<L, S> {
     lines: L,
     summary: S,
+    /// Stands before each line, where several runs write to one place.
+    label: String,
 }
 
 impl<L: Write, S: Write> Lines<L, S> {
     /// A reporter that writes lines to `lines` and the summary to `summary`.
     pub fn new(lines: L, summary: S) -> Self {
-        Self { lines, summary }
+        Self { lines, summary, label: String::new() }
+    }
+
+    /// The same, of one of several runs that write to one place: `label` stands before each line.
+    pub fn labeled(label: &str, lines: L, summary: S) -> Self {
+        Self { lines, summary, label: format!("{label}: ") }
     }
 }
 
@@ -30,7 +37,7 @@ impl<L: Write, S: Write> Reporter for Lines<L, S> {
             event => text::line(event, Color::None),
         };
         if let Some(line) = line {
-            let _ = writeln!(self.lines, "{:.3} {line}", stamped.time);
+            let _ = writeln!(self.lines, "{:.3} {}{line}", stamped.time, self.label);
         }
     }
 

@@ -63,3 +63,12 @@ pub fn for_process(json: bool) -> Box<dyn Reporter> {
         Box::new(lines::Lines::new(io::stderr(), io::stdout()))
     }
 }
+
+/// The same for one of several runs of this process, whose lines and objects say which: nothing moves then.
+pub fn for_node(json: bool, label: &str) -> Box<dyn Reporter> {
+    if json {
+        Box::new(json::Json::labeled(label, io::stdout()))
+    } else {
+        Box::new(lines::Lines::labeled(label, io::stderr(), io::stdout()))
+    }
+}

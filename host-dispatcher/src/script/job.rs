@@ -15,6 +15,7 @@ use super::files::SHORT_DEADLINE;
 use super::inject::TEST_ROOTFS;
 use super::kernel::while_running;
 use super::live::{Live, RETURN_WAIT};
+use super::nodes::Seat;
 use super::{Bench, Either, Fault, Trouble, race};
 use crate::board::{Goal, Phase, Slot};
 use crate::config::board_type::BoardType;
@@ -50,6 +51,9 @@ const UNDO_DEADLINE: Duration = Duration::from_secs(60);
 /// The step that looks for a board that runs on by itself.
 const FIND: &str = "find the board";
 
+/// The step that waits for the other boards of the job.
+const MEET: &str = "wait for the other boards";
+
 /// The steps that bring files home.
 const COLLECT: &str = "collect";
 const COLLECT_THROUGH_MASTER: &str = "collect through the master agent";
@@ -71,6 +75,8 @@ pub struct JobRun<'j> {
     pub boot_image: Option<Image>,
     /// Where it begins.
     pub begin: Begin,
+    /// Its place among the boards of the job, where there are several.
+    pub seat: Option<Seat>,
 }
 
 /// Where a run begins.
@@ -107,6 +113,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         Either::Second(Either::Second(fault)) => Some(fault),
         _ => None,
     };
+    job.end_tests(fault.as_ref());
     if let Some(fault) = fault {
         bench.record_fault(&fault);
         // What ran has left something; nobody waits for it who wants to stop.
@@ -181,6 +188,7 @@ impl JobRun<'_> {
         };
         bench.tell_clock(live, Slot::Master);
         if let Err(fault) = prepared {
+            self.end_tests(Some(&fault));
             return bench.record_fault(&fault);
         }
         self.test_and_collect(bench, live).await;
@@ -190,6 +198,7 @@ impl JobRun<'_> {
     async fn test_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
         let tested = bench.action("test", self.test(bench, live)).await;
         bench.tell_clock(live, Slot::Test);
+        self.end_tests(tested.as_ref().err());
         match tested {
             Ok(()) => {
                 let collected = bench.action(COLLECT, self.collect_from_test(bench, live)).await;
@@ -249,7 +258,10 @@ impl JobRun<'_> {
             // Its counters go with it.
             bench.note_line().await;
             bench.trust_kernel_log();
-            Ok(())
+            match &self.seat {
+                Some(seat) => bench.action(MEET, seat.meet(bench)).await,
+                None => Ok(()),
+            }
         };
         let tests = &self.job.tests;
         let take = race(bench.take_live(&follow, live, tests), bench.keep_time(live));
@@ -379,6 +391,13 @@ impl JobRun<'_> {
         }
     }
 
+    /// The other boards of the job need not wait for this one's tests any more.
+    fn end_tests(&self, fault: Option<&Fault>) {
+        if let Some(seat) = &self.seat {
+            seat.end(fault);
+        }
+    }
+
     /// Whether the board restarts as the running test was to make it.
     fn is_restarting(&self, bench: &Bench, live: &RefCell<Live>) -> bool {
         let running = live.borrow().running_test();
@@ -435,7 +454,14 @@ impl JobRun<'_> {
         let kernel_from = live.borrow().next_kernel();
         let follow = bench.follow(kernel_from).await?;
         let tests = &self.job.tests;
-        let take = race(bench.take_live(&follow, live, tests), bench.keep_time(live));
+        let served = async {
+            match &self.seat {
+                Some(seat) => seat.serve(bench).await,
+                None => pending().await,
+            }
+        };
+        let beside = race(bench.keep_time(live), Box::pin(served));
+        let take = race(bench.take_live(&follow, live, tests), beside);
         let over = async {
             loop {
                 let ended = bench.until(|| live.borrow().is_over().then_some(()));

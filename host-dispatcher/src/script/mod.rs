@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod line;
 pub mod line_test;
 pub mod live;
+pub mod nodes;
 pub mod observer;
 pub mod output;
 mod placed;

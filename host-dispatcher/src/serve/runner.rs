@@ -53,6 +53,7 @@ pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> 
         bench.warn(&error.to_string());
     }
     let job_run = JobRun {
+        seat: None,
         job: &prepared.job,
         run: &work.run,
         board: &work.board.name,
