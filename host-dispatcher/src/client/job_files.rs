@@ -70,6 +70,10 @@ fn named(job: &Value) -> Vec<String> {
     let deploy = job["deploy"].as_object().into_iter().flatten();
     let images = deploy.filter(|(key, _)| IMAGE_KEYS.contains(&key.as_str()));
     let images = images.filter_map(|(_, value)| value.as_str());
+    let overlays = job["deploy"]["overlays"].as_array().into_iter().flatten();
+    let overlays = overlays
+        .flat_map(|overlay| [&overlay["archive"], &overlay["file"]])
+        .filter_map(|value| value.as_str());
     let tests = job["tests"].as_array().into_iter().flatten();
     let definitions = tests.filter_map(|test| match &test["definition"] {
         Value::String(path) => Some(path.as_str()),
@@ -78,7 +82,7 @@ fn named(job: &Value) -> Vec<String> {
         _ => None,
     });
     let is_relative = |path: &&str| !path.contains("://") && !path.starts_with('/');
-    images.chain(definitions).filter(is_relative).map(str::to_owned).collect()
+    images.chain(overlays).chain(definitions).filter(is_relative).map(str::to_owned).collect()
 }
 
 fn add(
@@ -104,7 +108,8 @@ fn add(
 }
 
 /// The keys of `deploy:` that name files.
-const IMAGE_KEYS: [&str; 7] = ["rootfs", "boot", "kernel", "ramdisk", "dtb", "disk", "bmap"];
+const IMAGE_KEYS: [&str; 8] =
+    ["rootfs", "boot", "kernel", "ramdisk", "dtb", "disk", "bmap", "modules"];
 /// As many as a lab takes.
 const FILES_MAX: usize = 1000;
 
@@ -146,7 +151,7 @@ mod tests {
 
     const JOB: &str = "
 name: smoke
-deploy: {rootfs: images/a.ext4, kernel: /boot/vmlinuz, disk: 'http://x/y', rootfs_sha256: 00}
+deploy: {rootfs: images/a.ext4, kernel: /boot/vmlinuz, disk: 'http://x/y', rootfs_sha256: 00, modules: ./m.tar, overlays: [{archive: 'http://x/z'}, {file: o/tool, path: /}]}
 tests:
   - definition: ./smoke.yaml
   - definition: {directory: suite, path: suite.yaml}
@@ -157,8 +162,15 @@ tests:
     #[test]
     fn what_lies_beside_the_job_goes_with_it() {
         let folder = TestFolder::new();
-        for file in ["images/a.ext4", "smoke.yaml", "suite/suite.yaml", "suite/b/c", "suite/.git/x"]
-        {
+        for file in [
+            "images/a.ext4",
+            "m.tar",
+            "o/tool",
+            "smoke.yaml",
+            "suite/suite.yaml",
+            "suite/b/c",
+            "suite/.git/x",
+        ] {
             let place = folder.path().join(file);
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             fs::write(place, file).unwrap();
@@ -166,13 +178,22 @@ tests:
         let job_files = of("job.yaml", JOB, folder.path()).unwrap();
         let names =
             |job_files: &JobFiles| job_files.files.keys().cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!(names(&job_files), "images/a.ext4 smoke.yaml suite/b/c suite/suite.yaml");
+        assert_eq!(
+            names(&job_files),
+            "images/a.ext4 m.tar o/tool smoke.yaml suite/b/c suite/suite.yaml"
+        );
         assert_eq!(job_files.folder, "");
-        let from_below =
-            JOB.replace("./smoke.yaml", "../smoke.yaml").replace("images/", "../images/");
+        let from_below = JOB
+            .replace("./smoke.yaml", "../smoke.yaml")
+            .replace("images/", "../images/")
+            .replace("./m.tar", "../m.tar")
+            .replace("o/tool", "../o/tool");
         let from_below = from_below.replace("directory: suite", "directory: .");
         let job_files = of("job.yaml", &from_below, &folder.path().join("suite")).unwrap();
-        assert_eq!(names(&job_files), "images/a.ext4 smoke.yaml suite/b/c suite/suite.yaml");
+        assert_eq!(
+            names(&job_files),
+            "images/a.ext4 m.tar o/tool smoke.yaml suite/b/c suite/suite.yaml"
+        );
         assert_eq!(job_files.folder, "suite");
         let missing = JOB.replace("images/a.ext4", "b.ext4");
         assert!(matches!(of("job.yaml", &missing, folder.path()), Err(JobFilesError::Missing(..))));

@@ -5,11 +5,14 @@
 pub mod bmap;
 pub mod boot_file;
 pub mod cache;
+mod cpio;
 pub mod disk;
 pub mod error;
 pub mod ext4;
 pub mod fetch;
+mod lay;
 pub mod material;
+pub mod overlay;
 pub mod owners;
 pub mod packing;
 pub mod source;

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use bzip2::bufread::{BzDecoder, MultiBzDecoder};
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use lz4_flex::frame::FrameDecoder;
 use lzma_rust2::XzReader;
 
@@ -71,6 +71,24 @@ impl Packing {
             Self::Zip => return None,
             Self::UBoot => Box::new(Content::new(packed)),
         })
+    }
+}
+
+impl Packing {
+    /// The stream of the first member, stream or frame alone; what stands behind it is left in `packed`. (Of the older
+    /// form of LZ4 there is no end but that of the file.)
+    pub(super) fn unpack_one<'p>(self, packed: &'p mut dyn BufRead) -> Box<dyn Read + 'p> {
+        match self {
+            Self::Raw | Self::Zip | Self::UBoot => Box::new(packed),
+            Self::Gzip => Box::new(GzDecoder::new(packed)),
+            Self::Xz => {
+                let limit_kb = (UNPACK_MEMORY_MAX / 1024) as u32;
+                Box::new(XzReader::new_mem_limit(packed, false, limit_kb))
+            }
+            Self::Zstd => Box::new(ZstdReader::one(packed, UNPACK_MEMORY_MAX)),
+            Self::Bzip2 => Box::new(BzDecoder::new(packed)),
+            Self::Lz4 => Box::new(FrameDecoder::new(packed)),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 
 use super::bmap::{BlockMap, MappedRange};
+use super::cpio::is_cpio;
 use super::error::{Cause, ImageError};
 use super::packing::Stream;
 pub use super::packing::{Packing, UNPACK_MEMORY_MAX};
@@ -37,6 +38,15 @@ pub enum Piece {
     End,
 }
 
+/// A kind of archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// POSIX or GNU tar.
+    Tar,
+    /// An initial ramdisk: one archive or several.
+    Cpio,
+}
+
 /// An open image.
 pub struct Source {
     path: PathBuf,
@@ -46,7 +56,7 @@ pub struct Source {
     reader: Reader,
     map: Option<Mapped>,
     given: u64,
-    tarball: bool,
+    archive: Option<Archive>,
     /// The file once more, and its version when it was opened. Of a device there is none: it changes without telling.
     opened: Option<(File, Version)>,
 }
@@ -116,11 +126,11 @@ impl Source {
             None
         };
         let read = Arc::new(AtomicU64::new(0));
-        let (layers, reader, tarball) =
+        let (layers, reader, archive) =
             open_layers(file, file_bytes, &read).map_err(|cause| ImageError::new(path, cause))?;
         let map = map.map(Mapped::new);
         let path = path.to_owned();
-        Ok(Self { path, layers, file_bytes, read, reader, map, given: 0, tarball, opened })
+        Ok(Self { path, layers, file_bytes, read, reader, map, given: 0, archive, opened })
     }
 
     /// A part of a raw image, which must lie within it.
@@ -138,18 +148,33 @@ impl Source {
         self.layers.first().copied().unwrap_or(Packing::Raw)
     }
 
-    /// Whether what is unpacked is a tar archive: the files of a root file system, and no image.
-    pub fn is_tarball(&self) -> bool {
-        self.tarball
+    /// What kind of archive it is: the files of a root file system, and no image.
+    pub fn archive(&self) -> Option<Archive> {
+        self.archive
     }
 
-    /// The unpacked bytes, for what is no image.
-    pub fn into_stream(self) -> Box<dyn Read + Send> {
-        match self.reader {
+    /// The bytes of an archive, unpacked; of a cpio archive the innermost packing is left, because others may stand
+    /// behind it.
+    ///
+    /// # Errors
+    /// The file cannot be opened again.
+    pub fn into_archive(self) -> Result<Box<dyn Read + Send>, ImageError> {
+        let packed = match self.layers[..] {
+            [packing] if !matches!(packing, Packing::Zip | Packing::UBoot) => Some(Packing::Raw),
+            [Packing::UBoot, _] => Some(Packing::UBoot),
+            _ => None,
+        };
+        if let (Some(Archive::Cpio), Some(outer)) = (self.archive, packed) {
+            let file = File::open(&self.path);
+            let file = file.map_err(|error| ImageError::new(&self.path, Cause::Open(error)))?;
+            let counted = Box::new(Counted { file, read: self.read });
+            return Ok(outer.unpack(counted).unwrap_or_else(|| Box::new(io::empty())));
+        }
+        Ok(match self.reader {
             Reader::Raw(raw) => Box::new(Counted { file: raw.file, read: self.read }),
             Reader::Stream(_, stream) => stream,
             Reader::Sparse(_) => Box::new(io::empty()),
-        }
+        })
     }
 
     /// The image's size in bytes, where that is known without reading it all.
@@ -225,7 +250,7 @@ fn open_layers(
     file: File,
     file_bytes: u64,
     read: &Arc<AtomicU64>,
-) -> Result<(Vec<Packing>, Reader, bool), Cause> {
+) -> Result<(Vec<Packing>, Reader, Option<Archive>), Cause> {
     let mut first = [0; FIRST_BYTES];
     let known = read_first(&file, &mut first).map_err(Cause::Open)?;
     let mut head = first[..known].to_vec();
@@ -272,7 +297,11 @@ fn open_layers(
         }
         stream = Some(Box::new(Cursor::new(head.clone()).chain(unpacked)));
     }
-    let tarball = head.get(257..262) == Some(b"ustar");
+    let archive = if head.get(257..262) == Some(b"ustar") {
+        Some(Archive::Tar)
+    } else {
+        is_cpio(&head).then_some(Archive::Cpio)
+    };
     let is_sparse = head.starts_with(&sparse::MAGIC);
     let reader = match (is_sparse, stream) {
         (false, None) if file_bytes > IMAGE_BYTES_MAX => return Err(Cause::TooLarge(file_bytes)),
@@ -291,7 +320,7 @@ fn open_layers(
             Reader::Sparse(Box::new(SparseImage::new(stream)?))
         }
     };
-    Ok((layers, reader, tarball))
+    Ok((layers, reader, archive))
 }
 
 fn read_first(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -470,7 +499,7 @@ impl Seek for Counted {
 
 /// sparse in xz in zip is three.
 const LAYERS_MAX: usize = 4;
-/// Enough to tell a packing, a sparse image and a tar archive.
+/// Enough to tell a packing, a sparse image and an archive.
 const FIRST_BYTES: usize = 512;
 const SKIP_BYTES: u64 = 4 << 20;
 pub(super) static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -485,7 +514,7 @@ pub(super) fn hash_zeros(hash: &mut Sha256, mut bytes: u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -601,30 +630,30 @@ mod tests {
         read().map_err(|error| error.to_string())
     }
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(bytes).unwrap();
         gzip.finish().unwrap()
     }
 
-    fn xz(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn xz(bytes: &[u8]) -> Vec<u8> {
         let options = lzma_rust2::XzOptions::with_preset(1);
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
         xz.write_all(bytes).unwrap();
         xz.finish().unwrap()
     }
 
-    fn zstd(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn zstd(bytes: &[u8]) -> Vec<u8> {
         ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
     }
 
-    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn bzip2(bytes: &[u8]) -> Vec<u8> {
         let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
         bzip2.write_all(bytes).unwrap();
         bzip2.finish().unwrap()
     }
 
-    fn lz4(bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::image) fn lz4(bytes: &[u8]) -> Vec<u8> {
         let mut info = lz4_flex::frame::FrameInfo::new();
         info.content_checksum = true;
         let mut lz4 = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());

@@ -1,6 +1,6 @@
 //! From whatever a job or a person names to an image of the store: [`Images::take`].
 //!
-//! A file, a folder, a tar archive, files for a boot partition, or one partition of a disk image become raw bytes once;
+//! A file, a folder, an archive, files for a boot partition, or one partition of a disk image become raw bytes once;
 //! as long as the source does not change, the image is found again without reading it.
 
 use std::fs::{self, File, Metadata};
@@ -12,12 +12,15 @@ use std::sync::atomic::Ordering;
 use sha2::{Digest, Sha256};
 
 use super::bmap::BlockMap;
-use super::cache::{CachedImage, DOWNLOADS, Images, NewImage, Origin};
+use super::cache::{CachedImage, DOWNLOADS, IMAGE, Images, NewImage, Origin, Workspace};
+use super::cpio;
 use super::disk;
 use super::error::{Cause, ImageError};
 use super::ext4::{self, Ext4};
 use super::fetch::{self, Fetched, Validators};
-use super::source::{Piece, Source};
+use super::material::Material;
+use super::overlay::{Overlay, Overlays};
+use super::source::{Archive, Piece, Source};
 use super::tree::{self, Kind, Node, Tree};
 use crate::store::hexadecimal;
 
@@ -40,12 +43,14 @@ pub struct ImageSource {
     pub file_system_bytes: Option<u64>,
     /// No time in such a file system is later, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<u64>,
+    /// What is laid over the files of a folder or an archive, in this order.
+    pub overlays: Vec<Overlay>,
 }
 
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageFrom {
-    /// A file or block device with an image, packed or not; a tar archive; or a folder.
+    /// A file or block device with an image, packed or not; a tar or cpio archive; or a folder.
     Path(PathBuf),
     /// The same on a server: `http://…` or `https://…`.
     Url(String),
@@ -131,6 +136,7 @@ impl ImageSource {
             is_disk: false,
             file_system_bytes: None,
             epoch: None,
+            overlays: Vec::new(),
         }
     }
 
@@ -178,10 +184,14 @@ impl Images {
         is_optional: bool,
         progress: OnProgress<'_>,
     ) -> Result<Option<CachedImage>, ImageError> {
-        let mut taking = Taking { images: self, source, progress };
+        let overlays = Overlays::take(&source.overlays, self, progress)?;
+        let mut taking = Taking { images: self, source, overlays, progress };
         let (image, name) = match &source.from {
             ImageFrom::Files(files) => (taking.files(files)?, PathBuf::from(&source.role)),
             ImageFrom::Path(path) => (taking.path(path)?, path.clone()),
+            ImageFrom::Url(url) if !source.overlays.is_empty() => {
+                (taking.url_below_overlays(url)?, PathBuf::from(fetch::shown(url)))
+            }
             ImageFrom::Url(url) => (taking.url(url)?, PathBuf::from(fetch::shown(url))),
         };
         taking.part(image, &name, is_optional)
@@ -191,16 +201,33 @@ impl Images {
 struct Taking<'a> {
     images: &'a Images,
     source: &'a ImageSource,
+    overlays: Overlays,
     progress: OnProgress<'a>,
 }
 
 impl Taking<'_> {
+    /// The file stays as it is in the store, because it is needed again with other overlays.
+    fn url_below_overlays(&mut self, url: &str) -> Result<CachedImage, ImageError> {
+        let from = fetch::shown(url);
+        let material = Material { path: url.into(), sha256: self.source.sha256 };
+        let file = self.images.take_material(&material, &mut *self.progress)?;
+        let key = format!("material {}", hexadecimal(&file.sha256));
+        let made = self.key_of_made(&key);
+        if let Some(image) = self.images.find(|origin| origin.key == made)? {
+            return Ok(image);
+        }
+        let source = Source::open(&file.dir.join(IMAGE)).map_err(|error| error.at(&from))?;
+        let origin = Origin { from: from.clone(), key, ..Origin::default() };
+        let made = self.unpack(source, Path::new(&from), origin, Some(file.sha256));
+        made.map_err(|error| error.at(&from))
+    }
+
     fn url(&mut self, url: &str) -> Result<CachedImage, ImageError> {
         let from = fetch::shown(url);
         // It may hold a password.
         let key = format!("url {}", hexadecimal(&Sha256::digest(url)));
-        let ext4 = format!("{key} {:?}", self.source.ext4());
-        let known = self.images.find(|origin| origin.key == key || origin.key == ext4)?;
+        let made = self.key_of_made(&key);
+        let known = self.images.find(|origin| origin.key == key || origin.key == made)?;
         let validators = known.as_ref().and_then(|image| {
             let origin = image.origins().iter().find(|origin| origin.key.starts_with(&key))?;
             let (etag, last_modified) = (origin.etag.clone(), origin.last_modified.clone());
@@ -278,7 +305,7 @@ impl Taking<'_> {
             let tree = tree::of_folder(&place)?;
             let key = self.key_of_tree(&tree)?;
             let from = place.display().to_string();
-            return self.file_system(&tree, Origin { from, key, ..Origin::default() });
+            return self.file_system(tree, Origin { from, key, ..Origin::default() });
         }
         let map = self.source.bmap.clone().or_else(|| BlockMap::beside(&place));
         let mut key = format!("file {} {}", place.display(), stamp(&metadata));
@@ -289,8 +316,9 @@ impl Taking<'_> {
         }
         // A block device changes without telling.
         if metadata.is_file() {
-            let ext4 = format!("{key} {:?}", self.source.ext4());
-            let same = |origin: &Origin| origin.key == key || origin.key == ext4;
+            let made = self.key_of_made(&key);
+            let is_image = self.source.overlays.is_empty();
+            let same = |origin: &Origin| origin.key == made || (is_image && origin.key == key);
             if let Some(image) = self.images.find(same)?
                 && self.fits(&image, &key)
             {
@@ -316,9 +344,16 @@ impl Taking<'_> {
         mut origin: Origin,
         file_sha256: Option<[u8; 32]>,
     ) -> Result<CachedImage, ImageError> {
-        if source.is_tarball() {
-            origin.key = format!("{} {:?}", origin.key, self.source.ext4());
-            return self.tarball(source, path, origin, file_sha256);
+        if let Some(archive) = source.archive() {
+            origin.key = self.key_of_made(&origin.key);
+            return self.archive(archive, source, path, origin, file_sha256);
+        }
+        if !self.source.overlays.is_empty() {
+            let cause = Cause::unusable(
+                "it is an image, and files are laid over a folder or an archive only",
+                "give as rootfs: what the image was made of, or leave modules: and overlays: out",
+            );
+            return Err(ImageError::new(path, cause));
         }
         let mut image = self.images.begin()?;
         self.copy(source, &mut image)?;
@@ -397,8 +432,9 @@ impl Taking<'_> {
         }
     }
 
-    fn tarball(
+    fn archive(
         &mut self,
+        archive: Archive,
         source: Source,
         path: &Path,
         origin: Origin,
@@ -415,9 +451,21 @@ impl Taking<'_> {
             ));
         }
         let work = self.images.workspace()?;
+        let tree = self.files_of(archive, source, path, &work)?;
+        self.file_system(tree, origin)
+    }
+
+    /// The files of an archive, unpacked into `work`.
+    fn files_of(
+        &mut self,
+        archive: Archive,
+        source: Source,
+        path: &Path,
+        work: &Workspace,
+    ) -> Result<Tree, ImageError> {
         let (total, read) = source.file_progress();
         let mut checked = 0;
-        let tree = tree::of_tar(source.into_stream(), &work.dir, |bytes| {
+        let check = |bytes| {
             let done = read.load(Ordering::Relaxed);
             self.tell(Phase::Unpack, done, Some(total), path).map_err(|_| Cause::Cancelled)?;
             if bytes - checked > ROOM_STEP_BYTES {
@@ -425,9 +473,33 @@ impl Taking<'_> {
                 self.images.make_room().map_err(|error| Cause::Said(error.to_string()))?;
             }
             Ok(())
-        });
-        let tree = tree.map_err(|cause| ImageError::new(path, cause))?;
-        self.file_system(&tree, origin)
+        };
+        let unpacked = source.into_archive()?;
+        let tree = match archive {
+            Archive::Tar => tree::of_tar(unpacked, &work.dir, check),
+            Archive::Cpio => cpio::of_cpio(unpacked, &work.dir, check),
+        };
+        tree.map_err(|cause| ImageError::new(path, cause))
+    }
+
+    /// Lays the overlays over a tree; the folders that come out hold their contents.
+    fn lay_over(&mut self, tree: &mut Tree) -> Result<Vec<Workspace>, ImageError> {
+        let overlays = std::mem::take(&mut self.overlays);
+        let mut works = Vec::new();
+        overlays.lay(tree, |content, name| {
+            let source =
+                Source::open(content).map_err(|error| error.at(&name.to_string_lossy()))?;
+            let Some(archive) = source.archive() else {
+                let cause = Cause::unusable("it is no archive", "name it as file:");
+                return Err(ImageError::new(name, cause));
+            };
+            let work = self.images.workspace()?;
+            let over = self.files_of(archive, source, name, &work)?;
+            works.push(work);
+            Ok(over)
+        })?;
+        self.overlays = overlays;
+        Ok(works)
     }
 
     fn files(&mut self, files: &[NewFile]) -> Result<CachedImage, ImageError> {
@@ -440,7 +512,7 @@ impl Taking<'_> {
         }
         let key = self.key_of_tree(&tree)?;
         let from: Vec<&str> = files.iter().map(|file| file.from.as_str()).collect();
-        self.file_system(&tree, Origin { from: from.join(" "), key, ..Origin::default() })
+        self.file_system(tree, Origin { from: from.join(" "), key, ..Origin::default() })
     }
 
     /// What stays the same as long as no file of the tree changes.
@@ -454,10 +526,15 @@ impl Taking<'_> {
                 hash.update(stamp(&metadata));
             }
         }
-        Ok(format!("files {} {:?}", hexadecimal(&hash.finalize()), self.source.ext4()))
+        Ok(self.key_of_made(&format!("files {}", hexadecimal(&hash.finalize()))))
     }
 
-    fn file_system(&mut self, tree: &Tree, origin: Origin) -> Result<CachedImage, ImageError> {
+    /// The key of a file system that is made of what has a key.
+    fn key_of_made(&self, key: &str) -> String {
+        format!("{key} {:?}{}", self.source.ext4(), self.overlays.key)
+    }
+
+    fn file_system(&mut self, mut tree: Tree, origin: Origin) -> Result<CachedImage, ImageError> {
         // Of a URL the key says nothing about what it holds.
         let is_same = |known: &Origin| known.key == origin.key && known.etag == origin.etag;
         if !origin.key.starts_with("url ")
@@ -468,9 +545,10 @@ impl Taking<'_> {
         }
         let name = PathBuf::from(&origin.from);
         self.tell(Phase::Make, 0, None, &name)?;
+        let _contents = self.lay_over(&mut tree)?;
         let work = self.images.workspace()?;
         let place = work.dir.join("image");
-        ext4::make(tree, &self.source.ext4(), &place, &work.dir)
+        ext4::make(&tree, &self.source.ext4(), &place, &work.dir)
             .map_err(|cause| ImageError::new(&name, cause))?;
         self.images.make_room()?;
         let mut image = self.images.begin()?;
@@ -502,7 +580,7 @@ impl Taking<'_> {
         if let Some(part) = self.images.find(|origin| origin.key == key)? {
             return Ok(Some(part));
         }
-        let whole = Source::open(&image.dir.join(super::cache::IMAGE))?;
+        let whole = Source::open(&image.dir.join(IMAGE))?;
         let mut new = self.images.begin()?;
         let read = whole.part(part.bytes.clone());
         self.copy(read, &mut new)?;
@@ -711,6 +789,116 @@ mod tests {
         }];
         let (boot, _) = lab.take(&ImageSource::new(ImageFrom::Files(kernel), "testboot")).unwrap();
         assert_eq!(&boot[1144..1152], b"testboot");
+    }
+
+    fn debugfs(lab: &Lab, image: &[u8], command: &str) -> String {
+        let place = lab.write("image.raw", image);
+        let mut debugfs = ext4::tool("debugfs", "1");
+        let output = debugfs.args(["-R", command]).arg(&place).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o600);
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn overlays_are_laid_over_folders_and_archives() {
+        let lab = Lab::new();
+        let top = lab.folder.path().join("rootfs");
+        fs::create_dir_all(top.join("usr/lib")).unwrap();
+        fs::create_dir_all(top.join("opt")).unwrap();
+        fs::write(top.join("motd"), "old").unwrap();
+        std::os::unix::fs::symlink("usr/lib", top.join("lib")).unwrap();
+        lab.write("base.tar", &tar_of(&[("motd", "old"), ("opt/x", "")]));
+        lab.write("tool", b"#!");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+        fs::set_permissions(lab.folder.path().join("tool"), mode).unwrap();
+        let modules = gzip(&tar_of(&[("lib/modules/6.1/a.ko", "module"), ("motd", "new")]));
+        lab.write("modules.tgz", &modules);
+        let overlay = |name: &str, is_archive, path: &str| Overlay {
+            material: Material { path: lab.folder.path().join(name), sha256: None },
+            is_archive,
+            path: path.into(),
+        };
+        let overlays = vec![
+            overlay("modules.tgz", true, "/"),
+            overlay("tool", false, "/opt"),
+            overlay("tool", false, "/new/folder/other"),
+        ];
+        for (name, module) in
+            [("rootfs", "/usr/lib/modules/6.1/a.ko"), ("base.tar", "/lib/modules/6.1/a.ko")]
+        {
+            let plain = lab.source(name, "testrootfs");
+            let (plain_image, _) = lab.take(&plain).unwrap();
+            let source = ImageSource { overlays: overlays.clone(), ..plain.clone() };
+            let (image, _) = lab.take(&source).unwrap();
+            assert!(image != plain_image);
+            assert_eq!(debugfs(&lab, &image, &format!("cat {module}")), "module");
+            assert_eq!(debugfs(&lab, &image, "cat /motd"), "new");
+            for tool in ["/opt/tool", "/new/folder/other"] {
+                let stat = debugfs(&lab, &image, &format!("stat {tool}"));
+                assert!(stat.contains("Mode:  04755") && stat.contains("Size: 2"), "{stat}");
+            }
+            // Both are found again, each by its own key.
+            assert!(lab.take(&source).unwrap() == (image, false));
+            assert!(lab.take(&plain).unwrap() == (plain_image, false));
+        }
+        let source = ImageSource { overlays, ..lab.source("rootfs", "testrootfs") };
+        let (before, _) = lab.take(&source).unwrap();
+        lab.write("modules.tgz", &gzip(&tar_of(&[("motd", "newer")])));
+        let (after, _) = lab.take(&source).unwrap();
+        assert!(before != after);
+        assert_eq!(debugfs(&lab, &after, "cat /motd"), "newer");
+    }
+
+    #[test]
+    fn what_cannot_be_laid_over_it() {
+        let lab = Lab::new();
+        lab.write("image", &[7; 10_000]);
+        lab.write("base.tar", &tar_of(&[("etc/motd", "old")]));
+        lab.write("a.tar", &tar_of(&[("a", "1")]));
+        lab.write("etc.tar", &tar_of(&[("etc", "1")]));
+        for (rootfs, over, is_archive, path, expected) in [
+            ("image", "a.tar", true, "/", "it is an image, and files are laid over"),
+            ("base.tar", "image", true, "/", "it is no archive: name it as file:"),
+            ("base.tar", "etc.tar", true, "/", "its file etc would lie where a folder is"),
+            ("base.tar", "none", true, "/", "is missing"),
+            ("base.tar", "image", false, "/../x", "outside of the root file system"),
+        ] {
+            let material = Material { path: lab.folder.path().join(over), sha256: None };
+            let overlays = vec![Overlay { material, is_archive, path: path.into() }];
+            let source = ImageSource { overlays, ..lab.source(rootfs, "testrootfs") };
+            let error = lab.take(&source).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_below_overlays_is_downloaded_once() {
+        use super::super::fetch::tests::{answer, server};
+        let lab = Lab::new();
+        let archive = gzip(&tar_of(&[("motd", "old")]));
+        let whole = format!("Content-Length: {}\r\nETag: \"a\"\r\n", archive.len());
+        let unchanged = answer("304 Not Modified", "", b"");
+        let (url, requests) =
+            server(vec![answer("200 OK", &whole, &archive), unchanged.clone(), unchanged]);
+        for content in ["one", "two", "two"] {
+            lab.write("over.tar", &tar_of(&[("motd", content)]));
+            let material = Material { path: lab.folder.path().join("over.tar"), sha256: None };
+            let overlays = vec![Overlay { material, is_archive: true, path: "/".into() }];
+            let source = ImageSource { overlays, ..ImageSource::of_text(&url, "testrootfs") };
+            let (image, _) = lab.take(&source).unwrap();
+            assert_eq!(debugfs(&lab, &image, "cat /motd"), content);
+        }
+        assert_eq!(requests.iter().count(), 3);
     }
 
     #[test]

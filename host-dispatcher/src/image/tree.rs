@@ -186,9 +186,9 @@ pub(super) fn of_tar(
                 }
                 total += bytes;
                 count += 1;
-                let content = work.join(format!("{count}"));
-                stage(&path, &mut entry, bytes, &content)?;
                 check(total)?;
+                let content = work.join(format!("{count}"));
+                stage(&path, &mut entry, bytes, &content, "tar archive")?;
                 Kind::File { content, bytes }
             }
             EntryType::Symlink => Kind::Link(checked_name(&link()?, LINK_MAX)?),
@@ -230,20 +230,27 @@ pub(super) fn of_tar(
     Ok(tree)
 }
 
-fn stage(path: &str, entry: &mut impl Read, bytes: u64, place: &Path) -> Result<(), Cause> {
+/// Unpacks the content of an archive's file to `place`; `what` is the kind of the archive.
+pub(super) fn stage(
+    path: &str,
+    entry: &mut impl Read,
+    bytes: u64,
+    place: &Path,
+    what: &'static str,
+) -> Result<(), Cause> {
     if bytes > IMAGE_BYTES_MAX {
         return Err(Cause::TooLarge(bytes));
     }
     let mut file = File::create(place).map_err(Cause::from_write)?;
-    let copied = copy(entry, &mut file)?;
+    let copied = copy(entry, &mut file, what)?;
     if copied != bytes {
-        return Err(tar_damaged(&format!("it ends within {path}")));
+        return Err(Cause::Damaged(what, format!("it ends within {path}")));
     }
     Ok(())
 }
 
 /// As `io::copy`, which does not tell a failed read from a failed write.
-fn copy(from: &mut impl Read, to: &mut impl io::Write) -> Result<u64, Cause> {
+fn copy(from: &mut impl Read, to: &mut impl io::Write, what: &'static str) -> Result<u64, Cause> {
     let (mut buffer, mut copied) = (vec![0; 128 * 1024], 0);
     loop {
         match from.read(&mut buffer) {
@@ -253,7 +260,7 @@ fn copy(from: &mut impl Read, to: &mut impl io::Write) -> Result<u64, Cause> {
                 copied += bytes as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Cause::Damaged("tar archive", error.to_string())),
+            Err(error) => return Err(Cause::Damaged(what, error.to_string())),
         }
     }
 }
@@ -311,13 +318,14 @@ fn insert(tree: &mut Tree, path: String, node: Node, bytes: u64) -> Result<(), C
         return Err(Cause::TooLarge(bytes));
     }
     if tree.len() >= FILES_MAX {
-        return Err(Cause::unusable(
-            format!("it has more than {FILES_MAX} files"),
-            "give an image",
-        ));
+        return Err(too_many());
     }
     tree.insert(path, node);
     Ok(())
+}
+
+pub(super) fn too_many() -> Cause {
+    Cause::unusable(format!("it has more than {FILES_MAX} files"), "give an image")
 }
 
 fn mode_of(header: &Header) -> Result<u32, Cause> {
@@ -325,7 +333,7 @@ fn mode_of(header: &Header) -> Result<u32, Cause> {
 }
 
 /// A path as [`Tree`] has it.
-fn path_below_top(path: &[u8]) -> Result<String, Cause> {
+pub(super) fn path_below_top(path: &[u8]) -> Result<String, Cause> {
     let path = checked_name(path, PATH_MAX)?;
     let mut parts = Vec::new();
     for part in path.split('/') {
@@ -362,7 +370,7 @@ pub(super) fn checked_name(name: &[u8], bytes_max: usize) -> Result<String, Caus
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
+pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
@@ -370,7 +378,7 @@ fn tar_damaged(why: &str) -> Cause {
     Cause::Damaged("tar archive", why.to_owned())
 }
 
-const FILES_MAX: usize = 500_000;
-const PATH_MAX: usize = 1024;
-const LINK_MAX: usize = 2048;
+pub(super) const FILES_MAX: usize = 500_000;
+pub(super) const PATH_MAX: usize = 1024;
+pub(super) const LINK_MAX: usize = 2048;
 const EXTENSION_MAX: u64 = 1 << 20;

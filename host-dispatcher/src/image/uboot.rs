@@ -56,16 +56,16 @@ impl Header {
 
 /// The content of such an image as a stream; what is damaged is an error while it is read.
 pub(super) enum Content<R> {
-    /// The header comes first.
-    Image(R),
-    Content(Checked<io::Take<R>>),
+    /// The header comes next.
+    Before(R),
+    Within(Checked<io::Take<R>>),
     Failed,
 }
 
 impl<R: Read> Content<R> {
     /// `image` begins with the header.
     pub(super) fn new(image: R) -> Self {
-        Self::Image(image)
+        Self::Before(image)
     }
 }
 
@@ -74,17 +74,17 @@ impl<R: Read> Read for Content<R> {
         let damaged = |why| io::Error::new(ErrorKind::InvalidData, why);
         loop {
             match std::mem::replace(self, Self::Failed) {
-                Self::Image(mut image) => {
+                Self::Before(mut image) => {
                     let mut first = [0; HEADER_BYTES];
                     image.read_exact(&mut first)?;
                     let header = Header::of(&first).map_err(damaged)?;
                     let header = header.ok_or_else(|| damaged("it has no header"))?;
                     let content = image.take(header.bytes.into());
-                    *self = Self::Content(Checked::new(content, header.bytes.into(), header.crc));
+                    *self = Self::Within(Checked::new(content, header.bytes.into(), header.crc));
                 }
-                Self::Content(mut content) => {
+                Self::Within(mut content) => {
                     let read = content.read(buffer);
-                    *self = Self::Content(content);
+                    *self = Self::Within(content);
                     return read;
                 }
                 Self::Failed => return Err(damaged("its header is damaged")),

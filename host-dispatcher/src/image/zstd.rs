@@ -10,6 +10,9 @@ pub(super) struct ZstdReader<R> {
     source: R,
     decoder: FrameDecoder,
     in_frame: bool,
+    /// Whether the end of a frame is the end, and whether that was reached.
+    is_one: bool,
+    has_ended: bool,
 }
 
 impl<R: BufRead> ZstdReader<R> {
@@ -17,7 +20,12 @@ impl<R: BufRead> ZstdReader<R> {
     pub(super) fn new(source: R, window_max: u64) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(window_max);
-        Self { source, decoder, in_frame: false }
+        Self { source, decoder, in_frame: false, is_one: false, has_ended: false }
+    }
+
+    /// The same for the first frame alone; the source stands behind it then.
+    pub(super) fn one(source: R, window_max: u64) -> Self {
+        Self { is_one: true, ..Self::new(source, window_max) }
     }
 
     fn begin_frame(&mut self) -> io::Result<()> {
@@ -39,7 +47,7 @@ impl<R: BufRead> ZstdReader<R> {
     }
 
     fn end_frame(&mut self) -> io::Result<()> {
-        self.in_frame = false;
+        (self.in_frame, self.has_ended) = (false, self.is_one);
         match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
             (Some(written), found) if found != Some(written) => {
                 Err(io::Error::new(ErrorKind::InvalidData, "the check value is wrong"))
@@ -53,7 +61,7 @@ impl<R: BufRead> Read for ZstdReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if !self.in_frame {
-                if self.source.fill_buf()?.is_empty() {
+                if self.has_ended || self.source.fill_buf()?.is_empty() {
                     return Ok(0);
                 }
                 self.begin_frame()?;

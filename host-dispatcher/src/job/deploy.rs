@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::value::shorten;
-use crate::config::yaml::{FileError, Spanned, place};
+use crate::config::yaml::{FileError, Place, Spanned, place};
 use crate::image::fetch::is_url;
 
 /// The images to deploy; at least one.
@@ -30,6 +30,19 @@ pub struct Deploy {
     pub bmap: Option<PathBuf>,
     /// The size in bytes of the file system that a folder or an archive becomes.
     pub rootfs_size: Option<u64>,
+    /// What is laid over the files of `rootfs`, in this order: modules first.
+    pub overlays: Vec<DeployOverlay>,
+}
+
+/// An archive or a file that is laid over the root file system's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeployOverlay {
+    /// Where it is.
+    pub image: Image,
+    /// Whether it is an archive, and unpacked.
+    pub is_archive: bool,
+    /// Its place on the board, from `/`: of an archive the folder, of a file its path, or with `/` at the end its folder.
+    pub path: String,
 }
 
 /// Partitions of a disk image, by number.
@@ -71,6 +84,17 @@ pub(super) struct DeployForm {
     bmap: Option<Spanned<String>>,
     rootfs_size: Option<Spanned<String>>,
     modules: Option<Spanned<String>>,
+    modules_sha256: Option<Spanned<String>>,
+    overlays: Option<Spanned<Vec<OverlayForm>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverlayForm {
+    archive: Option<Spanned<String>>,
+    file: Option<Spanned<String>>,
+    path: Option<Spanned<String>>,
+    sha256: Option<Spanned<String>>,
 }
 
 /// The length of an image; a folder or a device is none.
@@ -130,11 +154,11 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
                 .wrong(size, "rootfs_size without rootfs")
                 .mend("add \"rootfs: PATH\""));
         }
-        if let Some(modules) = &form.modules {
-            let message = "modules belong into the root file system, and an image is not changed";
-            return Err(self
-                .wrong(modules, message)
-                .mend("give rootfs: a folder or archive that holds /lib/modules"));
+        let over = form.modules.as_ref().map(place).or_else(|| form.overlays.as_ref().map(place));
+        if let (None, Some(at)) = (&form.rootfs, over) {
+            let message = "modules and overlays are laid over the files of rootfs";
+            return Err(FileError::at(self.file, at, message)
+                .mend("add \"rootfs: PATH\", a folder or an archive"));
         }
         for (key, image, digest) in [
             ("rootfs", &form.rootfs, &form.rootfs_sha256),
@@ -142,6 +166,7 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
             ("kernel", &form.kernel, &form.kernel_sha256),
             ("ramdisk", &form.ramdisk, &form.ramdisk_sha256),
             ("dtb", &form.dtb, &form.dtb_sha256),
+            ("modules", &form.modules, &form.modules_sha256),
         ] {
             if let (None, Some(digest)) = (image, digest) {
                 return Err(self
@@ -149,7 +174,22 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
                     .mend(format!("add \"{key}: PATH\"")));
             }
         }
+        let mut overlays = Vec::new();
+        if let Some(image) = self.file(form.modules.as_ref(), form.modules_sha256.as_ref())? {
+            overlays.push(DeployOverlay { image, is_archive: true, path: "/".to_owned() });
+        }
+        if let Some(forms) = &form.overlays {
+            if forms.value.len() > OVERLAYS_MAX {
+                let message = format!("a job has at most {OVERLAYS_MAX} overlays");
+                return Err(FileError::at(self.file, place(forms), message)
+                    .mend("put several into one archive"));
+            }
+            for overlay in &forms.value {
+                overlays.push(self.overlay(overlay, place(forms))?);
+            }
+        }
         let deploy = Deploy {
+            overlays,
             rootfs: self.source(form.rootfs.as_ref(), form.rootfs_sha256.as_ref())?,
             boot: self.source(form.boot.as_ref(), None)?,
             disk: self.source(form.disk.as_ref(), form.disk_sha256.as_ref())?,
@@ -219,6 +259,48 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
         Ok(Some(self.local(at)?.0))
     }
 
+    fn overlay(&self, form: &OverlayForm, at: Place) -> Result<DeployOverlay, FileError> {
+        let wrong = |at: Place, message: &str| FileError::at(self.file, at, message);
+        let (source, is_archive) = match (&form.archive, &form.file) {
+            (Some(archive), None) => (archive, true),
+            (None, Some(file)) => (file, false),
+            (Some(archive), Some(_)) => {
+                return Err(wrong(place(archive), "an overlay is an archive or a file")
+                    .mend("keep one of archive: and file:"));
+            }
+            (None, None) => {
+                let at = form.path.as_ref().or(form.sha256.as_ref()).map_or(at, place);
+                return Err(wrong(at, "an overlay misses the key \"archive\" or \"file\"")
+                    .mend("add \"archive: PATH\""));
+            }
+        };
+        let path = match &form.path {
+            None if is_archive => "/".to_owned(),
+            None => {
+                return Err(wrong(place(source), "a file misses the key \"path\"")
+                    .mend("add \"path: /usr/bin/tool\""));
+            }
+            Some(path) => {
+                let is_good = path.value.starts_with('/')
+                    && path.value.len() <= PATH_BYTES_MAX
+                    && !path.value.chars().any(char::is_control)
+                    && path.value.split('/').all(|part| part != "..");
+                if !is_good {
+                    return Err(self
+                        .wrong(
+                            path,
+                            "an overlay's path is a place on the board, from /, without ..",
+                        )
+                        .mend("write it as /usr/share"));
+                }
+                path.value.clone()
+            }
+        };
+        let image = self.file(Some(source), form.sha256.as_ref())?;
+        let image = image.ok_or_else(|| wrong(place(source), "a path is expected"))?;
+        Ok(DeployOverlay { image, is_archive, path })
+    }
+
     /// `512M`: bytes, or with K, M, G the powers of 1024.
     fn size(&self, text: &Spanned<String>) -> Result<u64, FileError> {
         let units = [('K', 10), ('M', 20), ('G', 30)];
@@ -279,5 +361,9 @@ fn shown(path: &Path) -> String {
     path.components().collect::<PathBuf>().display().to_string()
 }
 
+/// A root file system needs no more.
+const OVERLAYS_MAX: usize = 32;
+/// As long as a path of an image can be.
+const PATH_BYTES_MAX: usize = 1024;
 /// As large as an image can be.
 const SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=128 << 30;

@@ -27,7 +27,7 @@ use crate::definition::variable::{Variable, VariablesForm};
 use crate::kernel::Policy;
 use crate::kernel::policy::PolicyForm;
 
-pub use super::deploy::{Deploy, DiskPartitions, Image};
+pub use super::deploy::{Deploy, DeployOverlay, DiskPartitions, Image};
 pub use super::test::{Origin, Test};
 pub use roles::{Node, Roles};
 
@@ -382,6 +382,21 @@ mod tests {
         );
         assert_eq!(kernel.sha256.unwrap()[..2], [0, 0xff]);
         assert_eq!(files.dtb.unwrap().path, Path::new("HTTP://x/b.dtb"));
+        let laid = deploy(&format!(
+            "{{rootfs: folder, modules: a.img, modules_sha256: '{digest}', overlays: [{{archive: 'https://x/k.tar.xz', path: /opt}}, {{file: b.img, path: /usr/bin/}}]}}"
+        ));
+        let shown = |overlay: &DeployOverlay| {
+            let path = overlay.image.path.display().to_string();
+            (path, overlay.is_archive, overlay.path.clone())
+        };
+        let expected = [
+            ("jobs/a.img", true, "/"),
+            ("https://x/k.tar.xz", true, "/opt"),
+            ("jobs/b.img", false, "/usr/bin/"),
+        ]
+        .map(|(file, is_archive, path)| (file.to_owned(), is_archive, path.to_owned()));
+        assert_eq!(laid.overlays.iter().map(shown).collect::<Vec<_>>(), expected);
+        assert!(laid.overlays[0].image.sha256.is_some());
     }
 
     #[test]
@@ -468,8 +483,38 @@ mod tests {
                 "job.yaml:2: partitions without disk: add \"disk: PATH\"",
             ),
             (
-                &format!("name: x\ndeploy: {{rootfs: a.img, modules: b.img}}\n{tests}"),
-                "job.yaml:2: modules belong into the root file system, and an image is not changed: give rootfs: a folder or archive that holds /lib/modules",
+                &format!("name: x\ndeploy: {{disk: a.img, modules: b.img}}\n{tests}"),
+                "job.yaml:2: modules and overlays are laid over the files of rootfs: add \"rootfs: PATH\", a folder or an archive",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy:\n  rootfs: folder\n  overlays:\n  - {{path: /}}\n{tests}"
+                ),
+                "job.yaml:5: an overlay misses the key \"archive\" or \"file\": add \"archive: PATH\"",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy:\n  rootfs: folder\n  overlays:\n  - {{file: a.img}}\n{tests}"
+                ),
+                "job.yaml:5: a file misses the key \"path\": add \"path: /usr/bin/tool\"",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy:\n  rootfs: folder\n  overlays:\n  - {{archive: a.img, file: b.img}}\n{tests}"
+                ),
+                "job.yaml:5: an overlay is an archive or a file: keep one of archive: and file:",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy:\n  rootfs: folder\n  overlays:\n  - {{archive: a.img, path: /a/../..}}\n{tests}"
+                ),
+                "job.yaml:5: an overlay's path is a place on the board, from /, without ..: write it as /usr/share",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy:\n  rootfs: folder\n  overlays:\n  - {{archive: none.tar}}\n{tests}"
+                ),
+                "job.yaml:5: the image jobs/none.tar cannot be read: entity not found: paths are relative to the job file; make the image, or mend the path",
             ),
             (
                 &format!("name: x\ndeploy: {{rootfs: folder, rootfs_size: 5T}}\n{tests}"),

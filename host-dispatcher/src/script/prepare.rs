@@ -12,9 +12,10 @@ use crate::image::boot_file::{BootFile, BootRole};
 use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
 use crate::image::error::ImageError;
 use crate::image::material::Material;
+use crate::image::overlay::Overlay;
 use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
 use crate::job::event::{Event, Slot};
-use crate::job::spec::{Deploy, Image, Job};
+use crate::job::spec::{Deploy, DeployOverlay, Image, Job};
 use crate::worker::Worker;
 
 /// A job whose images are in the store, and what keeps them there.
@@ -115,7 +116,9 @@ pub fn take_images(
     if let Some(image) = &deploy.rootfs {
         let bmap = deploy.bmap.clone();
         let file_system_bytes = deploy.rootfs_size;
-        let source = ImageSource { bmap, file_system_bytes, ..source(image, "testrootfs") };
+        let overlays = deploy.overlays.iter().map(overlay).collect();
+        let source =
+            ImageSource { bmap, file_system_bytes, overlays, ..source(image, "testrootfs") };
         deploy.rootfs = taking.take(&source, false)?;
     }
     if let Some(image) = &deploy.boot {
@@ -145,6 +148,18 @@ pub fn take_images(
 fn source(image: &Image, role: &str) -> ImageSource {
     let source = ImageSource::of_text(&image.path.to_string_lossy(), role);
     ImageSource { sha256: image.sha256, epoch: epoch(), ..source }
+}
+
+fn overlay(overlay: &DeployOverlay) -> Overlay {
+    Overlay {
+        material: material(&overlay.image),
+        is_archive: overlay.is_archive,
+        path: overlay.path.clone(),
+    }
+}
+
+fn material(image: &Image) -> Material {
+    Material { path: image.path.clone(), sha256: image.sha256 }
 }
 
 fn check_ramdisk(deploy: &Deploy, board_type: &BoardType) -> Result<(), Fault> {
@@ -190,7 +205,7 @@ impl Taking<'_> {
         let mut taken = Vec::new();
         for (role, file) in files {
             let Some(file) = file else { continue };
-            let material = Material { path: file.path.clone(), sha256: file.sha256 };
+            let material = material(file);
             let mut progress = once_each(&mut *self.tell, true);
             let file = self.images.take_boot_file(&material, role, keeps_form, &mut progress);
             taken.push(file.map_err(fault)?);
