@@ -77,7 +77,7 @@ fn named(job: &Value) -> Vec<String> {
     let tests = job["tests"].as_array().into_iter().flatten();
     let definitions = tests.filter_map(|test| match &test["definition"] {
         Value::String(path) => Some(path.as_str()),
-        Value::Object(source) if source.contains_key("git") => None,
+        Value::Object(source) if ["git", "url"].iter().any(|key| source.contains_key(*key)) => None,
         Value::Object(source) => source.get("directory").or_else(|| source.get("path"))?.as_str(),
         _ => None,
     });
@@ -156,6 +156,7 @@ tests:
   - definition: ./smoke.yaml
   - definition: {directory: suite, path: suite.yaml}
   - definition: {git: 'https://x/y', path: z.yaml}
+  - definition: {url: 'https://x/y.tar', path: z.yaml}
   - {name: uname, run: uname}
 ";
 

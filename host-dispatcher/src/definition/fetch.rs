@@ -1,4 +1,4 @@
-//! Gets definitions, and what they bring along, from this host's disk and from git repositories.
+//! Gets definitions, and what they bring along, from this host's disk, from git repositories and from servers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,6 +9,7 @@ use super::form::Definition;
 use super::git::{self, Checkout, Wanted};
 use super::install::Repository;
 use super::overlay::{Overlay, OverlayError, is_relative};
+use super::server::{Download, Served};
 use super::variable::Variable;
 use crate::config::value::{shorten, visible_path};
 use crate::config::yaml::{self, FileError, Place};
@@ -24,6 +25,8 @@ pub struct Fetcher<'a> {
     fence: Option<&'a Fence>,
     /// Several tests of a job are often of one repository.
     checkouts: HashMap<Wanted, Checkout>,
+    /// And of one archive.
+    downloads: HashMap<Served, Download>,
 }
 
 /// A definition with what goes to the board beside it.
@@ -35,7 +38,7 @@ pub struct Fetched {
     pub text: String,
     /// Where it comes from: the name to show, also in errors.
     pub origin: String,
-    /// The commits of the repositories that it comes from, a sentence each.
+    /// The commits of the repositories that it comes from, and the digest of a server's file, a sentence each.
     pub commits: Vec<String>,
     /// The files that go with it.
     pub overlay: Overlay,
@@ -44,7 +47,7 @@ pub struct Fetched {
 impl<'a> Fetcher<'a> {
     /// A fetcher for the job file `file`; relative paths are relative to `folder`.
     pub fn new(file: &'a str, folder: &'a Path) -> Self {
-        Self { file, folder, fence: None, checkouts: HashMap::new() }
+        Self { file, folder, fence: None, checkouts: HashMap::new(), downloads: HashMap::new() }
     }
 
     /// The same one, which reads only what `fence` holds.
@@ -110,6 +113,45 @@ impl<'a> Fetcher<'a> {
         overlay.kept.push(checkout.folder.clone());
         let mut fetched = self.read(&place, origin, overlay)?;
         fetched.commits.push(commit(wanted, &checkout));
+        Ok(fetched)
+    }
+
+    /// A definition alone on a server; or with `path` one in an archive, whose files go with it, of them only `include`, if it
+    /// is not empty.
+    ///
+    /// # Errors
+    /// It cannot be downloaded or unpacked, or as for [`Self::directory`].
+    pub fn url(
+        &mut self,
+        served: Served,
+        path: Option<&str>,
+        include: &[String],
+        at: Place,
+    ) -> Result<Fetched, FileError> {
+        let name = served.name();
+        let wrong = |text: String| FileError::at(self.file, at, text);
+        let download = match self.downloads.get(&served) {
+            Some(download) => download.clone(),
+            None => served.download().map_err(wrong)?,
+        };
+        self.downloads.insert(served, download.clone());
+        let mut fetched = match path {
+            None => self.read(&download.file, name.clone(), Overlay::default())?,
+            Some(path) => {
+                let tree = download.unpacked(&name).map_err(wrong)?;
+                let named = |error: FileError| FileError {
+                    message: error.message.replace(&*tree.to_string_lossy(), &name),
+                    ..error
+                };
+                let place = self.within(&tree, path, at).map_err(named)?;
+                let mut overlay = Overlay::default();
+                let added = overlay.add(&tree, "", include);
+                added.map_err(|error| named(self.no_overlay(&error, at)))?;
+                overlay.kept.push(download.folder.clone());
+                self.read(&place, format!("{name}:{path}"), overlay)?
+            }
+        };
+        fetched.commits.push(format!("{name} with the SHA-256 {}", download.sha256));
         Ok(fetched)
     }
 

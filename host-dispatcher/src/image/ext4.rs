@@ -81,7 +81,7 @@ pub(super) fn make(tree: &Tree, options: &Ext4, place: &Path, work: &Path) -> Re
 }
 
 /// Folders that an archive leaves out are there all the same.
-fn with_folders(tree: &Tree) -> Result<Tree, Cause> {
+pub(super) fn with_folders(tree: &Tree) -> Result<Tree, Cause> {
     let mut whole = tree.clone();
     whole.entry(String::new()).or_insert_with(|| Node::new(Kind::Folder, 0o755));
     for path in tree.keys() {

@@ -99,6 +99,25 @@ pub(super) fn fetch(
     }
 }
 
+/// Downloads `url` for who needs it once, into a folder of its own below `folder`; where the file lies. `progress` gets the
+/// bytes so far and in all, and may break off.
+///
+/// # Errors
+/// What the server said, or that nothing can be written.
+pub fn download(
+    url: &str,
+    folder: &Path,
+    progress: &mut dyn FnMut(u64, Option<u64>) -> ControlFlow<()>,
+) -> Result<PathBuf, ImageError> {
+    match fetch(url, folder, None, progress, &|| Ok(()))? {
+        Fetched::File(download) => Ok(download.path),
+        Fetched::Unchanged => {
+            let why = format!("failed to download {}: the server sends nothing", shown(url));
+            Err(ImageError::new(Path::new(url), Cause::Said(why)))
+        }
+    }
+}
+
 enum Attempt {
     Unchanged,
     Complete(Validators),
@@ -278,7 +297,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Without name and password, which must not stand in records.
-pub(super) fn shown(url: &str) -> String {
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

@@ -21,5 +21,6 @@ pub mod stored;
 pub mod take;
 mod tree;
 mod uboot;
+pub mod unpack;
 mod zip;
 mod zstd;

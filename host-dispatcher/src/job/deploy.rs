@@ -331,29 +331,33 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
     }
 
     fn sha256(&self, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
-        let wrong = || {
-            self.wrong(text, "a SHA-256 has 64 hexadecimal digits")
-                .mend("write what sha256sum prints, in quotes")
-        };
-        let mut digest = [0; 32];
-        let digits = text.value.as_bytes();
-        if digits.len() != 64 {
-            return Err(wrong());
-        }
-        for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit =
-                |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-                return Err(wrong());
-            };
-            *byte = high << 4 | low;
-        }
-        Ok(digest)
+        sha256_of(self.file, text)
     }
 
     fn wrong(&self, at: &Spanned<String>, message: &str) -> FileError {
         FileError::at(self.file, place(at), message)
     }
+}
+
+/// A digest as a file has it.
+pub(super) fn sha256_of(file: &str, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
+    let wrong = || {
+        FileError::at(file, place(text), "a SHA-256 has 64 hexadecimal digits")
+            .mend("write what sha256sum prints, in quotes")
+    };
+    let mut digest = [0; 32];
+    let digits = text.value.as_bytes();
+    if digits.len() != 64 {
+        return Err(wrong());
+    }
+    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+            return Err(wrong());
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(digest)
 }
 
 /// A path as a person recognises it: without the `./` and empty parts that joining leaves.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::deploy::sha256_of;
 use super::watch::{self, CommandForm, MonitorForm, Watch};
 use crate::config::value::{Name, Period, shorten};
 use crate::config::yaml::{FileError, Place, Spanned, place};
@@ -16,7 +17,9 @@ use crate::definition::git::Wanted;
 use crate::definition::install::InstallPart;
 use crate::definition::overlay::Overlay;
 use crate::definition::script::{Frame, Steps};
+use crate::definition::server::Served;
 use crate::definition::variable::{Variable, VariablesForm};
+use crate::image::fetch::is_url;
 
 /// One test: a suite of the run. It passes with exit status 0, unless a case of it failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +90,8 @@ struct ElsewhereForm {
     path: Option<Spanned<String>>,
     directory: Option<Spanned<String>>,
     git: Option<Spanned<String>>,
+    url: Option<Spanned<String>>,
+    sha256: Option<Spanned<String>>,
     branch: Option<Spanned<String>>,
     revision: Option<Spanned<String>>,
     include: Option<Spanned<Vec<String>>>,
@@ -303,21 +308,20 @@ impl SourceForm {
         let form = match self {
             Self::File(path) => {
                 if path.contains("://") {
-                    let message =
-                        format!("\"{}\" is a URL, and URLs are not fetched yet", shorten(&path));
-                    return Err(FileError::at(file, at, message)
-                        .mend("download it and name the file, or name its repository with git:"));
+                    let served = served(file, path, None, at)?;
+                    return fetcher.url(served, None, &[], at);
                 }
                 return fetcher.file(&path, at);
             }
             Self::Elsewhere(form) => *form,
         };
-        let ElsewhereForm { path, directory, git, branch, revision, include, inline } = form;
+        let ElsewhereForm { path, directory, git, url, sha256, branch, revision, include, inline } =
+            form;
         let wrong = |at: Place, message: &str| FileError::at(file, at, message);
-        let sources = [directory.is_some(), git.is_some(), inline.is_some()];
+        let sources = [directory.is_some(), git.is_some(), url.is_some(), inline.is_some()];
         if sources.iter().filter(|is_there| **is_there).count() > 1 {
             return Err(wrong(at, "a definition comes from one place")
-                .mend("keep one of directory:, git: and inline:"));
+                .mend("keep one of directory:, git:, url: and inline:"));
         }
         let only = |key: &str, other: Option<Place>, place: &str| match other {
             Some(at) => Err(wrong(at, &format!("{key}: goes with {place}")).mend("remove it")),
@@ -327,11 +331,16 @@ impl SourceForm {
             only("branch", branch.as_ref().map(place), "git:")?;
             only("revision", revision.as_ref().map(place), "git:")?;
         }
-        if directory.is_none() && git.is_none() {
-            only("include", include.as_ref().map(place), "directory: or git:")?;
+        if url.is_none() {
+            only("sha256", sha256.as_ref().map(place), "url:")?;
+        }
+        let is_alone = url.is_some() && path.is_none();
+        if is_alone || (directory.is_none() && git.is_none() && url.is_none()) {
+            let whole = "directory:, git: or url: with path:";
+            only("include", include.as_ref().map(place), whole)?;
         }
         if let Some(inline) = inline {
-            only("path", path.as_ref().map(place), "directory: or git:")?;
+            only("path", path.as_ref().map(place), "directory:, git: or url:")?;
             return Ok(Fetched {
                 definition: inline.value.check(file)?,
                 text: String::new(),
@@ -340,12 +349,19 @@ impl SourceForm {
                 overlay: Overlay::default(),
             });
         }
+        let include = include.map(|include| include.value).unwrap_or_default();
+        if let Some(url) = url {
+            let at = place(&url);
+            let sha256 = sha256.map(|digest| sha256_of(file, &digest)).transpose()?;
+            let served = served(file, url.value, sha256, at)?;
+            let at = path.as_ref().map_or(at, place);
+            return fetcher.url(served, path.as_ref().map(|path| &*path.value), &include, at);
+        }
         let Some(path) = path else {
             let message = "a definition misses the key \"path\"";
             return Err(wrong(at, message).mend("add \"path: smoke.yaml\""));
         };
         let at = place(&path);
-        let include = include.map(|include| include.value).unwrap_or_default();
         match (directory, git) {
             (Some(directory), _) => fetcher.directory(&directory.value, &path.value, &include, at),
             (None, Some(git)) => {
@@ -363,6 +379,20 @@ impl SourceForm {
             (None, None) => fetcher.file(&path.value, at),
         }
     }
+}
+
+fn served(
+    file: &str,
+    url: String,
+    sha256: Option<[u8; 32]>,
+    at: Place,
+) -> Result<Served, FileError> {
+    if is_url(&url) && !url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Ok(Served { url, sha256 });
+    }
+    let message = format!("\"{}\" is no URL that is fetched", shorten(&url));
+    Err(FileError::at(file, at, message)
+        .mend("http and https are; name a repository with git:, a file of this host as path:"))
 }
 
 /// The suite's name where the job gives none.
@@ -387,7 +417,7 @@ impl<'de> Deserialize<'de> for SourceForm {
             type Value = SourceForm;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a file's path, or a map with directory:, git: or inline:")
+                f.write_str("a file's path, a URL, or a map with directory:, git:, url: or inline:")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<SourceForm, E> {
@@ -444,8 +474,11 @@ mod tests {
     use std::io;
     use std::path::Path;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::definition::git::tests::Repository;
+    use crate::image::fetch::tests::{answer, server};
     use crate::io::test_folder::TestFolder;
     use crate::job::spec::Job;
 
@@ -513,6 +546,69 @@ mod tests {
             assert!(test.overlay.files[0].source.is_file());
         }
         assert_eq!((inline.name.as_str(), inline.overlay.count()), ("in", 0));
+    }
+
+    #[test]
+    fn definitions_from_servers() {
+        let definition = format!("{HEAD}run: {{steps: [a]}}\n");
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, text) in [("t/smoke.yaml", &definition[..]), ("t/lib.sh", "true\n")] {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o755);
+            header.set_size(text.len() as u64);
+            builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        let archive = builder.into_inner().unwrap();
+        let digest = crate::store::hexadecimal(&Sha256::digest(&archive));
+        let whole =
+            |body: &[u8]| answer("200 OK", &format!("Content-Length: {}\r\n", body.len()), body);
+        let (url, requests) =
+            server(vec![whole(&archive), whole(definition.as_bytes()), whole(&archive)]);
+        let folder = TestFolder::new();
+        // Two tests of one archive ask for it once.
+        let tests = parse_in(
+            folder.path(),
+            &format!(
+                "  - {{name: one, definition: {{url: '{url}', path: t/smoke.yaml, sha256: '{digest}'}}}}\n\
+                 \x20 - {{name: two, definition: {{url: '{url}', path: t/smoke.yaml, include: [t/lib.sh], sha256: '{digest}'}}}}\n\
+                 \x20 - {{name: alone, definition: '{url}'}}\n"
+            ),
+        )
+        .unwrap();
+        let paths = |test: &Test| -> Vec<String> {
+            test.overlay.files.iter().map(|file| file.path.clone()).collect()
+        };
+        assert_eq!(paths(&tests[0]), ["t/lib.sh", "t/smoke.yaml"]);
+        assert_eq!((paths(&tests[1]), paths(&tests[2])), (vec!["t/lib.sh".to_owned()], vec![]));
+        for test in &tests {
+            assert!(test.run.ends_with("\na\n"), "{}", test.run);
+        }
+        let origin = tests[0].definition.as_ref().unwrap();
+        assert_eq!(origin.name, format!("{url}:t/smoke.yaml"));
+        assert!(origin.commits[0].ends_with(&digest), "{:?}", origin.commits);
+        // It is there until the board has it.
+        assert_eq!(fs::read_to_string(&tests[0].overlay.files[0].source).unwrap(), "true\n");
+        let wrong = format!("  - {{name: a, definition: {{url: '{url}', path: t/none.yaml}}}}\n");
+        let error = parse_in(folder.path(), &wrong).unwrap_err();
+        let expected = format!("job.yaml:3: the definition {url}/t/none.yaml cannot be read");
+        assert!(error.starts_with(&expected), "{error}");
+        assert_eq!(requests.iter().count(), 3);
+        let (url, _requests) = server(vec![
+            whole(definition.as_bytes()),
+            whole(definition.as_bytes()),
+            answer("200 OK", "Content-Length: 268435457\r\n", b""),
+            answer("404 Not Found", "Content-Length: 0\r\n", b""),
+        ]);
+        for (rest, expected) in [
+            (format!(", sha256: '{digest}'"), format!("and not {digest}")),
+            (", path: a".to_owned(), "it is no tar or cpio archive".to_owned()),
+            (String::new(), "has more than 256 MiB".to_owned()),
+            (String::new(), "the server answers 404".to_owned()),
+        ] {
+            let test = format!("  - {{name: a, definition: {{url: '{url}'{rest}}}}}\n");
+            let error = parse_in(folder.path(), &test).unwrap_err();
+            assert!(error.starts_with("job.yaml:3: ") && error.contains(&expected), "{error}");
+        }
     }
 
     /// What the helpers of an agent do, as far as the examples need it.
@@ -633,8 +729,24 @@ esac
                 "job.yaml:3: the definition ROOT/suite cannot be read: not a file: paths are relative to the job file",
             ),
             (
-                "definition: 'https://x/a.yaml'",
-                "job.yaml:3: \"https://x/a.yaml\" is a URL, and URLs are not fetched yet: download it and name the file, or name its repository with git:",
+                "definition: 'ftp://x/a.yaml'",
+                "job.yaml:3: \"ftp://x/a.yaml\" is no URL that is fetched: http and https are; name a repository with git:, a file of this host as path:",
+            ),
+            (
+                "definition: {url: suite.tar, path: a}",
+                "job.yaml:3: \"suite.tar\" is no URL that is fetched: http and https are; name a repository with git:, a file of this host as path:",
+            ),
+            (
+                "{name: a, definition: {path: good.yaml, sha256: '00'}}",
+                "job.yaml:3: sha256: goes with url:: remove it",
+            ),
+            (
+                "{name: a, definition: {url: 'http://x/y', include: [a]}}",
+                "job.yaml:3: include: goes with directory:, git: or url: with path:: remove it",
+            ),
+            (
+                "{name: a, definition: {url: 'http://x/y', sha256: '00'}}",
+                "job.yaml:3: a SHA-256 has 64 hexadecimal digits: write what sha256sum prints, in quotes",
             ),
             (
                 "definition: bad.yaml",
@@ -687,7 +799,7 @@ esac
             ),
             (
                 "{name: a, definition: {directory: suite, git: x, path: y}}",
-                "job.yaml:3: a definition comes from one place: keep one of directory:, git: and inline:",
+                "job.yaml:3: a definition comes from one place: keep one of directory:, git:, url: and inline:",
             ),
             (
                 "{name: a, definition: {directory: suite, path: s.yaml, branch: main}}",
@@ -695,7 +807,7 @@ esac
             ),
             (
                 "{name: a, definition: {path: good.yaml, include: [a]}}",
-                "job.yaml:3: include: goes with directory: or git:: remove it",
+                "job.yaml:3: include: goes with directory:, git: or url: with path:: remove it",
             ),
             (
                 "{name: a, definition: {git: x, branch: a, revision: b, path: y}}",
@@ -727,7 +839,7 @@ esac
             ),
             (
                 "{name: a, definition: [x]}",
-                "job.yaml:3: invalid type: sequence, expected a file's path, or a map with directory:, git: or inline:",
+                "job.yaml:3: invalid type: sequence, expected a file's path, a URL, or a map with directory:, git:, url: or inline:",
             ),
         ] {
             let error = parse_in(folder.path(), &format!("  - {test}\n"));
