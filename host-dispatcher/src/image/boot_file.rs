@@ -315,7 +315,7 @@ mod tests {
         let images = Images::open(&folder.path().join("store"), LIMIT_BYTES).unwrap();
         let path = folder.path().join("file");
         fs::write(&path, bytes).unwrap();
-        let material = Material { path, sha256: None };
+        let material = Material { path, ..Material::default() };
         let mut taken = Vec::new();
         // The second time it comes from the store.
         for _ in 0..2 {

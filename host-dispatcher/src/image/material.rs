@@ -8,19 +8,22 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::cache::{CachedImage, DOWNLOADS, Images, Origin};
+use super::cache::{CachedImage, DOWNLOADS, IMAGE, Images, Origin};
+use super::digests::FileDigests;
 use super::error::{Cause, ImageError};
 use super::fetch::{self, Fetched, Validators};
 use super::take::{OnProgress, Phase, Progress, READ_BYTES, stamp};
 use crate::store::hexadecimal;
 
 /// A file that an image is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Material {
     /// Where it is: a path or a URL.
     pub path: PathBuf,
     /// Its SHA-256 as it lies there.
     pub sha256: Option<[u8; 32]>,
+    /// Other digests of it.
+    pub digests: FileDigests,
 }
 
 impl Material {
@@ -57,10 +60,12 @@ impl Images {
         material: &Material,
         progress: OnProgress<'_>,
     ) -> Result<CachedImage, ImageError> {
-        match material.url() {
+        let taken = match material.url() {
             Some(url) => self.downloaded(url, material.sha256, progress),
             None => self.copied(&material.path, material.sha256, "material", true, progress),
-        }
+        }?;
+        material.digests.check(&taken.dir.join(IMAGE), &material.name())?;
+        Ok(taken)
     }
 
     fn copied(
@@ -175,13 +180,13 @@ fn check(name: &Path, wanted: Option<[u8; 32]>, found: &[u8; 32]) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
-    use super::super::cache::{IMAGE, LIMIT_BYTES};
+    use super::super::cache::LIMIT_BYTES;
     use super::super::fetch::tests::{answer, server};
     use super::*;
     use crate::io::test_folder::TestFolder;
 
     fn take(images: &Images, path: &Path, sha256: Option<[u8; 32]>) -> Result<Vec<u8>, String> {
-        let material = Material { path: path.to_owned(), sha256 };
+        let material = Material { path: path.to_owned(), sha256, ..Material::default() };
         let image = images.take_material(&material, &mut |_| ControlFlow::Continue(()));
         image.map(|image| fs::read(image.dir.join(IMAGE)).unwrap()).map_err(|e| e.to_string())
     }

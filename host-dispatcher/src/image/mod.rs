@@ -6,6 +6,7 @@ pub mod bmap;
 pub mod boot_file;
 pub mod cache;
 mod cpio;
+pub mod digests;
 pub mod disk;
 pub mod error;
 pub mod ext4;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::bmap::BlockMap;
 use super::cache::{CachedImage, DOWNLOADS, IMAGE, Images, NewImage, Origin, Workspace};
 use super::cpio;
+use super::digests::FileDigests;
 use super::disk;
 use super::error::{Cause, ImageError};
 use super::ext4::{self, Ext4};
@@ -31,6 +32,8 @@ pub struct ImageSource {
     pub from: ImageFrom,
     /// Its SHA-256: of the file as it lies there, or of the unpacked image. One of both must be it.
     pub sha256: Option<[u8; 32]>,
+    /// Other digests, of the file as it lies there.
+    pub digests: FileDigests,
     /// Its block map; without it the one that lies beside a file, if there is one.
     pub bmap: Option<PathBuf>,
     /// The partition that it is for: `testboot`, `testrootfs`.
@@ -130,6 +133,7 @@ impl ImageSource {
         Self {
             from,
             sha256: None,
+            digests: FileDigests::default(),
             bmap: None,
             role: role.to_owned(),
             partition: None,
@@ -189,8 +193,8 @@ impl Images {
         let (image, name) = match &source.from {
             ImageFrom::Files(files) => (taking.files(files)?, PathBuf::from(&source.role)),
             ImageFrom::Path(path) => (taking.path(path)?, path.clone()),
-            ImageFrom::Url(url) if !source.overlays.is_empty() => {
-                (taking.url_below_overlays(url)?, PathBuf::from(fetch::shown(url)))
+            ImageFrom::Url(url) if !source.overlays.is_empty() || !source.digests.is_empty() => {
+                (taking.kept_url(url)?, PathBuf::from(fetch::shown(url)))
             }
             ImageFrom::Url(url) => (taking.url(url)?, PathBuf::from(fetch::shown(url))),
         };
@@ -206,18 +210,27 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// The file stays as it is in the store, because it is needed again with other overlays.
-    fn url_below_overlays(&mut self, url: &str) -> Result<CachedImage, ImageError> {
+    /// The file stays as it is in the store, because it is needed again: with other overlays, or for digests that are asked for.
+    fn kept_url(&mut self, url: &str) -> Result<CachedImage, ImageError> {
         let from = fetch::shown(url);
-        let material = Material { path: url.into(), sha256: self.source.sha256 };
+        let is_image = self.source.overlays.is_empty();
+        // That of an image may be of what is packed.
+        let sha256 = self.source.sha256.filter(|_| !is_image);
+        let material = Material { path: url.into(), sha256, digests: self.source.digests };
         let file = self.images.take_material(&material, &mut *self.progress)?;
         let key = format!("material {}", hexadecimal(&file.sha256));
         let made = self.key_of_made(&key);
-        if let Some(image) = self.images.find(|origin| origin.key == made)? {
+        let same = |origin: &Origin| origin.key == made || (is_image && origin.key == key);
+        if let Some(image) = self.images.find(same)?
+            && self.fits(&image, &key)
+        {
             return Ok(image);
         }
-        let source = Source::open(&file.dir.join(IMAGE)).map_err(|error| error.at(&from))?;
-        let origin = Origin { from: from.clone(), key, ..Origin::default() };
+        let map = self.source.bmap.as_deref().map(BlockMap::load).transpose()?;
+        let source = Source::open_mapped(&file.dir.join(IMAGE), map);
+        let source = source.map_err(|error| error.at(&from))?;
+        let file_sha256 = Some(hexadecimal(&file.sha256));
+        let origin = Origin { from: from.clone(), key, file_sha256, ..Origin::default() };
         let made = self.unpack(source, Path::new(&from), origin, Some(file.sha256));
         made.map_err(|error| error.at(&from))
     }
@@ -297,9 +310,8 @@ impl Taking<'_> {
         let metadata = fs::metadata(path).map_err(failed)?;
         let place = path.canonicalize().map_err(failed)?;
         if metadata.is_dir() {
-            if self.source.sha256.is_some() {
-                let cause =
-                    Cause::unusable("it is a folder, which has no SHA-256", "remove sha256");
+            if self.source.sha256.is_some() || !self.source.digests.is_empty() {
+                let cause = Cause::unusable("it is a folder, which has no digest", "remove sha256");
                 return Err(ImageError::new(path, cause));
             }
             let tree = tree::of_folder(&place)?;
@@ -307,6 +319,7 @@ impl Taking<'_> {
             let from = place.display().to_string();
             return self.file_system(tree, Origin { from, key, ..Origin::default() });
         }
+        self.source.digests.check(&place, path)?;
         let map = self.source.bmap.clone().or_else(|| BlockMap::beside(&place));
         let mut key = format!("file {} {}", place.display(), stamp(&metadata));
         if let Some(map) = &map {
@@ -824,7 +837,7 @@ mod tests {
         let modules = gzip(&tar_of(&[("lib/modules/6.1/a.ko", "module"), ("motd", "new")]));
         lab.write("modules.tgz", &modules);
         let overlay = |name: &str, is_archive, path: &str| Overlay {
-            material: Material { path: lab.folder.path().join(name), sha256: None },
+            material: Material { path: lab.folder.path().join(name), ..Material::default() },
             is_archive,
             path: path.into(),
         };
@@ -873,11 +886,36 @@ mod tests {
             ("base.tar", "none", true, "/", "is missing"),
             ("base.tar", "image", false, "/../x", "outside of the root file system"),
         ] {
-            let material = Material { path: lab.folder.path().join(over), sha256: None };
+            let material = Material { path: lab.folder.path().join(over), ..Material::default() };
             let overlays = vec![Overlay { material, is_archive, path: path.into() }];
             let source = ImageSource { overlays, ..lab.source(rootfs, "testrootfs") };
             let error = lab.take(&source).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_digests_are_of_the_file_as_it_lies_there() {
+        use super::super::fetch::tests::{answer, server};
+        let lab = Lab::new();
+        let packed = gzip(&[7; 10_000]);
+        lab.write("image.gz", &packed);
+        let good = FileDigests { md5: None, sha512: Some(sha2::Sha512::digest(&packed).into()) };
+        let whole = format!("Content-Length: {}\r\nETag: \"a\"\r\n", packed.len());
+        let unchanged = answer("304 Not Modified", "", b"");
+        let (url, _requests) =
+            server(vec![answer("200 OK", &whole, &packed), unchanged.clone(), unchanged]);
+        for plain in
+            [lab.source("image.gz", "testrootfs"), ImageSource::of_text(&url, "testrootfs")]
+        {
+            let source =
+                ImageSource { digests: good, sha256: sha256(&[7; 10_000]), ..plain.clone() };
+            for _ in 0..2 {
+                assert_eq!(lab.take(&source).unwrap().0, vec![7; 10_000]);
+            }
+            let digests = FileDigests { md5: Some([0; 16]), ..good };
+            let error = lab.take(&ImageSource { digests, ..plain }).unwrap_err();
+            assert!(error.contains("it has the MD5"), "{error}");
         }
     }
 
@@ -892,7 +930,8 @@ mod tests {
             server(vec![answer("200 OK", &whole, &archive), unchanged.clone(), unchanged]);
         for content in ["one", "two", "two"] {
             lab.write("over.tar", &tar_of(&[("motd", content)]));
-            let material = Material { path: lab.folder.path().join("over.tar"), sha256: None };
+            let material =
+                Material { path: lab.folder.path().join("over.tar"), ..Material::default() };
             let overlays = vec![Overlay { material, is_archive: true, path: "/".into() }];
             let source = ImageSource { overlays, ..ImageSource::of_text(&url, "testrootfs") };
             let (image, _) = lab.take(&source).unwrap();

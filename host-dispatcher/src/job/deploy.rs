@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::config::value::shorten;
 use crate::config::yaml::{FileError, Place, Spanned, place};
+use crate::image::digests::FileDigests;
 use crate::image::fetch::is_url;
 
 /// The images to deploy; at least one.
@@ -64,6 +65,8 @@ pub struct Image {
     pub size_bytes: u64,
     /// What it must be, where the job says so: of the file, or of the unpacked image.
     pub sha256: Option<[u8; 32]>,
+    /// Other digests, of the file as it lies there.
+    pub digests: FileDigests,
 }
 
 #[derive(Deserialize)]
@@ -71,20 +74,32 @@ pub struct Image {
 pub(super) struct DeployForm {
     rootfs: Option<Spanned<String>>,
     rootfs_sha256: Option<Spanned<String>>,
+    rootfs_sha512: Option<Spanned<String>>,
+    rootfs_md5: Option<Spanned<String>>,
     pub(super) boot: Option<Spanned<String>>,
     pub(super) kernel: Option<Spanned<String>>,
     kernel_sha256: Option<Spanned<String>>,
+    kernel_sha512: Option<Spanned<String>>,
+    kernel_md5: Option<Spanned<String>>,
     ramdisk: Option<Spanned<String>>,
     ramdisk_sha256: Option<Spanned<String>>,
+    ramdisk_sha512: Option<Spanned<String>>,
+    ramdisk_md5: Option<Spanned<String>>,
     dtb: Option<Spanned<String>>,
     dtb_sha256: Option<Spanned<String>>,
+    dtb_sha512: Option<Spanned<String>>,
+    dtb_md5: Option<Spanned<String>>,
     disk: Option<Spanned<String>>,
     disk_sha256: Option<Spanned<String>>,
+    disk_sha512: Option<Spanned<String>>,
+    disk_md5: Option<Spanned<String>>,
     partitions: Option<Spanned<DiskPartitions>>,
     bmap: Option<Spanned<String>>,
     rootfs_size: Option<Spanned<String>>,
     modules: Option<Spanned<String>>,
     modules_sha256: Option<Spanned<String>>,
+    modules_sha512: Option<Spanned<String>>,
+    modules_md5: Option<Spanned<String>>,
     overlays: Option<Spanned<Vec<OverlayForm>>>,
 }
 
@@ -95,6 +110,32 @@ struct OverlayForm {
     file: Option<Spanned<String>>,
     path: Option<Spanned<String>>,
     sha256: Option<Spanned<String>>,
+    sha512: Option<Spanned<String>>,
+    md5: Option<Spanned<String>>,
+}
+
+/// The digests of one file.
+#[derive(Clone, Copy)]
+struct DigestsForm<'f> {
+    sha256: Option<&'f Spanned<String>>,
+    sha512: Option<&'f Spanned<String>>,
+    md5: Option<&'f Spanned<String>>,
+}
+
+impl DeployForm {
+    /// The digests of the file at a key.
+    fn digests(&self, key: &str) -> DigestsForm<'_> {
+        let (sha256, sha512, md5) = match key {
+            "rootfs" => (&self.rootfs_sha256, &self.rootfs_sha512, &self.rootfs_md5),
+            "disk" => (&self.disk_sha256, &self.disk_sha512, &self.disk_md5),
+            "kernel" => (&self.kernel_sha256, &self.kernel_sha512, &self.kernel_md5),
+            "ramdisk" => (&self.ramdisk_sha256, &self.ramdisk_sha512, &self.ramdisk_md5),
+            "dtb" => (&self.dtb_sha256, &self.dtb_sha512, &self.dtb_md5),
+            "modules" => (&self.modules_sha256, &self.modules_sha512, &self.modules_md5),
+            _ => (&None, &None, &None),
+        };
+        DigestsForm { sha256: sha256.as_ref(), sha512: sha512.as_ref(), md5: md5.as_ref() }
+    }
 }
 
 /// The length of an image; a folder or a device is none.
@@ -160,22 +201,27 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
             return Err(FileError::at(self.file, at, message)
                 .mend("add \"rootfs: PATH\", a folder or an archive"));
         }
-        for (key, image, digest) in [
-            ("rootfs", &form.rootfs, &form.rootfs_sha256),
-            ("disk", &form.disk, &form.disk_sha256),
-            ("kernel", &form.kernel, &form.kernel_sha256),
-            ("ramdisk", &form.ramdisk, &form.ramdisk_sha256),
-            ("dtb", &form.dtb, &form.dtb_sha256),
-            ("modules", &form.modules, &form.modules_sha256),
+        for (key, image) in [
+            ("rootfs", &form.rootfs),
+            ("disk", &form.disk),
+            ("kernel", &form.kernel),
+            ("ramdisk", &form.ramdisk),
+            ("dtb", &form.dtb),
+            ("modules", &form.modules),
         ] {
-            if let (None, Some(digest)) = (image, digest) {
-                return Err(self
-                    .wrong(digest, &format!("{key}_sha256 without {key}"))
-                    .mend(format!("add \"{key}: PATH\"")));
+            let digests = form.digests(key);
+            let all =
+                [("sha256", digests.sha256), ("sha512", digests.sha512), ("md5", digests.md5)];
+            for (kind, digest) in all {
+                if let (None, Some(digest)) = (image, digest) {
+                    return Err(self
+                        .wrong(digest, &format!("{key}_{kind} without {key}"))
+                        .mend(format!("add \"{key}: PATH\"")));
+                }
             }
         }
         let mut overlays = Vec::new();
-        if let Some(image) = self.file(form.modules.as_ref(), form.modules_sha256.as_ref())? {
+        if let Some(image) = self.file(form.modules.as_ref(), form.digests("modules"))? {
             overlays.push(DeployOverlay { image, is_archive: true, path: "/".to_owned() });
         }
         if let Some(forms) = &form.overlays {
@@ -190,15 +236,15 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
         }
         let deploy = Deploy {
             overlays,
-            rootfs: self.source(form.rootfs.as_ref(), form.rootfs_sha256.as_ref())?,
-            boot: self.source(form.boot.as_ref(), None)?,
-            disk: self.source(form.disk.as_ref(), form.disk_sha256.as_ref())?,
+            rootfs: self.source(form.rootfs.as_ref(), form.digests("rootfs"))?,
+            boot: self.source(form.boot.as_ref(), form.digests("boot"))?,
+            disk: self.source(form.disk.as_ref(), form.digests("disk"))?,
             partitions: form.partitions.as_ref().map(|key| key.value).unwrap_or_default(),
             bmap: self.block_map(form.bmap.as_ref())?,
             rootfs_size: form.rootfs_size.as_ref().map(|size| self.size(size)).transpose()?,
-            kernel: self.file(form.kernel.as_ref(), form.kernel_sha256.as_ref())?,
-            ramdisk: self.file(form.ramdisk.as_ref(), form.ramdisk_sha256.as_ref())?,
-            dtb: self.file(form.dtb.as_ref(), form.dtb_sha256.as_ref())?,
+            kernel: self.file(form.kernel.as_ref(), form.digests("kernel"))?,
+            ramdisk: self.file(form.ramdisk.as_ref(), form.digests("ramdisk"))?,
+            dtb: self.file(form.dtb.as_ref(), form.digests("dtb"))?,
         };
         if deploy == Deploy::default() {
             return Err(FileError::at(self.file, at_deploy, "deploy names no image")
@@ -211,7 +257,7 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
     fn source(
         &self,
         text: Option<&Spanned<String>>,
-        sha256: Option<&Spanned<String>>,
+        digests: DigestsForm<'_>,
     ) -> Result<Option<Image>, FileError> {
         if let Some(at) = text
             && !at.value.is_empty()
@@ -221,23 +267,21 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
             if let Err(error) = (self.size_of)(&path)
                 && error.kind() == io::ErrorKind::IsADirectory
             {
-                let sha256 = sha256.map(|digest| self.sha256(digest)).transpose()?;
-                return Ok(Some(Image { path, size_bytes: 0, sha256 }));
+                return self.image(path, 0, digests).map(Some);
             }
         }
-        self.file(text, sha256)
+        self.file(text, digests)
     }
 
     /// A file, also on a server.
     fn file(
         &self,
         text: Option<&Spanned<String>>,
-        sha256: Option<&Spanned<String>>,
+        digests: DigestsForm<'_>,
     ) -> Result<Option<Image>, FileError> {
         let Some(at) = text else { return Ok(None) };
-        let sha256 = sha256.map(|digest| self.sha256(digest)).transpose()?;
         if is_url(&at.value) && !at.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Ok(Some(Image { path: PathBuf::from(&at.value), size_bytes: 0, sha256 }));
+            return self.image(PathBuf::from(&at.value), 0, digests).map(Some);
         }
         if at.value.contains("://") {
             let message = format!("\"{}\" is a URL that is not fetched", shorten(&at.value));
@@ -246,7 +290,7 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
                 .mend("http and https are; download it and name the file"));
         }
         let (path, size_bytes) = self.local(at)?;
-        Ok(Some(Image { path, size_bytes, sha256 }))
+        self.image(path, size_bytes, digests).map(Some)
     }
 
     fn block_map(&self, text: Option<&Spanned<String>>) -> Result<Option<PathBuf>, FileError> {
@@ -296,7 +340,8 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
                 path.value.clone()
             }
         };
-        let image = self.file(Some(source), form.sha256.as_ref())?;
+        let (sha256, sha512, md5) = (form.sha256.as_ref(), form.sha512.as_ref(), form.md5.as_ref());
+        let image = self.file(Some(source), DigestsForm { sha256, sha512, md5 })?;
         let image = image.ok_or_else(|| wrong(place(source), "a path is expected"))?;
         Ok(DeployOverlay { image, is_archive, path })
     }
@@ -330,8 +375,21 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
         }
     }
 
-    fn sha256(&self, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
-        sha256_of(self.file, text)
+    fn image(
+        &self,
+        path: PathBuf,
+        size_bytes: u64,
+        digests: DigestsForm<'_>,
+    ) -> Result<Image, FileError> {
+        let DigestsForm { sha256, sha512, md5 } = digests;
+        let digests = FileDigests {
+            md5: md5.map(|text| digest_of(self.file, text, "an MD5", "md5sum")).transpose()?,
+            sha512: sha512
+                .map(|text| digest_of(self.file, text, "a SHA-512", "sha512sum"))
+                .transpose()?,
+        };
+        let sha256 = sha256.map(|text| sha256_of(self.file, text)).transpose()?;
+        Ok(Image { path, size_bytes, sha256, digests })
     }
 
     fn wrong(&self, at: &Spanned<String>, message: &str) -> FileError {
@@ -339,25 +397,33 @@ impl<F: Fn(&Path) -> io::Result<u64>> Images<'_, F> {
     }
 }
 
-/// A digest as a file has it.
+/// A SHA-256 as a file has it.
 pub(super) fn sha256_of(file: &str, text: &Spanned<String>) -> Result<[u8; 32], FileError> {
-    let wrong = || {
-        FileError::at(file, place(text), "a SHA-256 has 64 hexadecimal digits")
-            .mend("write what sha256sum prints, in quotes")
-    };
-    let mut digest = [0; 32];
+    digest_of(file, text, "a SHA-256", "sha256sum")
+}
+
+fn digest_of<const N: usize>(
+    file: &str,
+    text: &Spanned<String>,
+    what: &str,
+    program: &str,
+) -> Result<[u8; N], FileError> {
+    let mut digest = [0; N];
     let digits = text.value.as_bytes();
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
+    let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut is_digest = digits.len() == 2 * N;
     for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-            return Err(wrong());
-        };
-        *byte = high << 4 | low;
+        match (digit(pair[0]), digit(pair[1])) {
+            (Some(high), Some(low)) => *byte = high << 4 | low,
+            _ => is_digest = false,
+        }
     }
-    Ok(digest)
+    if is_digest {
+        return Ok(digest);
+    }
+    let message = format!("{what} has {} hexadecimal digits", 2 * N);
+    Err(FileError::at(file, place(text), message)
+        .mend(format!("write what {program} prints, in quotes")))
 }
 
 /// A path as a person recognises it: without the `./` and empty parts that joining leaves.

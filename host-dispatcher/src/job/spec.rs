@@ -469,6 +469,21 @@ mod tests {
                 "job.yaml:2: the image jobs/folder cannot be read: is a directory: paths are relative to the job file; make the image, or mend the path",
             ),
             (
+                &format!("name: x\ndeploy: {{rootfs: a.img, rootfs_sha512: '00'}}\n{tests}"),
+                "job.yaml:2: a SHA-512 has 128 hexadecimal digits: write what sha512sum prints, in quotes",
+            ),
+            (
+                &format!(
+                    "name: x\ndeploy: {{rootfs: a.img, rootfs_md5: '{}x'}}\n{tests}",
+                    "0".repeat(31)
+                ),
+                "job.yaml:2: an MD5 has 32 hexadecimal digits: write what md5sum prints, in quotes",
+            ),
+            (
+                &format!("name: x\ndeploy: {{rootfs: a.img, disk_md5: '00'}}\n{tests}"),
+                "job.yaml:2: disk_md5 without disk: add \"disk: PATH\"",
+            ),
+            (
                 &format!("name: x\ndeploy: {{rootfs: a.img, dtb_sha256: '00'}}\n{tests}"),
                 "job.yaml:2: dtb_sha256 without dtb: add \"dtb: PATH\"",
             ),

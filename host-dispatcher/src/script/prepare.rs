@@ -10,6 +10,7 @@ use crate::config::board_type::BoardType;
 use crate::definition::fence::Fence;
 use crate::image::boot_file::{BootFile, BootRole};
 use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
+use crate::image::digests::FileDigests;
 use crate::image::error::ImageError;
 use crate::image::material::Material;
 use crate::image::overlay::Overlay;
@@ -147,7 +148,8 @@ pub fn take_images(
 
 fn source(image: &Image, role: &str) -> ImageSource {
     let source = ImageSource::of_text(&image.path.to_string_lossy(), role);
-    ImageSource { sha256: image.sha256, epoch: epoch(), ..source }
+    let (sha256, digests) = (image.sha256, image.digests);
+    ImageSource { sha256, digests, epoch: epoch(), ..source }
 }
 
 fn overlay(overlay: &DeployOverlay) -> Overlay {
@@ -159,7 +161,7 @@ fn overlay(overlay: &DeployOverlay) -> Overlay {
 }
 
 fn material(image: &Image) -> Material {
-    Material { path: image.path.clone(), sha256: image.sha256 }
+    Material { path: image.path.clone(), sha256: image.sha256, digests: image.digests }
 }
 
 fn check_ramdisk(deploy: &Deploy, board_type: &BoardType) -> Result<(), Fault> {
@@ -218,7 +220,8 @@ impl Taking<'_> {
         let taken = self.images.take_if_there(source, is_optional, &mut progress).map_err(fault)?;
         Ok(taken.map(|image| {
             let path = image.dir.join(IMAGE);
-            let taken = Image { path, size_bytes: image.bytes, sha256: Some(image.sha256) };
+            let (size_bytes, sha256) = (image.bytes, Some(image.sha256));
+            let taken = Image { path, size_bytes, sha256, digests: FileDigests::default() };
             self.held.push(image);
             taken
         }))
