@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     BoardForm, BoardWish, BootWith, DeployForm, EXAMPLES, Job, JobDeadlinesForm, JobForm,
-    MetadataForm, SecretsForm, size_of_file,
+    MetadataForm, NotifyForm, SecretsForm, size_of_file,
 };
 use crate::config::template::{InBootLoader, TextIn};
 use crate::config::value::{Name, Period};
@@ -188,6 +188,7 @@ impl RolesForm {
             priority: self.priority,
             metadata: self.metadata,
             secrets: self.secrets,
+            notify: self.notify,
             timeout: self.timeout,
         })
     }
@@ -217,6 +218,7 @@ struct RolesForm {
     watchdog: Option<Spanned<Period>>,
     metadata: Option<MetadataForm>,
     secrets: Option<SecretsForm>,
+    notify: Option<NotifyForm>,
     timeout: Option<Period>,
 }
 
