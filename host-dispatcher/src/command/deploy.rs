@@ -10,7 +10,8 @@ use crate::script::deploy::Place;
 
 /// Deploys and verifies; or says what it would send.
 pub fn deploy(global: &Global, board: &str, path: &Path, partition: &str, is_dry: bool) -> u8 {
-    let wanted = Wanted::Source(ImageSource::of_text(&path.to_string_lossy(), partition));
+    let source = ImageSource::of_text(&path.to_string_lossy(), partition);
+    let wanted = Wanted::Source(Box::new(source));
     let outcome = with_agent(global, board, async |bench, board| {
         let (action, deployer) = (format!("deploy {partition}"), deployer(global, board));
         let place = Place::partition(partition);

@@ -395,6 +395,8 @@ mod tests {
     /// Name, mode, inode, number of names, content; with the device 1, 3.
     type Entry<'a> = (&'a str, u32, u32, u32, &'a [u8]);
 
+    type Pack = fn(&[u8]) -> Vec<u8>;
+
     fn cpio(magic: &str, entries: &[Entry<'_>]) -> Vec<u8> {
         let mut archive = Vec::new();
         let trailer: Entry<'_> = ("TRAILER!!!", 0, 0, 1, b"");
@@ -492,7 +494,7 @@ mod tests {
                 .to_vec();
         let zeros = vec![0; 512];
         assert_eq!(files(&[one.clone(), two.clone()].concat()).unwrap(), expected);
-        let packers: [fn(&[u8]) -> Vec<u8>; 5] = [gzip, bzip2, xz, zstd, lz4];
+        let packers: [Pack; 5] = [gzip, bzip2, xz, zstd, lz4];
         for (program, pack) in ["gzip", "bzip2", "xz", "zstd", "lz4"].into_iter().zip(packers) {
             let (first, second) = (pack(&one), pack(&two));
             for archives in [

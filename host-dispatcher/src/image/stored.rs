@@ -46,7 +46,7 @@ pub enum Wanted {
     /// In the store already, by SHA-256 of the raw image.
     Stored([u8; 32]),
     /// Wherever it is; taken into the store first.
-    Source(ImageSource),
+    Source(Box<ImageSource>),
     /// A file as it is, whatever it holds: for a file of the board. Taken into the store first.
     File(PathBuf),
 }

@@ -400,6 +400,30 @@ mod tests {
     }
 
     #[test]
+    fn a_job_from_elsewhere_deploys_what_came_with_it() {
+        let folder = crate::io::test_folder::TestFolder::new();
+        let place = folder.path().join("job");
+        std::fs::create_dir(&place).unwrap();
+        for name in ["job/mine", "other"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let fence = Fence::new(&place, &[]);
+        for (deploy, is_good) in [
+            ("{rootfs: mine, modules: mine, overlays: [{file: mine, path: /a}]}", true),
+            ("{rootfs: mine, overlays: [{archive: 'http://x/a.tar'}]}", true),
+            ("{kernel: 'https://x/Image', dtb: mine}", true),
+            ("{kernel: mine, ramdisk: ../other}", false),
+            ("{rootfs: mine, modules: ../other}", false),
+            ("{rootfs: mine, overlays: [{file: ../other, path: /a}]}", false),
+            ("{rootfs: mine, overlays: [{archive: 'file:///etc'}]}", false),
+        ] {
+            let text = format!("name: x\ndeploy: {deploy}\ntests: [{{name: a, run: b}}]\n");
+            let job = Job::from_str_within("job.yaml", &text, &place, &fence);
+            assert_eq!(job.is_ok(), is_good, "{deploy}: {job:?}");
+        }
+    }
+
+    #[test]
     fn the_least_job() {
         let job = parse("name: x\ntests: [{name: a, run: 'true'}]").unwrap();
         assert_eq!((job.board, job.deploy), (BoardWish::default(), None));

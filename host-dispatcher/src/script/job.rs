@@ -280,7 +280,7 @@ impl JobRun<'_> {
             let action = format!("deploy {name}");
             let wanted = match image.sha256 {
                 Some(sha256) => Wanted::Stored(sha256),
-                None => Wanted::Source(ImageSource::of_path(&image.path, label)),
+                None => Wanted::Source(Box::new(ImageSource::of_path(&image.path, label))),
             };
             let work = bench.deploy(&self.deployer, &action, Place::partition(label), &wanted);
             let deployed = bench.action(&action, work).await?;
