@@ -62,7 +62,7 @@ impl Patterns {
         self.by_first.is_empty()
     }
 
-    /// A text without them; `None` where none is in it. Of a text that may have been cut ([`CUT_BYTES_MIN`]) what may be the
+    /// A text without them; `None` where none is in it. Of a text that may have been cut (`CUT_BYTES_MIN`) what may be the
     /// end of a secret at its beginning goes too, and what may be the beginning of one at its end.
     pub fn redacted(&self, text: &str) -> Option<String> {
         let redacted = self.redacted_bytes(text.as_bytes())?;

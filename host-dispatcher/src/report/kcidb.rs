@@ -1,7 +1,7 @@
 //! A run's results as a submission to KCIDB, the database of KernelCI's reports: schema 5.3, of the package `kcidb-io`.
 //!
 //! A test there belongs to a build. Which one was tested only the job knows: its metadata says so, as `kcidb.build_id`.
-//! What else of these keys it has ([`BUILD_KEYS`], [`CHECKOUT_KEYS`]) describes a build and a checkout of our own origin;
+//! What else of these keys it has (`BUILD_KEYS`, `CHECKOUT_KEYS`) describes a build and a checkout of our own origin;
 //! those of others are theirs to submit.
 
 use jiff::{SignedDuration, Timestamp};

@@ -40,7 +40,7 @@ fn blabbing(word: &str) -> Program {
         .out(format!("+ curl -H {word}\n{head}"))
         .wait_ms(700)
         .out(format!("{tail}\n{signal}{long}no end {word}"))
-        .err(format!("{head}"))
+        .err(head)
         .wait_ms(700)
         .err(format!("{tail}\n"))
         .then(Step::Kernel(format!("a module says {word}")))
