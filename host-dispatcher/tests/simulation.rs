@@ -678,6 +678,7 @@ impl World {
         let observer = Box::new(recorder.clone());
         let bench = Bench::new(Board::new(spec, self.seed), observer, self.now, wall(self.now));
         let job_run = JobRun {
+            seat: None,
             job,
             run: &run,
             board: &board.name,
