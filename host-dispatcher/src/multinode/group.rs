@@ -44,8 +44,10 @@ impl Group {
             self.broken.get_or_insert((class, message));
             self.version += 1;
         }
-        let why = stopped
-            .map_or("has ended its tests".to_owned(), |(_, message)| format!("failed: {message}"));
+        let why = match stopped {
+            Some((_, message)) => format!("failed: {message}"),
+            None => "has ended its tests".to_owned(),
+        };
         self.coordinator.handle_end(node, &why);
     }
 

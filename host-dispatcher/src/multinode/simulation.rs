@@ -83,7 +83,7 @@ impl Model {
             .iter()
             .map(|(ticket, wait, since)| {
                 let is_late = now_s >= since + WAIT_S;
-                (*ticket, self.outcome(*ticket, wait).or(is_late.then_some(false)))
+                (*ticket, self.outcome(*ticket, wait).or_else(|| is_late.then_some(false)))
             })
             .collect();
         let over = |ticket: Ticket| outcomes.iter().find(|(other, _)| *other == ticket);
