@@ -60,15 +60,16 @@ fn try_work(global: &Global, args: &LavaWorkerArgs) -> Result<(), Fault> {
         name: name.clone(),
         every: duration(args.job_log_interval),
     });
-    let (kept, broken) =
-        shared.jobs.all().map_err(|error| Fault::infrastructure(error.to_string()))?;
-    for error in broken {
-        warn(&format!("{error}: its job is not gone on with"));
-    }
+    let kept = shared.jobs.all().map_err(|error| Fault::infrastructure(error.to_string()))?;
     let mut running = Running { shared, threads: HashMap::new() };
-    for (record, told) in kept {
-        note(&format!("LAVA's job {} is gone on with", record.id));
-        running.start(record, told);
+    for job in kept {
+        match job {
+            Ok((record, told)) => {
+                note(&format!("LAVA's job {} is gone on with", record.id));
+                running.start(record, told);
+            }
+            Err(error) => warn(&format!("{error}: its job is not gone on with")),
+        }
     }
     note(&format!("worker {name:?} of {url}, with the lab at {}", running.shared.lab.base()));
     let mut worker =
@@ -101,23 +102,40 @@ struct Shared {
     every: Duration,
 }
 
-/// The threads of jobs. Whoever lets go of the sender says nothing; a message is "cancel".
+/// The threads of jobs.
 struct Running {
     shared: Arc<Shared>,
-    threads: HashMap<LavaId, (mpsc::Sender<()>, JoinHandle<()>)>,
+    threads: HashMap<LavaId, JobThread>,
+}
+
+struct JobThread {
+    /// A message is "cancel".
+    cancel: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+    /// Whether the server named the job once more after its end.
+    is_named_again: bool,
 }
 
 impl Running {
     fn obey(&mut self, orders: protocol::Orders) {
-        self.threads.retain(|_, (_, thread)| !thread.is_finished());
+        let all = || orders.start.iter().chain(&orders.running).chain(&orders.cancel);
+        self.threads.retain(|id, job| {
+            if !job.thread.is_finished() {
+                return true;
+            }
+            // The server may have written its answer before it heard of the end; the next one will know.
+            let is_named = all().any(|order| order.id == *id);
+            let is_late = is_named && !job.is_named_again;
+            job.is_named_again = is_named;
+            is_late
+        });
         // A job that the server takes for running and that is not here has lost its record; the lab may have it still.
-        for order in orders.start.iter().chain(&orders.running) {
+        for order in all() {
             self.start_new(order);
         }
         for order in &orders.cancel {
-            self.start_new(order);
-            if let Some((cancel, _)) = self.threads.get(&order.id) {
-                let _ = cancel.send(());
+            if let Some(job) = self.threads.get(&order.id) {
+                let _ = job.cancel.send(());
             }
         }
     }
@@ -134,7 +152,10 @@ impl Running {
         let (shared, id) = (Arc::clone(&self.shared), record.id);
         let work = move || shared.work(record, told, &orders);
         match thread::Builder::new().name(format!("lava-{id}")).spawn(work) {
-            Ok(thread) => drop(self.threads.insert(id, (sender, thread))),
+            Ok(thread) => {
+                let job = JobThread { cancel: sender, thread, is_named_again: false };
+                self.threads.insert(id, job);
+            }
             // The server orders it again.
             Err(error) => warn(&format!("failed to start a thread for LAVA's job {id}: {error}")),
         }

@@ -38,24 +38,18 @@ impl LavaJobs {
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
-    /// The jobs that were not over. A record that cannot be read is told by its path, and left as it is.
+    /// The jobs that were not over, or why one of them cannot be read; that one is left as it is.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn all(&self) -> Result<(Vec<(Record, Told)>, Vec<StoreError>), StoreError> {
-        let (mut jobs, mut broken) = (Vec::new(), Vec::new());
+    pub fn all(&self) -> Result<Vec<Result<(Record, Told), StoreError>>, StoreError> {
         let entries = fs::read_dir(&self.folder).map_err(StoreError::of("read", &self.folder))?;
-        for place in entries.flatten().map(|entry| entry.path()) {
-            let is_part =
-                place.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !is_part && place.extension().is_some_and(|end| end == "json") {
-                match self.read(&place) {
-                    Ok(job) => jobs.push(job),
-                    Err(error) => broken.push(error),
-                }
-            }
-        }
-        Ok((jobs, broken))
+        let places = entries.flatten().map(|entry| entry.path()).filter(|place| {
+            // One that was being written has a point before its name.
+            let name = place.file_name().unwrap_or_default().as_encoded_bytes();
+            !name.starts_with(b".") && name.ends_with(b".json")
+        });
+        Ok(places.map(|place| self.read(&place)).collect())
     }
 
     /// Keeps what is known of a job: on the disk when this returns.
@@ -134,12 +128,13 @@ mod tests {
         bytes.extend([9; 11]);
         fs::write(&told, bytes).unwrap();
         fs::write(folder.path().join("8.json"), "{").unwrap();
-        let (all, broken) = jobs.all().unwrap();
-        assert_eq!(all.len(), 1);
-        assert_eq!((&all[0].0, all[0].1.count()), (&record, 2));
+        let (all, broken): (Vec<_>, Vec<_>) =
+            jobs.all().unwrap().into_iter().partition(Result::is_ok);
+        let (kept, known) = all[0].as_ref().unwrap();
+        assert_eq!((all.len(), kept, known.count()), (1, &record, 2));
         assert_eq!(fs::metadata(&told).unwrap().len(), 16);
-        assert!(broken[0].to_string().contains("8.json"), "{broken:?}");
+        assert!(broken[0].as_ref().unwrap_err().to_string().contains("8.json"), "{broken:?}");
         jobs.forget(7);
-        assert!(jobs.all().unwrap().0.is_empty() && !told.exists());
+        assert!(jobs.all().unwrap().iter().all(Result::is_err) && !told.exists());
     }
 }
