@@ -131,10 +131,9 @@ class LavaServer:
         shutil.copy(HERE / f"{BOARD_TYPE}.jinja2", home / "device-types")
         shutil.copy(HERE / f"{BOARD}.jinja2", home / "devices")
         self._manage("device-types", "add", BOARD_TYPE)
-        self._manage("workers", "add", WORKER)
+        added = self._manage("workers", "add", WORKER)
+        self.worker_token = added.split("Token:")[1].strip()
         self._manage("devices", "add", BOARD, "--device-type", BOARD_TYPE, "--worker", WORKER)
-        details = self._manage("shell", "-c", f"from lava_scheduler_app.models import Worker; print(Worker.objects.get(hostname='{WORKER}').token)")
-        self.worker_token = details.strip().splitlines()[-1]
 
     def _answers(self):
         try:
