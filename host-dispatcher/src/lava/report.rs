@@ -1,5 +1,6 @@
 //! What became of each key of a file that was imported.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -17,7 +18,7 @@ pub struct Report {
 }
 
 /// What became of one key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Entry {
     /// Its line, from 1; 0 where that is not known.
     pub line: u32,
@@ -30,7 +31,7 @@ pub struct Entry {
 }
 
 /// What became of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The Pumice file says it too.
@@ -100,9 +101,12 @@ impl Report {
         self.mistake(field, what);
     }
 
-    /// Puts the entries into the order of their lines.
+    /// Puts the entries into the order of their lines, each once.
     pub(super) fn sort(&mut self) {
         self.entries.sort_by_key(|entry| entry.line);
+        // What several roles share is read once for each.
+        let mut seen = HashSet::new();
+        self.entries.retain(|entry| seen.insert(entry.clone()));
     }
 
     fn push(&mut self, at: Place, key: &str, outcome: Outcome, text: String) {

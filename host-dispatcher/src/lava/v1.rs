@@ -225,7 +225,18 @@ fn test_shell(parameters: &mut Keys, tests: &mut Vec<Yaml>, report: &mut Report)
     }
     for field in parameters.take("testdef_urls").map(|field| field.list(report)).unwrap_or_default()
     {
-        report.unsupported(&field, "a definition of a server is not fetched: download it, and name it as definition: of a test");
+        if let Some(url) = field.text(report) {
+            report.mapped(&field, "tests[].definition.url");
+            let mut test = Map::default();
+            test.set("name", unique(stem(&url), tests));
+            let mut source = Map::default();
+            source.set("url", url);
+            test.set("definition", source);
+            if let Some(timeout) = timeout {
+                test.set("timeout", timeout);
+            }
+            tests.push(test.into());
+        }
     }
     let repositories = parameters.take("testdef_repos").map(|field| field.list(report));
     for field in repositories.unwrap_or_default() {
@@ -266,10 +277,8 @@ fn test_shell(parameters: &mut Keys, tests: &mut Vec<Yaml>, report: &mut Report)
             continue;
         }
         source.set("path", path.as_str());
-        let file = path.rsplit('/').next().unwrap_or(&path);
-        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
         let mut test = Map::default();
-        test.set("name", unique(stem, tests));
+        test.set("name", unique(stem(&path), tests));
         test.set("definition", source);
         if let Some(parameters) = parameters {
             test.set("parameters", parameters);
@@ -279,6 +288,12 @@ fn test_shell(parameters: &mut Keys, tests: &mut Vec<Yaml>, report: &mut Report)
         }
         tests.push(test.into());
     }
+}
+
+/// The name of a file, without its folders and its ending.
+fn stem(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
 fn unique(stem: &str, tests: &[Yaml]) -> String {

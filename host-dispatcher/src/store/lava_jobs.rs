@@ -20,6 +20,9 @@ pub struct LavaJobs {
     _lock: File,
 }
 
+/// What is known of a job that was not over.
+pub type Kept = (Record, Told);
+
 impl LavaJobs {
     /// Opens the folder, and makes it where it is missing.
     ///
@@ -42,7 +45,7 @@ impl LavaJobs {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn all(&self) -> Result<Vec<Result<(Record, Told), StoreError>>, StoreError> {
+    pub fn all(&self) -> Result<Vec<Result<Kept, StoreError>>, StoreError> {
         let entries = fs::read_dir(&self.folder).map_err(StoreError::of("read", &self.folder))?;
         let places = entries.flatten().map(|entry| entry.path()).filter(|place| {
             // One that was being written has a point before its name.

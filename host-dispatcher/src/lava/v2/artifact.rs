@@ -1,11 +1,11 @@
 //! A file that a deploy names: its place, its packing, its digests.
 
-use super::super::output::Map;
+use super::super::output::{Map, Yaml};
 use super::super::report::Report;
-use super::super::tree::{Field, Keys};
+use super::super::tree::{Field, Keys, Value};
 use super::round::Rounds;
 
-/// What a job of ours says of it: `url` and, where it has one, `sha256`.
+/// What a job of ours says of it: `url`, and where it has them `sha256`, `sha512`, `md5` and `overlays`.
 pub(super) type Artifact = Map;
 
 /// Reads one. `to` is the key of `deploy` that it becomes; files of a `deploy to: downloads` are found by their names.
@@ -67,14 +67,14 @@ pub(super) fn read(
     if let Some(field) = keys.take("header") {
         report.ignored(&field, UIMAGE);
     }
-    overlays(&mut keys, report);
+    overlays(&mut keys, &mut artifact, rounds, report);
     keys.end(report);
     (!artifact.is_empty()).then_some(artifact)
 }
 
 fn packing(keys: &mut Keys, report: &mut Report) {
     if let Some(field) = keys.take("compression")
-        && field.value != super::super::tree::Value::Null
+        && field.value != Value::Null
     {
         match field.text(report).as_deref() {
             Some("bz2" | "gz" | "xz" | "zip" | "zstd") => {
@@ -89,50 +89,74 @@ fn packing(keys: &mut Keys, report: &mut Report) {
 }
 
 fn digests(keys: &mut Keys, artifact: &mut Artifact, report: &mut Report) {
-    let has_sha256 = match keys.take("sha256sum") {
-        Some(field) => {
-            let text = field.text(report).unwrap_or_default();
-            let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if is_digest {
-                report.mapped(&field, "its SHA-256");
-                artifact.set("sha256", text.to_ascii_lowercase());
-            } else {
-                report.mistake(&field, "64 hexadecimal digits are expected here");
-            }
-            true
-        }
-        None => false,
-    };
-    for key in ["md5sum", "sha512sum"] {
-        if let Some(field) = keys.take(key) {
-            let why = if has_sha256 {
-                "its SHA-256 is checked"
-            } else {
-                "only SHA-256 is checked: add sha256sum to have it checked"
-            };
-            report.ignored(&field, why);
+    for (key, ours, digits) in
+        [("sha256sum", "sha256", 64), ("sha512sum", "sha512", 128), ("md5sum", "md5", 32)]
+    {
+        let Some(field) = keys.take(key) else { continue };
+        let text = field.text(report).unwrap_or_default();
+        let is_digest = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_digest {
+            report.mapped(&field, "its digest");
+            artifact.set(ours, text.to_ascii_lowercase());
+        } else {
+            report.mistake(&field, format!("{digits} hexadecimal digits are expected here"));
         }
     }
 }
 
-fn overlays(keys: &mut Keys, report: &mut Report) {
+/// `overlays`: what is laid over a root file system.
+fn overlays(keys: &mut Keys, artifact: &mut Artifact, rounds: &Rounds, report: &mut Report) {
+    let mut overlays: Vec<Yaml> = Vec::new();
     if let Some(field) = keys.take("overlays") {
         for (name, field) in field.keys(report).rest() {
             if name == "lava" {
                 report.ignored(&field, "the agent brings the helpers along");
-            } else {
-                report.unsupported(
-                    &field,
-                    "an image is not changed: put the file into the image, or send it with a test (definition: {directory: …})",
-                );
+                continue;
             }
+            overlays.extend(overlay(field, rounds, report));
         }
+    }
+    if !overlays.is_empty() {
+        artifact.set("overlays", overlays);
     }
     for key in ["format", "partition", "sparse"] {
         if let Some(field) = keys.take(key) {
-            report.ignored(&field, "it tells where overlays go; an image tells itself what it is");
+            report.ignored(&field, "an image tells itself what it is, and which partitions it has");
         }
     }
+}
+
+fn overlay(field: Field, rounds: &Rounds, report: &mut Report) -> Option<Yaml> {
+    // Its own two keys first; the rest is a file as any other.
+    let Field { path, at, value } = field;
+    let Value::Map(entries) = value else {
+        report.mistake(&Field { path, at, value }, "a map of keys and values is expected here");
+        return None;
+    };
+    let (own, rest): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(key, _)| ["format", "path"].contains(&key.value.as_str()));
+    let mut own = Field { path: path.clone(), at, value: Value::Map(own) }.keys(report);
+    let format = own.take("format").and_then(|field| field.text(report));
+    let place = own.take("path").and_then(|field| {
+        report.mapped(&field, "deploy.overlays[].path");
+        field.text(report)
+    });
+    let Some(place) = place else {
+        report.missing(at, &own.path_of("path"), "path: /opt");
+        return None;
+    };
+    let rest = Field { path, at, value: Value::Map(rest) };
+    let artifact = read(rest, "deploy.overlays", rounds, report)?;
+    let mut overlay = Map::default();
+    let kind = if format.as_deref() == Some("file") { "file" } else { "archive" };
+    overlay.set(kind, artifact.get("url")?.clone());
+    overlay.set("path", format!("/{}", place.trim_start_matches('/')));
+    for digest in ["sha256", "sha512", "md5"] {
+        if let Some(value) = artifact.get(digest) {
+            overlay.set(digest, value.clone());
+        }
+    }
+    Some(overlay.into())
 }
 
 const UIMAGE: &str = "what is in an image of U-Boot's old form is taken out of it";

@@ -86,10 +86,7 @@ fn network(to: &Field, keys: &mut Keys, rounds: &mut Rounds, report: &mut Report
         report.unsupported(&field, "no root file system comes by NFS: deploy it as nfsrootfs:");
     }
     if let Some(field) = keys.take("modules") {
-        report.unsupported(
-            &field,
-            "modules belong into the root file system: unpack the archive into the image of nfsrootfs or ramdisk",
-        );
+        put(field, "modules", rounds, report);
     }
     if let Some(field) = keys.take("preseed") {
         report.unsupported(&field, "no installer runs: deploy what it installs as an image");
@@ -101,6 +98,13 @@ fn network(to: &Field, keys: &mut Keys, rounds: &mut Rounds, report: &mut Report
     }
     if let Some(field) = keys.take("images") {
         named(field, rounds, report);
+    }
+    let deploy = &rounds.now().deploy;
+    if deploy.get("modules").is_some() && deploy.get("rootfs").is_none() {
+        report.unsupported(
+            to,
+            "modules are laid over a root file system: deploy one as nfsrootfs or ramdisk",
+        );
     }
 }
 
@@ -222,8 +226,13 @@ fn write(deploy: &mut Map, ours: &str, artifact: &Artifact) {
     if let Some(url) = artifact.get("url") {
         deploy.set(ours, url.clone());
     }
-    if let Some(sha256) = artifact.get("sha256") {
-        deploy.set(&format!("{ours}_sha256"), sha256.clone());
+    for digest in ["sha256", "sha512", "md5"] {
+        if let Some(value) = artifact.get(digest) {
+            deploy.set(&format!("{ours}_{digest}"), value.clone());
+        }
+    }
+    if let Some(overlays) = artifact.get("overlays") {
+        deploy.set("overlays", overlays.clone());
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
     let timeouts = Timeouts::read(keys.take("timeouts"), at, report);
     let mut job = Map::default();
     job.set("name", name.as_str());
-    let roles = multinode::roles(keys.take("protocols"), report);
+    let roles = multinode::roles(keys.take("protocols"), &mut job, report);
     let context = context::read(keys.take("context"), report);
     board(&mut keys, &mut job, &context, roles.is_some(), report);
     visibility(&mut keys, report);

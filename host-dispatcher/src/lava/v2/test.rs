@@ -169,12 +169,18 @@ fn url(from: &Field, keys: &mut Keys, path: Option<Field>, report: &mut Report) 
         report.missing(from.at, &keys.path_of("repository"), "repository: https://…");
         return None;
     };
-    let _ = path;
-    report.unsupported(
-        &repository,
-        "a definition in an archive of a server is not fetched: unpack it and write definition: {directory: …, path: …}",
-    );
-    None
+    report.mapped(&repository, "tests[].definition.url");
+    let mut source = Map::default();
+    source.set("url", repository.text(report)?);
+    if let Some(path) = path {
+        report.mapped(&path, "tests[].definition.path");
+        source.set("path", path.text(report)?);
+    }
+    if let Some(field) = keys.take("sha256sum") {
+        report.mapped(&field, "tests[].definition.sha256");
+        source.set("sha256", field.text(report)?);
+    }
+    Some(source.into())
 }
 
 /// A definition that stands in the job: the same keys as in a file of its own.
