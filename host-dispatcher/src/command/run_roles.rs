@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use super::callbacks;
 use super::hands_on::{Claim, claim_all, deployer};
 use super::run::stored;
 use crate::cli::{Global, RunArgs};
@@ -67,6 +68,11 @@ pub(super) fn run(global: &Global, args: &RunArgs, mut roles: Roles) -> Result<u
         };
         let status = recorder.finish(wall, seconds, &link)?;
         worst = worse(worst, status);
+    }
+    // When all records are complete: a receiver that is slow keeps none of them open. As in LAVA each board's job is told.
+    let user = super::lab_client::user();
+    for place in &places {
+        callbacks::tell(&place.node.job, &user, place.recorder.borrow().dir().path());
     }
     Ok(worst)
 }
