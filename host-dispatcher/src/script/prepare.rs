@@ -323,4 +323,29 @@ mod tests {
         assert_eq!(error.class, ErrorClass::JobError);
         assert!(error.message.contains("it is no device tree"), "{}", error.message);
     }
+
+    #[test]
+    fn an_initial_ramdisk_and_modules_become_testrootfs() {
+        let folder = TestFolder::new();
+        let make = "mkdir -p ram/usr/lib ram/bin over/lib/modules/6.1 && ln -s usr/lib ram/lib && \
+            echo box > ram/bin/box && ln ram/bin/box ram/bin/sh && \
+            echo ko > over/lib/modules/6.1/a.ko && \
+            (cd ram && find . | cpio --quiet -o -H newc | gzip > ../initrd.gz) && \
+            tar -C over -czf modules.tgz lib";
+        let mut shell = Command::new("sh");
+        let made = shell.args(["-e", "-c", make]).current_dir(folder.path()).status().unwrap();
+        assert!(made.success());
+        let text = "name: x\ndeploy:\n  rootfs: initrd.gz\n  modules: modules.tgz\n  overlays: [{file: modules.tgz, path: /opt/}]\ntests: [{name: a, run: b}]\n";
+        let mut job = Job::of_text(&folder.path().join("job.yaml"), text).unwrap();
+        let board_type = BoardType::by_name("qemu-virt-armv7").unwrap();
+        let store = folder.path().join("store");
+        let mut go_on = |_| ControlFlow::Continue(());
+        let images = take_images(&store, &mut job, &board_type, &mut go_on).unwrap();
+        assert!(images.boot.is_none());
+        let image = job.deploy.unwrap().rootfs.unwrap().path;
+        assert_eq!(cat(&image, "/usr/lib/modules/6.1/a.ko"), b"ko\n");
+        assert_eq!(cat(&image, "/bin/sh"), b"box\n");
+        let modules = fs::read(folder.path().join("modules.tgz")).unwrap();
+        assert_eq!(cat(&image, "/opt/modules.tgz"), modules);
+    }
 }
