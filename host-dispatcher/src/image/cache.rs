@@ -440,7 +440,10 @@ impl NewImage {
         let place = images.folder.join(hexadecimal(&sha256));
         let guard = images.guard()?;
         let mut sources = record_of(&place).map_or_else(|_| Vec::new(), |record| record.sources);
-        sources.retain(|known| known.key != origin.key && (known.from != origin.from));
+        // As a material and as an image it may come from one place.
+        let is_same =
+            |known: &Origin| known.from == origin.from && known.is_material == origin.is_material;
+        sources.retain(|known| known.key != origin.key && !is_same(known));
         sources.insert(0, origin);
         sources.truncate(SOURCES_MAX);
         let record = Record { bytes, sha256: hexadecimal(&sha256), sources };

@@ -900,14 +900,16 @@ mod tests {
         let lab = Lab::new();
         let packed = gzip(&[7; 10_000]);
         lab.write("image.gz", &packed);
-        let good = FileDigests { md5: None, sha512: Some(sha2::Sha512::digest(&packed).into()) };
-        let whole = format!("Content-Length: {}\r\nETag: \"a\"\r\n", packed.len());
+        let raw = vec![7; 10_000];
+        let whole = format!("Content-Length: {}\r\nETag: \"a\"\r\n", raw.len());
         let unchanged = answer("304 Not Modified", "", b"");
         let (url, _requests) =
-            server(vec![answer("200 OK", &whole, &packed), unchanged.clone(), unchanged]);
-        for plain in
-            [lab.source("image.gz", "testrootfs"), ImageSource::of_text(&url, "testrootfs")]
-        {
+            server(vec![answer("200 OK", &whole, &raw), unchanged.clone(), unchanged]);
+        for (plain, file) in [
+            (lab.source("image.gz", "testrootfs"), &packed),
+            (ImageSource::of_text(&url, "testrootfs"), &raw),
+        ] {
+            let good = FileDigests { md5: None, sha512: Some(sha2::Sha512::digest(file).into()) };
             let source =
                 ImageSource { digests: good, sha256: sha256(&[7; 10_000]), ..plain.clone() };
             for _ in 0..2 {
