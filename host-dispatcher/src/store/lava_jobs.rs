@@ -13,15 +13,15 @@ use crate::lava_worker::lines::Told;
 use crate::lava_worker::protocol::LavaId;
 use crate::lava_worker::record::{Record, Stage};
 
+/// A job that was kept, or why it cannot be read.
+pub type Kept = Result<(Record, Told), StoreError>;
+
 /// The folder of one worker, which no other process uses.
 #[derive(Debug)]
 pub struct LavaJobs {
     folder: PathBuf,
     _lock: File,
 }
-
-/// What is known of a job that was not over.
-pub type Kept = (Record, Told);
 
 impl LavaJobs {
     /// Opens the folder, and makes it where it is missing.
@@ -45,7 +45,7 @@ impl LavaJobs {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn all(&self) -> Result<Vec<Result<Kept, StoreError>>, StoreError> {
+    pub fn all(&self) -> Result<Vec<Kept>, StoreError> {
         let entries = fs::read_dir(&self.folder).map_err(StoreError::of("read", &self.folder))?;
         let places = entries.flatten().map(|entry| entry.path()).filter(|place| {
             // One that was being written has a point before its name.
@@ -79,7 +79,7 @@ impl LavaJobs {
         }
     }
 
-    fn read(&self, place: &Path) -> Result<(Record, Told), StoreError> {
+    fn read(&self, place: &Path) -> Kept {
         let failed = || StoreError::of("read", place);
         let bytes = fs::read(place).map_err(failed())?;
         let record: Record =
