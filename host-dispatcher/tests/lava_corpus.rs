@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use host_dispatcher::config::lab::Lab;
-use host_dispatcher::job::spec::Job;
+use host_dispatcher::job::spec::{Job, Roles};
 use host_dispatcher::lava::device;
 use host_dispatcher::lava::import::{self, Imported};
 
@@ -55,12 +55,19 @@ fn check(file: &str, text: &str) {
         .lines()
         .map(|line| {
             let names = line.contains("git") || line.trim_start().starts_with("url: ");
-            let line = if names { line.replace("https://", "/nowhere/") } else { line.to_owned() };
-            line.replace("http://git", "/nowhere/git").replace("git://", "/nowhere/") + "\n"
+            let schemes = ["https://", "http://", "ssh://", "git://"];
+            let line = schemes
+                .iter()
+                .filter(|_| names)
+                .fold(line.to_owned(), |line, scheme| line.replace(scheme, "/nowhere/"));
+            line + "\n"
         })
         .collect();
-    let there = |_: &Path| Ok(1);
-    if let Err(error) = Job::from_str(file, &text, Path::new("/"), there) {
+    let read = match Roles::of_text(Path::new(file), &text) {
+        Ok(None) => Job::from_str(file, &text, Path::new("/"), |_| Ok(1)).map(drop),
+        roles => roles.map(drop),
+    };
+    if let Err(error) = read {
         let error = error.to_string();
         let lacks = ["/nowhere/"];
         assert!(lacks.iter().any(|what| error.contains(what)), "{error}\n{text}");

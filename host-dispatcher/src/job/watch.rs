@@ -1,6 +1,6 @@
 //! Tests whose results are patterns in what is printed: `monitor`, which waits for texts in the kernel's log, and
 //! `interactive`, a list of commands with what they may print. Forms in, a shell text for the board and a [`Watch`] for
-//! the dispatcher out; what a [`Watch`] finds, [`watcher`](super::watcher) tells.
+//! the dispatcher out; an [`OutputReader`](super::output::OutputReader) tells what it finds.
 
 use std::collections::BTreeMap;
 
