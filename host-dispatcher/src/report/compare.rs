@@ -64,6 +64,12 @@ pub fn of_lava(text: &str) -> Result<Vec<Named>, CompareError> {
         yaml::from_made_str("results", text).map_err(|error| CompareError::Form(error.message))?
     } else {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+        let columns = reader.headers().map_err(|error| CompareError::Form(error.to_string()))?;
+        if let Some(column) =
+            COLUMNS.iter().find(|column| columns.iter().all(|name| name != **column))
+        {
+            return Err(CompareError::Form(format!("there is no column \"{column}\"")));
+        }
         let rows: Result<Vec<LavaRow>, _> = reader.deserialize().collect();
         rows.map_err(|error| CompareError::Form(error.to_string()))?
     };
@@ -147,6 +153,7 @@ fn plain(suite: &str) -> &str {
     }
 }
 
+const COLUMNS: [&str; 3] = ["suite", "name", "result"];
 const LAVA_SUITE: &str = "lava";
 const RESULTS: [&str; 4] = ["pass", "fail", "skip", "unknown"];
 /// A run of ours has no more.

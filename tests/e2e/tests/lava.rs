@@ -1,6 +1,9 @@
 //! Jobs of LAVA as they are, on the emulated board.
 
-use e2e::emulator::Slot;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use e2e::emulator::{Slot, run as run_program};
 use e2e::{Lab, Record};
 
 /// What LAVA does in six ways: a definition with parameters, what the kernel prints, a dialogue, a second boot, a test
@@ -109,4 +112,93 @@ fn a_job_of_version_2_runs_on_the_emulated_board() {
     assert_eq!(record.result("restart"), "pass");
     assert_eq!(case_of(&record, "kunit", "late"), "", "what comes behind the end is none");
     lab.nothing_runs();
+}
+
+/// KernelCI's simplest: it boots. And kselftest: definitions in an archive of a server, results as KTAP.
+#[test]
+fn a_job_that_only_boots_and_kselftests_from_a_server() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated_with(|disk| disk.put_rootfs("test-busybox.ext4"));
+    let head = "device_type: qemu\ncontext: {arch: arm, kernel_loglevel: 7}\nvisibility: public\n\
+        timeouts: {job: {minutes: 10}, action: {minutes: 4}, connection: {minutes: 1}}\n";
+    let boot = "- boot: {method: qemu, media: tmpfs, prompts: ['/ #'], timeout: {minutes: 2}}\n";
+    let job = format!("job_name: boots\n{head}actions:\n{boot}");
+    let record = run(&lab, "boots.yaml", &job, 0);
+    record.is_complete("passed", 0);
+    assert_eq!(record.result("boot"), "pass");
+
+    lab.write("kselftest/timers.yaml", KSELFTEST);
+    lab.write(
+        "kselftest/bin/posix_timers.sh",
+        "printf '# TAP version 13\\n# 1..1\\n# ok 1 raw\\n'\n",
+    );
+    let archive = lab.path("kselftest.tar.gz");
+    let folder = lab.path("kselftest");
+    let words =
+        ["-czf".as_ref(), archive.as_os_str(), "-C".as_ref(), folder.as_os_str(), ".".as_ref()];
+    run_program("tar", &words, "");
+    let url = serve(std::fs::read(&archive).unwrap());
+    std::fs::remove_dir_all(lab.path("runs")).unwrap();
+    let job = format!(
+        "job_name: kselftest\n{head}actions:\n{boot}- test:\n    timeout: {{minutes: 3}}\n    definitions:\n    \
+         - from: url\n      repository: {url}\n      compression: gz\n      path: timers.yaml\n      name: timers\n      \
+         parameters: {{COLLECTION: timers}}\n"
+    );
+    let record = run(&lab, "kselftest.yaml", &job, 1);
+    record.is_complete("failed", 1);
+    for (case, result) in [
+        ("timers: posix_timers/raw", "pass"),
+        ("timers: posix_timers", "pass"),
+        ("timers: nanosleep", "fail"),
+        ("timers: rtc", "skip"),
+    ] {
+        assert_eq!(
+            case_of(&record, "timers", case),
+            result,
+            "{case}: {:?}",
+            record.events("case_ended")
+        );
+    }
+    lab.nothing_runs();
+}
+
+/// What a kselftest runner prints.
+const KSELFTEST: &str = "\
+metadata: {format: Lava-Test Test Definition 1.0, name: kselftest}
+params: {COLLECTION: none}
+run:
+  steps:
+  - |
+    echo TAP version 13
+    echo 1..3
+    echo \"# selftests: $COLLECTION: posix_timers\"
+    sh bin/posix_timers.sh
+    echo \"ok 1 selftests: $COLLECTION: posix_timers\"
+    echo \"# selftests: $COLLECTION: nanosleep\"
+    echo \"not ok 2 selftests: $COLLECTION: nanosleep # exit=1\"
+    echo \"# selftests: $COLLECTION: rtc\"
+    echo \"ok 3 selftests: $COLLECTION: rtc # SKIP\"
+";
+
+/// The URL of a server on this host that gives these bytes to whoever asks.
+fn serve(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/kselftest.tar.gz", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut buffer = [0; 1024];
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                match client.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => head.extend_from_slice(&buffer[..length]),
+                }
+            }
+            let length = bytes.len();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = client.write_all(answer.as_bytes()).and_then(|()| client.write_all(&bytes));
+        }
+    });
+    url
 }

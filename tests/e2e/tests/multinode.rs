@@ -166,33 +166,52 @@ fn a_lab_without_enough_boards_and_a_queue_say_so() {
 fn two_emulated_boards_talk() {
     let _slots = [Slot::take(), Slot::take()];
     let lab = Lab::new("");
-    Disk::copy_to(&lab.path("images"), ARMV7).put_rootfs("test-busybox-nokernel.ext4");
+    Disk::copy_to(&lab.path("images"), ARMV7).put_rootfs("test-busybox.ext4");
     lab.write(
         "lab.yaml",
         "images: images\nboards:\n  - {name: qemu-01, type: qemu-virt-armv7}\n  - {name: qemu-02, type: qemu-virt-armv7}\n",
     );
+    // As LAVA's users write it.
     let job = "\
-name: two emulated
-board: {type: qemu-virt-armv7}
-boot_with: master
-roles:
-  server:
-    tests:
-    - name: serve
-      run: |
-        lava-send ready arch=$(uname -m) role=$(lava-role)
-        lava-wait asked
-        cut -d = -f 2 /tmp/lava_multi_node_cache.txt
-        lava-sync end
-  client:
-    tests:
-    - name: ask
-      run: |
-        lava-wait ready
-        cat /tmp/lava_multi_node_cache.txt
-        lava-send asked of=$(lava-group server)
-        lava-sync end
-timeout: 10m
+job_name: two emulated
+visibility: public
+timeouts: {job: {minutes: 10}, action: {minutes: 5}}
+protocols:
+  lava-multinode:
+    timeout: {minutes: 3}
+    roles:
+      server: {device_type: qemu, context: {arch: arm}, count: 1}
+      client: {device_type: qemu, context: {arch: arm}, count: 1}
+actions:
+- boot: {role: [server, client], method: u-boot, commands: ramdisk, prompts: ['/ #']}
+- test:
+    role: [server]
+    definitions:
+    - from: inline
+      name: serve
+      path: inline/serve.yaml
+      repository:
+        metadata: {format: Lava-Test Test Definition 1.0, name: serve}
+        run:
+          steps:
+          - lava-send ready arch=$(uname -m) role=$(lava-role)
+          - lava-wait asked
+          - cut -d = -f 2 /tmp/lava_multi_node_cache.txt
+          - lava-sync end
+- test:
+    role: [client]
+    definitions:
+    - from: inline
+      name: ask
+      path: inline/ask.yaml
+      repository:
+        metadata: {format: Lava-Test Test Definition 1.0, name: ask}
+        run:
+          steps:
+          - lava-wait ready
+          - cat /tmp/lava_multi_node_cache.txt
+          - lava-send asked of=$(lava-group server)
+          - lava-sync end
 ";
     run(&lab, job).exits_with(0);
     let (server, client) = (record(&lab, "server"), record(&lab, "client"));
