@@ -127,6 +127,7 @@ fn a_job_that_only_boots_and_kselftests_from_a_server() {
     record.is_complete("passed", 0);
     assert_eq!(record.result("boot"), "pass");
 
+    std::fs::create_dir_all(lab.path("kselftest/bin")).unwrap();
     lab.write("kselftest/timers.yaml", KSELFTEST);
     lab.write(
         "kselftest/bin/posix_timers.sh",
@@ -147,10 +148,10 @@ fn a_job_that_only_boots_and_kselftests_from_a_server() {
     let record = run(&lab, "kselftest.yaml", &job, 1);
     record.is_complete("failed", 1);
     for (case, result) in [
-        ("timers: posix_timers/raw", "pass"),
-        ("timers: posix_timers", "pass"),
-        ("timers: nanosleep", "fail"),
-        ("timers: rtc", "skip"),
+        ("selftests: timers: posix_timers/raw", "pass"),
+        ("selftests: timers: posix_timers", "pass"),
+        ("selftests: timers: nanosleep", "fail"),
+        ("selftests: timers: rtc", "skip"),
     ] {
         assert_eq!(
             case_of(&record, "timers", case),
