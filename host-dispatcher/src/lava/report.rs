@@ -110,6 +110,12 @@ impl Report {
     }
 
     fn push(&mut self, at: Place, key: &str, outcome: Outcome, text: String) {
+        // One line, whatever a file holds.
+        let text = text.replace(char::is_control, " ");
+        let text = match text.char_indices().nth(TEXT_CHARACTERS_MAX) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        };
         self.entries.push(Entry { line: at.line, key: key.to_owned(), outcome, text });
     }
 
@@ -125,6 +131,9 @@ impl Report {
         format!("{}{place}: {key}{verb}{}", self.file, entry.text)
     }
 }
+
+/// The longest sentence has less, where it quotes nothing.
+const TEXT_CHARACTERS_MAX: usize = 300;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,7 @@ mod direct;
 mod forge;
 mod frames;
 mod kernel_reports;
+mod lava;
 mod links;
 mod messages;
 mod outputs;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "outputs", run: outputs::run },
     Target { name: "board_files", run: board_files::run },
     Target { name: "telnet", run: telnet::run },
+    Target { name: "lava", run: lava::run },
 ];
 
 /// The target of that name.

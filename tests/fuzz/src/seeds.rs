@@ -24,6 +24,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "outputs" => outputs(),
         "board_files" => board_files(),
         "telnet" => telnet(),
+        "lava" => lava(),
         // Operations, not bytes: mutation finds them sooner than anybody writes them down.
         _ => vec![(0..200).collect()],
     }
@@ -49,6 +50,20 @@ fn blocks(page: &str) -> Vec<Block> {
         blocks.push(Block { name, bytes });
     }
     blocks
+}
+
+/// Jobs of the corpus, and a device.
+fn lava() -> Vec<Vec<u8>> {
+    let texts: [&str; 7] = [
+        include_str!("../../../host-dispatcher/tests/lava/v2/timeouts-everywhere.yaml"),
+        include_str!("../../../host-dispatcher/tests/lava/v2/artifacts-every-form.yaml"),
+        include_str!("../../../host-dispatcher/tests/lava/v2/interactive-shell.yaml"),
+        include_str!("../../../host-dispatcher/tests/lava/v2/kunit-monitors.yaml"),
+        include_str!("../../../host-dispatcher/tests/lava/v2/multinode-server-clients.yaml"),
+        include_str!("../../../host-dispatcher/tests/lava/v1/test-shell-repos-git-bzr.json"),
+        include_str!("../../../host-dispatcher/tests/lava/devices/bbb-01.yaml"),
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
 /// What serial servers say when a client comes: one that agrees to everything, one that refuses, one that counts.

@@ -111,8 +111,11 @@ impl Rounds {
 }
 
 impl Round {
-    /// Adds a test; its name is made one that this round does not have yet. Returns it.
-    pub(super) fn add(&mut self, name: &str, mut keys: Map) -> String {
+    /// Adds a test; its name is made one that this round does not have yet. Says whether there was room for it.
+    pub(super) fn add(&mut self, name: &str, keys: Map) -> bool {
+        if self.tests.len() == TESTS_MAX {
+            return false;
+        }
         let plain = name_of(name);
         let mut name = plain.clone();
         let mut number = 2;
@@ -124,9 +127,9 @@ impl Round {
         }
         let mut test = Map::default();
         test.set("name", name.as_str());
-        test.append(std::mem::take(&mut keys));
+        test.append(keys);
         self.tests.push(test.into());
-        name
+        true
     }
 
     /// A boot behind the first one: the board restarts, and finds its image again.
@@ -198,5 +201,7 @@ fn to(deploy: &Field) -> Option<String> {
     deploy.clone().keys(&mut unread).take("to")?.text(&mut unread)
 }
 
+/// As many as a job of ours has.
+pub(super) const TESTS_MAX: usize = 128;
 const KINDS: [&str; 4] = ["deploy", "boot", "test", "command"];
 const MEDIA: [&str; 4] = ["sata", "sd", "usb", "flasher"];

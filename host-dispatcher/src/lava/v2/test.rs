@@ -4,12 +4,13 @@ use super::super::output::{Map, Yaml};
 use super::super::report::Report;
 use super::super::tree::{Field, Keys, Value};
 use super::deploy::common;
-use super::round::Round;
+use super::round::{Round, TESTS_MAX};
 use super::timeout::{Action, Timeouts};
 use super::{variables, watch};
 
 /// Reads one into the round.
 pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report: &mut Report) {
+    let whole = Field { value: Value::Null, ..field.clone() };
     let mut keys = field.keys(report);
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Test, report);
@@ -56,10 +57,15 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
         report.missing(at, &keys.path_of("definitions"), "definitions: [{repository: …}]");
     }
     keys.end(report);
+    let mut has_room = true;
     for _ in 0..repeat.unwrap_or(1) {
         for (name, test) in &tests {
-            round.add(name, test.clone());
+            has_room = has_room && round.add(name, test.clone());
         }
+    }
+    if !has_room {
+        let mend = format!("a job has at most {TESTS_MAX} tests: make several jobs of it");
+        report.unsupported(&whole, mend);
     }
 }
 
