@@ -28,6 +28,8 @@ pub struct Lab {
     boards: BTreeMap<String, Standing>,
     /// Those that have not ended.
     jobs: BTreeMap<JobId, JobView>,
+    /// Those whose run is to end for good.
+    canceled: BTreeSet<JobId>,
     next_id: JobId,
     turns: Turns,
     paused: String,
@@ -199,6 +201,7 @@ impl Lab {
         if job.state == JobState::Running {
             let board = job.board.clone().unwrap_or_default();
             let job = job.clone();
+            self.canceled.insert(id);
             self.steps.push_back(Step::Stop { board });
             return Ok(job);
         }
@@ -324,7 +327,9 @@ impl Lab {
         let (run, verdict) = (end.run.clone(), end.verdict);
         let was_interrupted = end.was_interrupted;
         let is_labs = verdict == Verdict::Error(ErrorClass::InfrastructureError);
-        if is_labs && !is_check && job.attempt < ATTEMPTS_MAX {
+        // Whatever else went wrong with it by then: it is not tried again.
+        let is_canceled = self.canceled.remove(&id);
+        if is_labs && !is_check && !is_canceled && job.attempt < ATTEMPTS_MAX {
             job.state = JobState::Queued;
             job.error = end.error;
             job.tally = Tally::default();

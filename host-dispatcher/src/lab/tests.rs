@@ -105,6 +105,18 @@ fn cancel() {
     assert_eq!((lab.jobs().count(), lab.board("a").unwrap().job), (0, None));
 }
 
+/// A run that is stopped while the lab looks for its board ends as the lab's fault.
+#[test]
+fn what_is_canceled_is_not_tried_again() {
+    let mut lab = lab(&["a"]);
+    lab.submit(at(0), new("j", "ann")).unwrap();
+    begun(&mut lab, at(0));
+    lab.cancel(at(1), 1).unwrap();
+    lab.handle_run_ended(at(2), 1, end(INFRASTRUCTURE));
+    assert_eq!(begun(&mut lab, at(2)), []);
+    assert_eq!(lab.jobs().count(), 0);
+}
+
 #[test]
 fn leases_keep_jobs_away_and_end() {
     let mut lab = lab(&["a"]);
