@@ -37,7 +37,7 @@ const JOBS: [(&str, &str); 17] = [
     ),
     (
         "name: x\ndeploy:\n  rootfs: ftp://example.org/a.ext4\ntests: [{name: a, run: b}]\n",
-        "job.yaml:3: \"ftp://example.org/a.ext4\" is a URL that is not fetched: http and https are, for rootfs, boot and disk; download it and name the file",
+        "job.yaml:3: \"ftp://example.org/a.ext4\" is a URL that is not fetched: http and https are; download it and name the file",
     ),
     ("name: x\ndeploy: {}\ntests: [{name: a, run: b}]\n", "job.yaml:2: deploy names no image: "),
     (
