@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::job_texts::job_texts;
+use super::job_texts::{NotRun, job_texts};
 use crate::config::board_type::BoardType;
 use crate::config::kind::FileKind;
 use crate::config::lab::Lab;
@@ -77,11 +77,15 @@ fn check_file(path: &Path, lab: Option<&Lab>) -> Result<Good, FileError> {
             }
         }
         FileKind::LavaJob => {
-            let jobs = job_texts(path).map_err(|fault| FileError::whole(&file, fault.message))?;
-            for text in &jobs {
-                tests.extend(match Roles::of_text(path, text)? {
+            let jobs = job_texts(path).map_err(NotRun::error)?;
+            for job in &jobs {
+                let roles = Roles::of_text(path, &job.text).map_err(|error| job.explain(error))?;
+                tests.extend(match roles {
                     Some(roles) => check_roles(path, roles, lab)?,
-                    None => check_job(path, text, lab)?.tests,
+                    None => {
+                        let checked = check_job(path, &job.text, lab);
+                        checked.map_err(|error| job.explain(error))?.tests
+                    }
                 });
             }
             format!("becomes {}", count(jobs.len(), "job"))

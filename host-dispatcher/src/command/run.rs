@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::callbacks;
 use super::hands_on::{claim, deployer, fail};
-use super::job_texts::job_texts;
+use super::job_texts::{JobText, job_texts};
 use super::run_roles;
 use crate::cli::{Global, RunArgs};
 use crate::config::lab::BoardWish;
@@ -27,11 +27,11 @@ use crate::store::run_dir::RunDir;
 pub fn run(global: &Global, args: &RunArgs) -> u8 {
     let texts = match job_texts(&args.job) {
         Ok(texts) => texts,
-        Err(fault) => return fail(&fault),
+        Err(error) => return fail(&error.fault()),
     };
     let mut first = 0;
-    for text in texts {
-        let status = match run_text(global, args, &text) {
+    for text in &texts {
+        let status = match run_text(global, args, text) {
             Ok(status) => status,
             Err(fault) => fail(&fault),
         };
@@ -43,13 +43,12 @@ pub fn run(global: &Global, args: &RunArgs) -> u8 {
     first
 }
 
-fn run_text(global: &Global, args: &RunArgs, text: &str) -> Result<u8, Fault> {
-    let roles = Roles::of_text(&args.job, text);
-    if let Some(roles) = roles.map_err(|error| Fault::configuration(error.to_string()))? {
+fn run_text(global: &Global, args: &RunArgs, text: &JobText) -> Result<u8, Fault> {
+    let wrong = |error| Fault::configuration(text.explain(error).to_string());
+    if let Some(roles) = Roles::of_text(&args.job, &text.text).map_err(wrong)? {
         return run_roles::run(global, args, roles);
     }
-    let mut job =
-        Job::of_text(&args.job, text).map_err(|error| Fault::configuration(error.to_string()))?;
+    let mut job = Job::of_text(&args.job, &text.text).map_err(wrong)?;
     let wish = args.board.as_ref().map_or_else(|| job.board.clone(), BoardWish::named);
     let mut claimed = claim(global, &wish)?;
     let board_type = claimed.board.board_type.clone();

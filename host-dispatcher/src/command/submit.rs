@@ -7,7 +7,7 @@ use std::path::Path;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::job_texts::job_texts;
+use super::job_texts::{JobText, job_texts};
 use super::lab_client::with_lab;
 use super::watch::watch_job;
 use crate::cli::{Global, SubmitArgs};
@@ -23,7 +23,7 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
     with_lab(global, |client| {
         let mut jobs = Vec::new();
         for file in &args.jobs {
-            for text in job_texts(file)? {
+            for JobText { text, .. } in job_texts(file).map_err(|error| error.fault())? {
                 let job = submit_one(client, file, &text, args.priority)?;
                 if global.json {
                     println!("{}", json!(job));

@@ -44,26 +44,32 @@ impl JobDeadlinesForm {
     }
 }
 
+/// Why a text cannot be `kernel_args`, and what to do.
+pub fn kernel_args_problem(text: &str) -> Option<(String, &'static str)> {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"'\\$`;".contains(&byte);
+    if text.len() > KERNEL_ARGS_BYTES_MAX || !text.bytes().all(is_plain) {
+        let message = format!(
+            "kernel_args has at most {KERNEL_ARGS_BYTES_MAX} printable characters, none of \" ' \\ $ ` ;"
+        );
+        return Some((message, "a boot loader would take them for its own"));
+    }
+    let is_agents = |word: &str| word == "--" || word.starts_with("init=");
+    text.split_whitespace().any(is_agents).then(|| {
+        let mend = "leave them out: the image's own init runs behind the agent";
+        ("init= and -- start the agent".to_owned(), mend)
+    })
+}
+
 /// Checks `kernel_args` and `boot_commands`.
 pub(super) fn wishes_of(
     file: &str,
     kernel_args: Option<Spanned<String>>,
     commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
 ) -> Result<BootWishes, FileError> {
-    if let Some(args) = &kernel_args {
-        let text = &args.value;
-        let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"'\\$`;".contains(&byte);
-        if text.len() > KERNEL_ARGS_BYTES_MAX || !text.bytes().all(is_plain) {
-            let message = format!(
-                "kernel_args has at most {KERNEL_ARGS_BYTES_MAX} printable characters, none of \" ' \\ $ ` ;"
-            );
-            return Err(FileError::at(file, place(args), message)
-                .mend("a boot loader would take them for its own"));
-        }
-        if text.split_whitespace().any(|word| word == "--" || word.starts_with("init=")) {
-            return Err(FileError::at(file, place(args), "init= and -- start the agent")
-                .mend("leave them out: the image's own init runs behind the agent"));
-        }
+    if let Some(args) = &kernel_args
+        && let Some((message, mend)) = kernel_args_problem(&args.value)
+    {
+        return Err(FileError::at(file, place(args), message).mend(mend));
     }
     if let Some(commands) = &commands
         && !(1..=COMMANDS_MAX).contains(&commands.value.len())

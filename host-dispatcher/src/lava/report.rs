@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::tree::Field;
 use crate::config::value::shorten;
-use crate::config::yaml::{Place, did_you_mean};
+use crate::config::yaml::{FileError, Place, did_you_mean};
 
 /// What became of a file's keys, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,18 @@ impl Report {
         self.entries.iter().filter(stands).map(|entry| self.line(entry)).collect()
     }
 
+    /// The first of them, and how many more there are.
+    pub fn first_obstacle(&self) -> FileError {
+        let mut stand = self.entries.iter().filter(|entry| entry.outcome >= Outcome::Unsupported);
+        let Some(first) = stand.next() else { return FileError::whole(&self.file, "nothing") };
+        let message = format!("{}: {}", first.key, first.sentence());
+        let error = FileError::at(&self.file, Place { line: first.line, column: 0 }, message);
+        match stand.count() {
+            0 => error,
+            more => error.mend(format!("{more} more: pumice import-lava tells them")),
+        }
+    }
+
     pub(super) fn mapped(&mut self, field: &Field, to: impl Into<String>) {
         self.push(field.at, &field.path, Outcome::Mapped, to.into());
     }
@@ -122,13 +134,20 @@ impl Report {
     fn line(&self, entry: &Entry) -> String {
         let place = if entry.line > 0 { format!(":{}", entry.line) } else { String::new() };
         let key = if entry.key.is_empty() { String::new() } else { format!("{}: ", entry.key) };
-        let verb = match entry.outcome {
+        format!("{}{place}: {key}{}", self.file, entry.sentence())
+    }
+}
+
+impl Entry {
+    /// What became of it, in words.
+    fn sentence(&self) -> String {
+        let verb = match self.outcome {
             Outcome::Mapped => "-> ",
             Outcome::Ignored => "ignored: ",
             Outcome::Unsupported => "unsupported: ",
             Outcome::Mistake => "",
         };
-        format!("{}{place}: {key}{verb}{}", self.file, entry.text)
+        format!("{verb}{}", self.text)
     }
 }
 

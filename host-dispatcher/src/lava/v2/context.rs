@@ -2,6 +2,7 @@
 
 use super::super::report::Report;
 use super::super::tree::Field;
+use crate::job::boot::kernel_args_problem;
 
 /// What of it matters here.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +35,14 @@ pub(super) fn read(field: Option<Field>, report: &mut Report) -> Context {
     for (name, field) in field.keys(report).rest() {
         match name.as_str() {
             "extra_kernel_args" => {
-                report.mapped(&field, "kernel_args");
-                args.extend(field.texts(report));
+                let texts = field.clone().texts(report);
+                match texts.iter().find_map(|text| kernel_args_problem(text)) {
+                    Some((problem, mend)) => {
+                        report.unsupported(&field, format!("{problem}: {mend}"))
+                    }
+                    None => report.mapped(&field, "kernel_args"),
+                }
+                args.extend(texts);
             }
             "kernel_loglevel" => {
                 if let Some(level) = field.text(report) {

@@ -18,6 +18,8 @@ use super::tree::{Field, Keys, Value};
 use round::Rounds;
 use timeout::Timeouts;
 
+use crate::job::secret::VALUE_BYTES_MIN;
+
 /// The jobs that one becomes: one for each round of deploy, boot and test.
 pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
     let at = keys.at;
@@ -43,7 +45,7 @@ pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
     metadata(&mut keys, &mut job, report);
     if let Some(field) = keys.take("secrets") {
         report.mapped(&field, "secrets");
-        job.set("secrets", variables(field, report));
+        job.set("secrets", secrets(field, report));
     }
     notify::read(&mut keys, &mut job, report);
     let environment = keys.take("environment").map(|field| {
@@ -174,6 +176,22 @@ fn metadata(keys: &mut Keys, job: &mut Map, report: &mut Report) {
     if !metadata.is_empty() {
         job.set("metadata", metadata);
     }
+}
+
+/// Names and values that nobody may see.
+fn secrets(field: Field, report: &mut Report) -> Yaml {
+    let mut secrets = Map::default();
+    for (name, field) in field.keys(report).rest() {
+        let Some(value) = field.text(report) else { continue };
+        if !value.lines().any(|line| line.trim().len() >= VALUE_BYTES_MIN) {
+            report.unsupported(
+                &field,
+                format!("shorter than {VALUE_BYTES_MIN} bytes it cannot be told from other text: make it longer, or give it as environment"),
+            );
+        }
+        secrets.set(&name, value);
+    }
+    secrets.into()
 }
 
 /// Names and values, as a program sees them.
