@@ -387,7 +387,7 @@ Exit status: 0 all are in order, 2 otherwise.")]
     #[command(after_help = "Examples:
   pumice import-lava smoke.yaml > job.yaml            the job; what became of each key stands on stderr
   pumice import-lava --quiet --out jobs lava/*.yaml   a file for each; only what stands in the way is told
-  pumice import-lava bbb-01.yaml >> lab.yaml          a dictionary as LAVA's API renders it
+  pumice import-lava bbb-01.yaml > lab.yaml           a dictionary as LAVA's API renders it
 
 Jobs of version 2 (YAML) and of 2012 (JSON), told by what they hold. Each key is mapped, ignored with the
 reason, or unsupported with what to do. What is unsupported is missing in the job; `pumice run` takes a LAVA
