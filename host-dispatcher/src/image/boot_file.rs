@@ -11,6 +11,7 @@ use super::error::{Cause, ImageError};
 use super::ext4::EPOCH;
 use super::material::Material;
 use super::packing::{Packing, Stream};
+use super::source::read_first;
 use super::take::{NewFile, OnProgress, Phase, Progress, READ_BYTES};
 use super::uboot::{HEADER_BYTES, Header, Kind};
 use crate::store::hexadecimal;
@@ -143,7 +144,7 @@ fn content_of(
         return Ok(None);
     }
     let mut first = [0; HEADER_BYTES];
-    let known = read_first(file, &mut first)?;
+    let known = read_first(file, &mut first).map_err(Cause::Read)?;
     let header = Header::of(&first[..known])
         .map_err(|why| Cause::Damaged("U-Boot image", why.to_owned()))?;
     let mut packing = Packing::Raw;
@@ -211,7 +212,7 @@ fn check_kind(kind: Kind, role: BootRole) -> Result<(), Cause> {
 /// Whether the beginning is what the role says, as far as that can be told.
 fn check_role(file: &File, role: BootRole, keeps_form: bool) -> Result<(), Cause> {
     let mut first = [0; HEADER_BYTES];
-    let known = read_first(file, &mut first)?;
+    let known = read_first(file, &mut first).map_err(Cause::Read)?;
     let first = &first[..known];
     let is_tree = first.starts_with(&TREE_MAGIC);
     match role {
@@ -246,19 +247,6 @@ fn too_large() -> Cause {
         format!("a file for testboot has more than {mebibytes} MiB"),
         "give an image of the partition as boot:",
     )
-}
-
-fn read_first(file: &File, buffer: &mut [u8]) -> Result<usize, Cause> {
-    let mut known = 0;
-    while known < buffer.len() {
-        match file.read_at(&mut buffer[known..], known as u64) {
-            Ok(0) => break,
-            Ok(bytes) => known += bytes,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Cause::Read(error)),
-        }
-    }
-    Ok(known)
 }
 
 /// Reads a file from its beginning, whoever else reads it.

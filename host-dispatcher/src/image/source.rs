@@ -323,7 +323,8 @@ fn open_layers(
     Ok((layers, reader, archive))
 }
 
-fn read_first(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+/// The beginning of a file, as much as there is and `buffer` holds.
+pub(super) fn read_first(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut known = 0;
     while known < buffer.len() {
         match file.read_at(&mut buffer[known..], known as u64) {

@@ -55,8 +55,7 @@ impl Map {
     /// The library cannot write it, which no value of these kinds makes it do.
     pub(super) fn to_text(&self, comment: &str) -> io::Result<String> {
         let options = serde_saphyr::ser_options! { compact_list_indent: false };
-        let text = serde_saphyr::to_string_with_options(&Yaml::Map(self.clone()), options)
-            .map_err(io::Error::other)?;
+        let text = serde_saphyr::to_string_with_options(self, options).map_err(io::Error::other)?;
         Ok(format!("{comment}{text}"))
     }
 }
@@ -147,12 +146,16 @@ impl Serialize for Yaml {
                 items.iter().try_for_each(|item| list.serialize_element(item))?;
                 list.end()
             }
-            Self::Map(Map(entries)) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                entries.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
-                map.end()
-            }
+            Self::Map(map) => map.serialize(serializer),
         }
+    }
+}
+
+impl Serialize for Map {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.0.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+        map.end()
     }
 }
 

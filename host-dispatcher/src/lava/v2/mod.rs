@@ -15,10 +15,9 @@ use super::import::{job_name, numbered};
 use super::output::{Map, Yaml};
 use super::report::Report;
 use super::tree::{Field, Keys, Value};
+use crate::job::secret::VALUE_BYTES_MIN;
 use round::Rounds;
 use timeout::Timeouts;
-
-use crate::job::secret::VALUE_BYTES_MIN;
 
 /// The jobs that one becomes: one for each round of deploy, boot and test.
 pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
