@@ -193,6 +193,7 @@ impl BoardType {
             if let Some(commands) = &wishes.commands {
                 boot.loader.commands.test.clone_from(commands);
             }
+            boot.loader.commands.test.splice(..0, wishes.preboot.iter().cloned());
         }
         if let Some(next_slot) = &mut board_type.next_slot {
             next_slot.kernel_args = next_slot.kernel_args.with_test_args(&wishes.kernel_args);

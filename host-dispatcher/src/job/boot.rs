@@ -14,8 +14,17 @@ use crate::config::yaml::{FileError, Spanned, place};
 pub struct BootWishes {
     /// What the kernel under test is told beside the board type's arguments; empty for nothing.
     pub kernel_args: String,
+    /// What is typed to the boot loader before anything else, each checked as the board type's commands are.
+    pub preboot: Vec<Template>,
     /// What is typed to the boot loader in place of the board type's commands.
     pub commands: Option<Vec<Template>>,
+}
+
+impl BootWishes {
+    /// Whether only a boot loader can do it.
+    pub fn needs_boot_loader(&self) -> bool {
+        self.commands.is_some() || !self.preboot.is_empty()
+    }
 }
 
 /// How long phases of a job may take.
@@ -60,10 +69,11 @@ pub fn kernel_args_problem(text: &str) -> Option<(String, &'static str)> {
     })
 }
 
-/// Checks `kernel_args` and `boot_commands`.
+/// Checks `kernel_args`, `preboot` and `boot_commands`.
 pub(super) fn wishes_of(
     file: &str,
     kernel_args: Option<Spanned<String>>,
+    preboot: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
 ) -> Result<BootWishes, FileError> {
     if let Some(args) = &kernel_args
@@ -71,12 +81,14 @@ pub(super) fn wishes_of(
     {
         return Err(FileError::at(file, place(args), message).mend(mend));
     }
-    if let Some(commands) = &commands
-        && !(1..=COMMANDS_MAX).contains(&commands.value.len())
-    {
-        let message = format!("boot_commands are 1 to {COMMANDS_MAX} commands");
-        return Err(FileError::at(file, place(commands), message)
-            .mend("leave them out to boot as the board type says"));
+    for (key, list) in [("preboot", &preboot), ("boot_commands", &commands)] {
+        if let Some(list) = list
+            && !(1..=COMMANDS_MAX).contains(&list.value.len())
+        {
+            let message = format!("{key} are 1 to {COMMANDS_MAX} commands");
+            return Err(FileError::at(file, place(list), message)
+                .mend("leave them out to boot as the board type says"));
+        }
     }
     if let Some(commands) = &commands
         && !commands.value.iter().any(|text| text.template.uses(Placeholder::Bootargs))
@@ -88,9 +100,13 @@ pub(super) fn wishes_of(
         )
         .mend("write setenv bootargs \"{bootargs}\" before the last one"));
     }
+    let templates = |list: Spanned<Vec<TextIn<InBootLoader>>>| {
+        list.value.into_iter().map(|text| text.template).collect()
+    };
     Ok(BootWishes {
         kernel_args: kernel_args.map(|args| args.value.trim().to_owned()).unwrap_or_default(),
-        commands: commands.map(|list| list.value.into_iter().map(|text| text.template).collect()),
+        preboot: preboot.map(templates).unwrap_or_default(),
+        commands: commands.map(templates),
     })
 }
 
@@ -128,6 +144,12 @@ mod tests {
         assert_eq!(test.len(), 2);
         assert!(test[0].contains(" quiet audit=0 -- --role test --run r\""), "{}", test[0]);
         assert_eq!(test[1], "run ${mine}");
+        let before = read("preboot: [setenv fdtfile x.dtb]").unwrap();
+        let more = script(&board_type.for_job(&before.boot), Slot::Test);
+        assert_eq!(
+            (more[0].as_str(), &more[1..]),
+            ("setenv fdtfile x.dtb", &script(board_type, Slot::Test)[..])
+        );
         // The master image boots as ever.
         assert_eq!(script(&wished, Slot::Master), script(board_type, Slot::Master));
     }
@@ -139,6 +161,7 @@ mod tests {
             ("kernel_args: a -- b", "j:2: init= and -- start the agent"),
             ("kernel_args: init=/x", "j:2: init= and -- start the agent"),
             ("boot_commands: []", "j:2: boot_commands are 1 to 64 commands"),
+            ("preboot: []", "j:2: preboot are 1 to 64 commands"),
             ("boot_commands: [boot]", "j:2: no command has {bootargs}"),
             ("boot_commands: ['x {bootrags}']", "j:2: unknown placeholder"),
             ("priority: 101", "j:2: priority is 0 to 100"),

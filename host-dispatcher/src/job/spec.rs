@@ -177,7 +177,7 @@ impl Job {
         let mut fetcher = Fetcher::new(file, folder).fenced(fence);
         Ok(Self {
             boot_with,
-            boot: boot::wishes_of(file, form.kernel_args, form.boot_commands)?,
+            boot: boot::wishes_of(file, form.kernel_args, form.preboot, form.boot_commands)?,
             deadlines: form.deadlines.map(JobDeadlinesForm::deadlines).unwrap_or_default(),
             priority: form.priority.map(|form| priority_of(file, &form)).transpose()?,
             name: form.name.value,
@@ -261,6 +261,7 @@ struct JobForm {
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
     kernel_args: Option<Spanned<String>>,
+    preboot: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     boot_commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     deadlines: Option<JobDeadlinesForm>,
     priority: Option<Spanned<u8>>,

@@ -107,6 +107,12 @@ pub fn take_images(
     board_type: &BoardType,
     tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
 ) -> Result<JobImages, Fault> {
+    if board_type.boot.is_none() && job.boot.needs_boot_loader() {
+        return Err(Fault::configuration(format!(
+            "nothing is typed to a boot loader of the board type {}: leave out preboot: and boot_commands:",
+            board_type.name
+        )));
+    }
     let board_type = board_type.for_job(&job.boot);
     let Some(deploy) = &mut job.deploy else { return Ok(JobImages::default()) };
     check_ramdisk(deploy, &board_type)?;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use e2e::emulator::{Slot, run as run_program};
 use e2e::{Lab, Record};
 
-/// What LAVA does in six ways: a definition with parameters, what the kernel prints, a dialogue, a second boot, a test
+/// What LAVA does in seven ways: commands for the boot loader, a definition with parameters, what the kernel prints, a dialogue, a second boot, a test
 /// that is repeated, and kernel arguments.
 const JOB: &str = r#"
 job_name: everything that a LAVA job may ask for
@@ -20,7 +20,10 @@ environment: {FROM_JOB: one two}
 actions:
 - boot:
     method: u-boot
-    commands: ramdisk
+    commands:
+    - setenv made_by lava; tftp {KERNEL_ADDR} {KERNEL}
+    - setenv bootargs 'console=ttyAMA0 root=/dev/ram0 pumice.typed=yes'
+    - bootz {KERNEL_ADDR} - {DTB_ADDR}
     prompts: ['/ #', 'root@']
     auto_login: {login_prompt: 'login:', username: root}
     timeout: {minutes: 2}
@@ -37,7 +40,7 @@ actions:
           steps:
           - test "$WHO $IS_IT" = "world True" && lava-test-case parameters --result pass
           - lava-test-case environment --shell '[ "$FROM_JOB" = "one two" ]'
-          - lava-test-case arguments --shell grep -q pumice.test=yes /proc/cmdline
+          - lava-test-case arguments --shell grep -q 'pumice.test=yes pumice.typed=yes' /proc/cmdline
           - |
             for line in 'kunit begins' 'ok 1 - alpha' 'not ok 2 - Beta, the second' 'kunit ends' 'ok 3 - late'; do
               echo "$line" > /dev/kmsg
@@ -110,7 +113,9 @@ fn a_job_of_version_2_runs_on_the_emulated_board() {
         assert_eq!(case_of(&record, suite, case), result, "{suite}/{case}");
     }
     assert_eq!(record.result("restart"), "pass");
-    assert_eq!(case_of(&record, "kunit", "late"), "", "what comes behind the end is none");
+    let console = record.bytes("console.raw");
+    let console = String::from_utf8_lossy(&console);
+    assert!(console.contains("setenv made_by lava"), "what the job's commands set is typed");
     lab.nothing_runs();
 }
 

@@ -178,6 +178,7 @@ impl RolesForm {
             deploy: role.deploy.or(self.deploy),
             boot_with: role.boot_with.or(self.boot_with),
             kernel_args: role.kernel_args.or(self.kernel_args),
+            preboot: role.preboot.or(self.preboot),
             boot_commands: role.boot_commands.or(self.boot_commands),
             deadlines: role.deadlines.or(self.deadlines),
             environment: role.environment.or(self.environment),
@@ -209,6 +210,7 @@ struct RolesForm {
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
     kernel_args: Option<Spanned<String>>,
+    preboot: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     boot_commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     deadlines: Option<JobDeadlinesForm>,
     priority: Option<Spanned<u8>>,
@@ -230,6 +232,7 @@ struct RoleForm {
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
     kernel_args: Option<Spanned<String>>,
+    preboot: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     boot_commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     deadlines: Option<JobDeadlinesForm>,
     environment: Option<VariablesForm>,
@@ -354,7 +357,7 @@ timeout: 30m
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a: {{timeout: 5m}}\n  b: {{}}\n"),
-                "job.yaml:4: unknown key \"timeout\": known are count, board, deploy, boot_with, kernel_args, boot_commands, deadlines, environment, tests, kernel, watchdog",
+                "job.yaml:4: unknown key \"timeout\": known are count, board, deploy, boot_with, kernel_args, preboot, boot_commands, deadlines, environment, tests, kernel, watchdog",
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a b: {{}}\n  b: {{}}\n"),

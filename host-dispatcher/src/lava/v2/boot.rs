@@ -2,6 +2,7 @@
 
 use super::super::report::Report;
 use super::super::tree::{Field, Keys, Value};
+use super::boot_commands;
 use super::deploy::common;
 use super::round::Round;
 use super::timeout::{Action, Timeouts};
@@ -18,15 +19,17 @@ pub(super) fn read(
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Boot, report);
     common(&mut keys, report);
-    match keys.take("method") {
-        Some(field) => {
-            round.is_in_boot_loader =
-                field.text(report).is_some_and(|method| method == "bootloader");
-            method(&field, is_again, report);
+    let named = match keys.take("method") {
+        Some(field) => method(&field, is_again, report),
+        None => {
+            report.missing(at, &keys.path_of("method"), "method: u-boot");
+            None
         }
-        None => report.missing(at, &keys.path_of("method"), "method: u-boot"),
-    }
-    commands(&mut keys, report);
+    };
+    let named = named.as_deref().unwrap_or_default();
+    round.is_in_boot_loader = named == "bootloader";
+    let has_prompt = !["fastboot", "uuu"].contains(&named);
+    commands(&mut keys, round, has_prompt, is_again, report);
     for (key, why) in IGNORED {
         if let Some(field) = keys.take(key) {
             report.ignored(&field, why);
@@ -49,8 +52,8 @@ pub(super) fn read(
     if is_again { boots } else { boots - 1 }
 }
 
-fn method(field: &Field, is_again: bool, report: &mut Report) {
-    let Some(method) = field.text(report) else { return };
+fn method(field: &Field, is_again: bool, report: &mut Report) -> Option<String> {
+    let method = field.text(report)?;
     match method.as_str() {
         _ if is_again && KNOWN.contains(&method.as_str()) => {
             report.mapped(field, "a test that restarts the board (reboot -f, expect: reboot)");
@@ -67,18 +70,31 @@ fn method(field: &Field, is_again: bool, report: &mut Report) {
             ),
         ),
     }
+    Some(method)
 }
 
 /// Names of LAVA's templates, or commands to be typed.
-fn commands(keys: &mut Keys, report: &mut Report) {
+fn commands(
+    keys: &mut Keys,
+    round: &mut Round,
+    has_prompt: bool,
+    is_again: bool,
+    report: &mut Report,
+) {
     let Some(field) = keys.take("commands") else { return };
-    if !matches!(field.value, Value::List(_)) {
+    if !has_prompt || !matches!(field.value, Value::List(_)) {
         return report.ignored(&field, "the board type has the commands that boot its partitions");
     }
-    report.unsupported(
-        &field,
-        "they load from other places than testboot and testrootfs, and start no agent: leave them out, or write boot_commands with {bootargs} into the job of ours",
-    );
+    let whole = Field { value: Value::Null, ..field.clone() };
+    let typed = boot_commands::read(field, report);
+    if !is_again {
+        round.typed = typed;
+    } else if typed != round.typed {
+        report.unsupported(
+            &whole,
+            "a second boot types what the first one did: make a job of it with a deploy of its own",
+        );
+    }
 }
 
 fn auto_login(field: Field, report: &mut Report) {

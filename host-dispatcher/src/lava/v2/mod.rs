@@ -2,6 +2,7 @@
 
 mod artifact;
 mod boot;
+mod boot_commands;
 mod context;
 mod deploy;
 mod multinode;
@@ -74,11 +75,8 @@ pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
     if let Some(environment) = environment {
         job.set("environment", environment);
     }
-    if !context.kernel_args.is_empty() {
-        job.set("kernel_args", context.kernel_args.clone());
-    }
     let rounds = Rounds::read(actions, &timeouts, report);
-    numbered(rounds.jobs(&job), &name)
+    numbered(rounds.jobs(&job, &context.kernel_args), &name)
 }
 
 /// `device_type`, `device` and `tags`.

@@ -57,11 +57,8 @@ pub(super) fn import(
         let mut map = Map::default();
         let context = board(&mut keys, &mut map, report);
         keys.end(report);
-        if !context.kernel_args.is_empty() {
-            map.set("kernel_args", context.kernel_args.clone());
-        }
         let second = own.last().cloned();
-        let mut rounds = Rounds::read(own, timeouts, report).jobs(&map);
+        let mut rounds = Rounds::read(own, timeouts, report).jobs(&map, &context.kernel_args);
         if rounds.len() > 1
             && let Some(action) = second
         {

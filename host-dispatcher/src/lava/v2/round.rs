@@ -6,6 +6,7 @@ use super::super::import::name_of;
 use super::super::output::{Map, Yaml};
 use super::super::report::Report;
 use super::super::tree::Field;
+use super::boot_commands::Typed;
 use super::timeout::{Action, Timeouts};
 use super::{boot, deploy, test};
 
@@ -23,6 +24,8 @@ pub(super) struct Rounds {
 pub(super) struct Round {
     pub(super) deploy: Map,
     pub(super) deadlines: Map,
+    /// What its boots type at the boot loader.
+    pub(super) typed: Typed,
     /// The last boot ended at the boot loader's prompt.
     pub(super) is_in_boot_loader: bool,
     boots: u32,
@@ -64,11 +67,11 @@ impl Rounds {
         rounds
     }
 
-    /// The jobs: each is `base` with one round.
-    pub(super) fn jobs(self, base: &Map) -> Vec<Map> {
+    /// The jobs: each is `base` with one round. `kernel_args` are those of all.
+    pub(super) fn jobs(self, base: &Map, kernel_args: &str) -> Vec<Map> {
         let job = |round: Round| {
             let mut job = base.clone();
-            round.write(&mut job);
+            round.write(kernel_args, &mut job);
             job
         };
         self.done.into_iter().map(job).collect()
@@ -144,8 +147,15 @@ impl Round {
         self.boots == 0 && self.tests.is_empty() && self.deploy.is_empty()
     }
 
-    /// Into a job.
-    pub(super) fn write(self, job: &mut Map) {
+    fn write(self, kernel_args: &str, job: &mut Map) {
+        let mut args: Vec<&str> = kernel_args.split_whitespace().collect();
+        args.extend(self.typed.kernel_args.iter().map(String::as_str));
+        if !args.is_empty() {
+            job.set("kernel_args", args.join(" "));
+        }
+        if !self.typed.before.is_empty() {
+            job.set("preboot", self.typed.before);
+        }
         if !self.deploy.is_empty() {
             job.set("deploy", self.deploy);
         }
