@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use super::console::{LINE_BYTES_MAX, LineBuffer};
 use super::expect::{Matcher, Patterns};
+use super::loader_command::{LoaderCommand, Ran, RanEnd};
 use super::phase::{Cause, Slot};
 use super::spec::{BootLoaderSpec, Deadlines};
 use agent_core::time::{Duration, Instant};
@@ -51,6 +52,9 @@ pub struct Driver {
     state: State,
     /// The slot whose commands are being typed.
     script: Option<Slot>,
+    /// The one command that is typed in the place of these, and what came of the last one.
+    single: Option<LoaderCommand>,
+    ran: Option<Ran>,
     status: Option<u32>,
     last_output: String,
     typing: VecDeque<u8>,
@@ -113,6 +117,8 @@ impl Driver {
             want: Want::Nothing,
             state: State::Waiting,
             script: None,
+            single: None,
+            ran: None,
             status: None,
             last_output: String::new(),
             typing: VecDeque::new(),
@@ -133,7 +139,8 @@ impl Driver {
             test: std::mem::take(&mut self.spec.test),
             ..self.spec.clone()
         };
-        *self = Self::new(spec, self.deadlines);
+        self.leave("the board was started anew");
+        *self = Self { ran: self.ran.take(), ..Self::new(spec, self.deadlines) };
     }
 
     /// What to type for an image from now on; the last command boots it.
@@ -149,6 +156,27 @@ impl Driver {
     pub fn ask(&mut self, now: Instant, want: Want) {
         self.want = want;
         self.drive(now);
+    }
+
+    /// Types one command, if it waits at its prompt. How it ends is no failure: [`Self::poll_ran`] says it.
+    pub fn run(&mut self, now: Instant, command: &str) -> bool {
+        if self.state != State::AtPrompt {
+            return false;
+        }
+        self.ran = None;
+        self.single = Some(LoaderCommand::new(command));
+        self.type_command(now, 0, 1);
+        true
+    }
+
+    /// Whether such a command is being executed: a banner is its output, or shows at the automatic boot that it was none.
+    pub fn is_asked(&self) -> bool {
+        self.single.is_some() && matches!(self.state, State::Running { .. })
+    }
+
+    /// What came of it.
+    pub fn poll_ran(&mut self) -> Option<Ran> {
+        self.ran.take()
     }
 
     /// Something was typed that nobody meant: it goes away from the prompt.
@@ -183,6 +211,10 @@ impl Driver {
     pub fn handle_text(&mut self, now: Instant, text: &[u8]) {
         for byte in text {
             if let Some(found) = self.patterns.step(&mut self.matcher, *byte) {
+                if self.is_asked() {
+                    self.leave("the board was restarted");
+                    self.state = State::Waiting;
+                }
                 match self.state {
                     State::Waiting | State::Counting { .. } if found == MENU => {
                         self.state = State::InMenu { is_typed: false };
@@ -349,10 +381,14 @@ impl Driver {
         self.status = None;
         self.paced = None;
         self.last_output.clear();
-        let is_last = command + 1 == self.commands().len();
+        let is_last = self.is_last(command);
         self.state = if is_last { State::Launched } else { State::Running { command } };
         self.deadline =
             Some(now + if is_last { self.deadlines.kernel } else { self.deadlines.command });
+        if self.single.is_some() {
+            // Who asked for it knows how long it may take.
+            self.deadline = None;
+        }
         self.line_end = self.spec.has_echo.then_some((now + ECHO_SLACK, 0));
     }
 
@@ -373,7 +409,7 @@ impl Driver {
         }
         if let Some(status) = status_of(text) {
             self.status = Some(status);
-            if status != 0 {
+            if status != 0 && self.single.is_none() {
                 let text = format!(
                     "\"{}\" ended with status {status}: {}",
                     self.command(command),
@@ -381,6 +417,8 @@ impl Driver {
                 );
                 self.fail(Cause::BootLoader, text);
             }
+        } else if let Some(single) = &mut self.single {
+            single.line(text);
         } else if self.spec.errors.iter().any(|error| text.contains(error.as_str())) {
             let text = format!("\"{}\" failed: {}", self.command(command), quote(text));
             self.fail(Cause::BootLoader, text);
@@ -403,6 +441,16 @@ impl Driver {
                 self.drive(now);
             }
             State::Cancelling { command, tries, .. } => self.type_command(now, command, tries + 1),
+            State::Running { .. } if self.single.is_some() => {
+                if self.spec.asks_status && self.status.is_none() {
+                    self.leave("a prompt came without the command's status");
+                } else {
+                    let end = RanEnd::Prompt(self.status);
+                    self.ran = self.single.take().map(|single| single.ended(end));
+                }
+                self.rest();
+                self.drive(now);
+            }
             State::Running { command } if self.status.is_none() && self.spec.asks_status => {
                 let text = format!("\"{}\" ended without a status", self.command(command));
                 self.fail(Cause::BootLoader, text);
@@ -494,18 +542,34 @@ impl Driver {
     }
 
     fn fail(&mut self, cause: Cause, text: String) {
+        self.leave(&text);
         self.state = State::Failed;
         self.typing.clear();
         (self.deadline, self.quiet_at, self.line_end) = (None, None, None);
         self.report = Some(Report::Failed(cause, text));
     }
 
+    /// A command that was asked for gets no prompt any more.
+    fn leave(&mut self, why: &str) {
+        if let Some(single) = self.single.take() {
+            self.ran = Some(single.ended(RanEnd::Left(why.to_owned())));
+        }
+    }
+
     fn commands(&self) -> &[String] {
+        if let Some(single) = &self.single {
+            return std::slice::from_ref(&single.text);
+        }
         match self.script {
             None => &[],
             Some(Slot::Master) => &self.spec.master,
             Some(Slot::Test) => &self.spec.test,
         }
+    }
+
+    /// Whether it starts the kernel.
+    fn is_last(&self, index: usize) -> bool {
+        self.single.is_none() && index + 1 == self.commands().len()
     }
 
     fn command(&self, index: usize) -> &str {
@@ -515,7 +579,7 @@ impl Driver {
     /// What is typed for a command: all but the last one tell how they ended.
     fn typed_form(&self, index: usize) -> String {
         let command = self.command(index);
-        if command.is_empty() || index + 1 == self.commands().len() || !self.spec.asks_status {
+        if command.is_empty() || self.is_last(index) || !self.spec.asks_status {
             command.to_owned()
         } else {
             format!("{command}; echo {STATUS}$?")

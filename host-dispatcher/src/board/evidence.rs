@@ -1,7 +1,7 @@
 //! What the line shows, and what it means for the phase: banners, panics, beacons, sessions, the boot loader's answers.
 
 use super::Board;
-use super::boot_loader::{Report, Want};
+use super::boot_loader::{Driver, Report, Want};
 use super::client::Client;
 use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
@@ -182,6 +182,7 @@ impl Board {
             return self.hold(now);
         }
         match self.phase {
+            Phase::BootLoader if self.driver.as_ref().is_some_and(Driver::is_asked) => {}
             Phase::Broken(_) if self.boot.is_held => self.hold(now),
             Phase::Broken(_) => self.end_boot(now, WHY),
             Phase::Unknown | Phase::Off => self.enter(now, Phase::PoweringOn, WHY),

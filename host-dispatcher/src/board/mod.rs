@@ -30,6 +30,7 @@ pub mod expect;
 pub mod line_quality;
 mod line_sense;
 pub mod link_memory;
+mod loader_command;
 pub mod phase;
 pub mod power;
 pub mod raw_line;
@@ -46,6 +47,7 @@ pub use engine::Breakage;
 pub use event::{BoardAction, BoardEvent, Dropped, PowerState};
 pub use evidence::{AgentStart, Comeback};
 pub use line_sense::Suspicion;
+pub use loader_command::{Ran, RanEnd};
 pub use phase::{Action, Cause, Goal, Phase, Slot};
 pub use power::PowerOperation;
 pub use spec::BoardSpec;
@@ -231,6 +233,17 @@ impl Board {
                 Slot::Test => next_slot.test = command,
             }
         }
+    }
+
+    /// Types a command at the boot loader's prompt, if the board waits there: whether it does.
+    pub fn run_in_boot_loader(&mut self, now: Instant, command: &str) -> bool {
+        let driver = self.driver.as_mut().filter(|_| self.phase == Phase::BootLoader);
+        driver.is_some_and(|driver| driver.run(now, command))
+    }
+
+    /// What came of the last such command, once.
+    pub fn take_ran(&mut self) -> Option<Ran> {
+        self.driver.as_mut()?.poll_ran()
     }
 
     /// What it was made from.

@@ -2,6 +2,7 @@
 //! comes to ([`verdict`]).
 
 pub mod boot;
+pub mod boot_loader_test;
 pub mod deploy;
 pub mod event;
 pub mod metadata;
@@ -14,7 +15,7 @@ pub mod spec;
 pub mod test;
 pub mod verdict;
 pub mod watch;
-mod watcher;
+pub(crate) mod watcher;
 
 mod event_text;
 mod signal_text;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::boot::{self, BootWishes, JobDeadlines, JobDeadlinesForm};
+use super::boot_loader_test::{self, BootLoaderTest, BootLoaderTestForm};
 use super::deploy::{DeployForm, Images, size_of_file};
 use super::metadata::{Metadata, MetadataForm};
 use super::notify::{self, Callback, NotifyForm};
@@ -52,6 +53,8 @@ pub struct Job {
     pub priority: Option<u8>,
     /// The tests, in order; at least one, and no two of one name.
     pub tests: Vec<Test>,
+    /// What is tested at the boot loader's prompt before the image under test boots.
+    pub boot_loader_tests: Vec<BootLoaderTest>,
     /// The hardware watchdog restarts the board when its agent did not feed it for so long; 1 s to 1 h, in whole seconds.
     pub watchdog: Option<Duration>,
     /// What is to be done about reports of the kernel under test.
@@ -175,6 +178,15 @@ impl Job {
             environment.push(Variable { name, value });
         }
         let mut fetcher = Fetcher::new(file, folder).fenced(fence);
+        let loader_tests = form.boot_loader_tests.unwrap_or_default();
+        let tests = match form.tests {
+            Some(forms) => test::tests_of(file, forms, &environment, &mut fetcher)?,
+            None if !loader_tests.is_empty() => Vec::new(),
+            None => {
+                return Err(FileError::at(file, place(&form.name), "missing key \"tests\"")
+                    .mend("add \"tests: [{name: uname, run: uname -a}]\""));
+            }
+        };
         Ok(Self {
             boot_with,
             boot: boot::wishes_of(file, form.kernel_args, form.preboot, form.boot_commands)?,
@@ -184,7 +196,8 @@ impl Job {
             board: form.board.map(BoardForm::wish).unwrap_or_default(),
             deploy: form.deploy.map(|deploy| images.deploy(deploy)).transpose()?,
             watchdog: form.watchdog.map(|form| watchdog_of(file, &form)).transpose()?,
-            tests: test::tests_of(file, form.tests, &environment, &mut fetcher)?,
+            boot_loader_tests: boot_loader_test::tests_of(file, loader_tests, &tests)?,
+            tests,
             kernel: form.kernel.unwrap_or_default().policy(),
             metadata: form.metadata.map(|form| form.check(file)).transpose()?.unwrap_or_default(),
             callbacks: form.notify.unwrap_or_default().check(file, origin)?,
@@ -266,7 +279,8 @@ struct JobForm {
     deadlines: Option<JobDeadlinesForm>,
     priority: Option<Spanned<u8>>,
     environment: Option<VariablesForm>,
-    tests: Spanned<Vec<TestForm>>,
+    boot_loader_tests: Option<Vec<BootLoaderTestForm>>,
+    tests: Option<Spanned<Vec<TestForm>>>,
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
     metadata: Option<MetadataForm>,
@@ -314,7 +328,6 @@ const SECRETS_VARIABLE: &str = "PUMICE_SECRETS";
 
 const EXAMPLES: Examples = &[
     ("name", "name: smoke"),
-    ("tests", "tests: [{name: uname, run: uname -a}]"),
     // Of a definition in the job.
     ("metadata", "metadata: {format: Lava-Test Test Definition 1.0, name: smoke}"),
     ("format", "format: Lava-Test Test Definition 1.0"),

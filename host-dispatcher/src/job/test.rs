@@ -462,7 +462,7 @@ impl<'de> Deserialize<'de> for SkipForm {
     }
 }
 
-const TEST_TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// What an agent takes in one plan.
 const TESTS_MAX: usize = agent_core::wire::plan::TESTS_MAX;
 /// A longer text is a program: it belongs into the image, or into a definition's folder.

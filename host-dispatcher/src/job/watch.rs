@@ -72,13 +72,13 @@ pub(super) struct MonitorForm {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CommandForm {
-    command: Spanned<String>,
+    pub(super) command: Spanned<String>,
     name: Option<Name>,
     #[serde(default)]
     successes: Vec<Spanned<String>>,
     #[serde(default)]
     failures: Vec<FailureForm>,
-    delay: Option<Period>,
+    pub(super) delay: Option<Period>,
 }
 
 #[derive(Deserialize)]
@@ -116,10 +116,7 @@ pub(super) fn interactive(
     file: &str,
     forms: Spanned<Vec<CommandForm>>,
 ) -> Result<(String, Watch), FileError> {
-    if !(1..=COMMANDS_MAX).contains(&forms.value.len()) {
-        let message = format!("interactive is a list of 1 to {COMMANDS_MAX} commands");
-        return Err(FileError::at(file, place(&forms), message));
-    }
+    check_count(file, &forms)?;
     let mut run = String::new();
     let mut commands = Vec::with_capacity(forms.value.len());
     for (number, form) in (1..).zip(forms.value) {
@@ -137,20 +134,32 @@ pub(super) fn interactive(
             form.command.value,
             quote(&end_mark(number)),
         ));
-        let patterns = |texts: Vec<Spanned<String>>| {
-            texts.iter().map(|text| pattern(file, text)).collect::<Result<Vec<_>, _>>()
-        };
-        let failures = form.failures.into_iter().map(|failure| {
-            let stop = failure.stop.map(|text| shorten(&text.value));
-            Ok((pattern(file, &failure.message)?, stop))
-        });
-        commands.push(Command {
-            name: form.name.map(|name| name.as_str().to_owned()),
-            successes: patterns(form.successes)?,
-            failures: failures.collect::<Result<_, FileError>>()?,
-        });
+        commands.push(command_of(file, form)?);
     }
     Ok((run, Watch::Interactive(commands)))
+}
+
+/// A list of commands must have some.
+pub(super) fn check_count(file: &str, forms: &Spanned<Vec<CommandForm>>) -> Result<(), FileError> {
+    if (1..=COMMANDS_MAX).contains(&forms.value.len()) {
+        return Ok(());
+    }
+    let message = format!("interactive is a list of 1 to {COMMANDS_MAX} commands");
+    Err(FileError::at(file, place(forms), message))
+}
+
+/// What a command may print.
+pub(super) fn command_of(file: &str, form: CommandForm) -> Result<Command, FileError> {
+    let patterns = form.successes.iter().map(|text| pattern(file, text));
+    let failures = form.failures.into_iter().map(|failure| {
+        let stop = failure.stop.map(|text| shorten(&text.value));
+        Ok((pattern(file, &failure.message)?, stop))
+    });
+    Ok(Command {
+        name: form.name.map(|name| name.as_str().to_owned()),
+        successes: patterns.collect::<Result<_, _>>()?,
+        failures: failures.collect::<Result<_, FileError>>()?,
+    })
 }
 
 /// The line before the output of command `number`, from 1.

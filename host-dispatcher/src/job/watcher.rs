@@ -122,8 +122,8 @@ fn cases(monitor: &Monitor, line: &str) -> Vec<Found> {
     found
 }
 
-/// What a command came to.
-fn ended(command: &Command, number: usize, output: &str) -> Vec<Found> {
+/// What command `number` of a list, from 1, came to by what it printed.
+pub(crate) fn ended(command: &Command, number: usize, output: &str) -> Vec<Found> {
     let name = name_of(command, number);
     let failure = command.failures.iter().find(|(pattern, _)| pattern.0.is_match(output));
     let is_missing = !command.successes.is_empty()

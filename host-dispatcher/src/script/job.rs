@@ -3,7 +3,7 @@
 //! Whatever happens to the image under test, the board comes back to the master image and what the test agent had
 //! synced comes home; whatever happens to anything, the record says what and why.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 
 use agent_core::time::{Duration, Instant};
@@ -107,7 +107,12 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     bench.begin_kernel_watch(job.job.kernel);
     bench.note_definitions(&job.job.tests);
     // Boxed: each race around a future takes its size twice, and a lab has a thousand of these.
-    let work = race(Box::pin(job.run_and_collect(bench, &live)), stopped(bench, deadline));
+    let loader_tests = match job.begin {
+        Begin::AtMaster => Cell::new(0),
+        Begin::WhereTheBoardIs => Cell::new(job.job.boot_loader_tests.len()),
+    };
+    let work = job.run_and_collect(bench, &live, &loader_tests);
+    let work = race(Box::pin(work), stopped(bench, deadline));
     let outcome = race(bench.keep_kernel_watch(&live), work).await;
     let fault = match outcome {
         Either::Second(Either::Second(fault)) => Some(fault),
@@ -131,6 +136,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     if line.verdict.is_bad() {
         bench.warn(&format!("the line: {}", line.verdict));
     }
+    bench.close_boot_loader_tests(&job.job.boot_loader_tests, &loader_tests);
     bench.close_tests(&job.job.tests, &live);
     let elided = live.borrow().elided_records();
     if elided > 0 {
@@ -172,9 +178,21 @@ async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
 }
 
 impl JobRun<'_> {
-    async fn run_and_collect(&self, bench: &Bench, live: &RefCell<Live>) {
+    /// `loader_tests` counts the tests of the boot loader that have ended.
+    async fn run_and_collect(
+        &self,
+        bench: &Bench,
+        live: &RefCell<Live>,
+        loader_tests: &Cell<usize>,
+    ) {
         let prepared = match self.begin {
-            Begin::AtMaster => self.prepare(bench, live).await,
+            Begin::AtMaster => match self.prepare(bench, live).await {
+                Ok(()) => {
+                    let tests = &self.job.boot_loader_tests;
+                    Box::pin(bench.test_boot_loader(tests, loader_tests)).await
+                }
+                Err(fault) => Err(fault),
+            },
             Begin::WhereTheBoardIs => {
                 live.borrow_mut().begin_tests();
                 let found = bench.action(FIND, self.find(bench)).await;
@@ -190,6 +208,9 @@ impl JobRun<'_> {
         if let Err(fault) = prepared {
             self.end_tests(Some(&fault));
             return bench.record_fault(&fault);
+        }
+        if self.job.tests.is_empty() {
+            return;
         }
         self.test_and_collect(bench, live).await;
     }
@@ -249,12 +270,14 @@ impl JobRun<'_> {
         let follow = bench.follow(kernel_from).await?;
         let work = async {
             in_time(bench, self.job.deadlines.deploy, "deploy", self.deploy(bench)).await?;
-            let plan =
-                plan::encode(self.run, self.job.watchdog, &self.job.tests).map_err(Fault::job)?;
-            if !self.job.secrets.is_empty() {
-                live.borrow_mut().secrets_are_there();
+            if !self.job.tests.is_empty() {
+                let plan = plan::encode(self.run, self.job.watchdog, &self.job.tests)
+                    .map_err(Fault::job)?;
+                if !self.job.secrets.is_empty() {
+                    live.borrow_mut().secrets_are_there();
+                }
+                bench.action("inject", bench.inject(self.run, &plan, self.job)).await?;
             }
-            bench.action("inject", bench.inject(self.run, &plan, self.job)).await?;
             // Its counters go with it.
             bench.note_line().await;
             bench.trust_kernel_log();

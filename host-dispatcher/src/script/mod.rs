@@ -8,6 +8,7 @@
 
 pub mod ask;
 pub mod board_logs;
+mod boot_loader_tests;
 pub mod bootstrap;
 pub mod cases;
 pub mod collect;

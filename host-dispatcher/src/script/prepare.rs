@@ -107,9 +107,10 @@ pub fn take_images(
     board_type: &BoardType,
     tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
 ) -> Result<JobImages, Fault> {
-    if board_type.boot.is_none() && job.boot.needs_boot_loader() {
+    let needs_boot_loader = job.boot.needs_boot_loader() || !job.boot_loader_tests.is_empty();
+    if board_type.boot.is_none() && needs_boot_loader {
         return Err(Fault::configuration(format!(
-            "nothing is typed to a boot loader of the board type {}: leave out preboot: and boot_commands:",
+            "nothing is typed to a boot loader of the board type {}: leave out preboot:, boot_commands: and boot_loader_tests:",
             board_type.name
         )));
     }

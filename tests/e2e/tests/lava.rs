@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use e2e::emulator::{Slot, run as run_program};
 use e2e::{Lab, Record};
 
-/// What LAVA does in seven ways: commands for the boot loader, a definition with parameters, what the kernel prints, a dialogue, a second boot, a test
+/// What LAVA does in eight ways: a test of the boot loader, commands for it, a definition with parameters, what the kernel prints, a dialogue, a second boot, a test
 /// that is repeated, and kernel arguments.
 const JOB: &str = r#"
 job_name: everything that a LAVA job may ask for
@@ -18,6 +18,18 @@ timeouts: {job: {minutes: 10}, action: {minutes: 3}, connection: {minutes: 1}}
 metadata: {build: "17"}
 environment: {FROM_JOB: one two}
 actions:
+- boot: {method: bootloader, bootloader: u-boot, commands: [], prompts: ['=> ']}
+- test:
+    interactive:
+    - name: loader
+      prompts: ['=> ']
+      script:
+      - {name: version, command: version, successes: [{message: 'U-Boot (?P<release>20[0-9.]+)'}]}
+      - {name: no-such, command: 'frobnicate', failures: [{message: Unknown command}]}
+      - {name: words, command: 'echo release {release}', successes: [{message: '^release 20'}]}
+      - {command: setenv lost yes}
+      - {name: restart, command: reset, wait_for_prompt: false, successes: [{message: 'resetting'}]}
+      - {name: environment, command: 'printenv lost', successes: [{message: 'not defined'}]}
 - boot:
     method: u-boot
     commands:
@@ -100,6 +112,11 @@ fn a_job_of_version_2_runs_on_the_emulated_board() {
     let record = run(&lab, "job.yaml", JOB, 1);
     record.is_complete("failed", 1);
     for (suite, case, result) in [
+        ("loader", "version", "pass"),
+        ("loader", "no-such", "fail"),
+        ("loader", "words", "pass"),
+        ("loader", "restart", "pass"),
+        ("loader", "environment", "pass"),
         ("definition", "parameters", "pass"),
         ("definition", "environment", "pass"),
         ("definition", "arguments", "pass"),

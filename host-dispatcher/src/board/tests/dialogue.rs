@@ -2,7 +2,7 @@
 
 use super::{U_BOOT, boot_loader_spec, deadlines};
 use crate::board::boot_loader::*;
-use crate::board::{Cause, Slot};
+use crate::board::{Cause, RanEnd, Slot};
 use agent_core::time::{Duration, Instant};
 
 fn at(ms: u64) -> Instant {
@@ -23,8 +23,12 @@ fn typed(driver: &mut Driver, now: Instant) -> String {
 
 /// Brings a driver to its prompt, asked to boot the master image.
 fn at_prompt() -> Driver {
+    at_prompt_of(Want::Boot(Slot::Master))
+}
+
+fn at_prompt_of(want: Want) -> Driver {
     let mut driver = driver();
-    driver.ask(at(0), Want::Boot(Slot::Master));
+    driver.ask(at(0), want);
     driver.handle_text(at(0), U_BOOT.as_bytes());
     assert_eq!(typed(&mut driver, at(0)), " ");
     driver.handle_text(at(10), b"\x08\x08\x08 0 \r\n=> ");
@@ -58,6 +62,40 @@ fn a_boot_by_the_book() {
     assert!(
         matches!(driver.poll_report(), Some(Report::Failed(Cause::NoKernel, text)) if text.contains("Starting kernel"))
     );
+}
+
+#[test]
+fn a_command_whose_output_is_wanted() {
+    let mut driver = at_prompt_of(Want::Prompt);
+    let ran = |driver: &mut Driver, command: &str, answer: &str| {
+        assert!(driver.run(at(100), command));
+        assert_eq!(echo(driver, at(100)), format!("{command}; echo pumice-rc=$?"));
+        assert_eq!(echo(driver, at(100)), "\n");
+        driver.handle_text(at(110), answer.as_bytes());
+        driver.handle_timeout(at(200));
+        driver.poll_ran().unwrap()
+    };
+    // Its banner is no restart; that it fails is nobody's business here.
+    let banner = "U-Boot 2023.01\r\ngcc 12\r\npumice-rc=0\r\n=> ";
+    let version = ran(&mut driver, "version", banner);
+    assert_eq!(version.output, "U-Boot 2023.01\ngcc 12\n");
+    assert_eq!(version.end, RanEnd::Prompt(Some(0)));
+    let unknown = ran(&mut driver, "frob", "Unknown command 'frob'\r\npumice-rc=1\r\n=> ");
+    assert_eq!(unknown.end, RanEnd::Prompt(Some(1)));
+    // A restart shows at the automatic boot, which is stopped as ever.
+    let restarted = ran(&mut driver, "reset", &format!("resetting ...\r\n{U_BOOT}"));
+    assert!(restarted.output.starts_with("resetting ...\n"));
+    assert!(matches!(restarted.end, RanEnd::Left(_)));
+    assert_eq!(typed(&mut driver, at(210)), " ");
+    assert!(!driver.run(at(210), "version"), "there is no prompt yet");
+    driver.handle_text(at(220), b"\x08\x08\x08 0 \r\n=> ");
+    driver.handle_timeout(at(300));
+    // And where there is none, at a prompt that nobody's command brought.
+    let silent = ran(&mut driver, "reset", "resetting ...\r\n\r\nU-Boot 2023.01\r\n\r\n=> ");
+    assert!(matches!(silent.end, RanEnd::Left(_)));
+    // The commands that boot are typed behind it as ever.
+    driver.ask(at(400), Want::Boot(Slot::Test));
+    assert!(typed(&mut driver, at(400)).starts_with("test scan"));
 }
 
 #[test]

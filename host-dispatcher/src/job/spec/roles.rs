@@ -19,6 +19,7 @@ use crate::config::template::{InBootLoader, TextIn};
 use crate::config::value::{Name, Period};
 use crate::config::yaml::{self, FileError, Spanned, place};
 use crate::definition::variable::{Variable, VariablesForm};
+use crate::job::boot_loader_test::BootLoaderTestForm;
 use crate::job::test::TestForm;
 use crate::kernel::policy::PolicyForm;
 
@@ -182,7 +183,8 @@ impl RolesForm {
             boot_commands: role.boot_commands.or(self.boot_commands),
             deadlines: role.deadlines.or(self.deadlines),
             environment: role.environment.or(self.environment),
-            tests,
+            boot_loader_tests: role.boot_loader_tests.or(self.boot_loader_tests),
+            tests: Some(tests),
             kernel: role.kernel.or(self.kernel),
             watchdog: role.watchdog.or(self.watchdog),
             // Of the job as a whole.
@@ -215,6 +217,7 @@ struct RolesForm {
     deadlines: Option<JobDeadlinesForm>,
     priority: Option<Spanned<u8>>,
     environment: Option<VariablesForm>,
+    boot_loader_tests: Option<Vec<BootLoaderTestForm>>,
     tests: Option<Spanned<Vec<TestForm>>>,
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
@@ -236,6 +239,7 @@ struct RoleForm {
     boot_commands: Option<Spanned<Vec<TextIn<InBootLoader>>>>,
     deadlines: Option<JobDeadlinesForm>,
     environment: Option<VariablesForm>,
+    boot_loader_tests: Option<Vec<BootLoaderTestForm>>,
     tests: Option<Spanned<Vec<TestForm>>>,
     kernel: Option<PolicyForm>,
     watchdog: Option<Spanned<Period>>,
@@ -357,7 +361,7 @@ timeout: 30m
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a: {{timeout: 5m}}\n  b: {{}}\n"),
-                "job.yaml:4: unknown key \"timeout\": known are count, board, deploy, boot_with, kernel_args, preboot, boot_commands, deadlines, environment, tests, kernel, watchdog",
+                "job.yaml:4: unknown key \"timeout\": known are count, board, deploy, boot_with, kernel_args, preboot, boot_commands, deadlines, environment, boot_loader_tests, tests, kernel, watchdog",
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a b: {{}}\n  b: {{}}\n"),

@@ -11,10 +11,10 @@ use super::timeout::{Action, Timeouts};
 pub(super) fn read(
     field: Field,
     round: &mut Round,
-    is_again: bool,
     timeouts: &Timeouts,
     report: &mut Report,
 ) -> u64 {
+    let is_again = round.boots > 0;
     let mut keys = field.keys(report);
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Boot, report);
@@ -28,6 +28,7 @@ pub(super) fn read(
     };
     let named = named.as_deref().unwrap_or_default();
     round.is_in_boot_loader = named == "bootloader";
+    round.boots += u32::from(!round.is_in_boot_loader);
     let has_prompt = !["fastboot", "uuu"].contains(&named);
     commands(&mut keys, round, has_prompt, is_again, report);
     for (key, why) in IGNORED {
@@ -48,6 +49,9 @@ pub(super) fn read(
     });
     keys.end(report);
     round.deadline(Action::Boot, period);
+    if round.is_in_boot_loader {
+        return 0;
+    }
     let boots = repeat.unwrap_or(1).clamp(1, REPEATS_MAX);
     if is_again { boots } else { boots - 1 }
 }
@@ -55,11 +59,16 @@ pub(super) fn read(
 fn method(field: &Field, is_again: bool, report: &mut Report) -> Option<String> {
     let method = field.text(report)?;
     match method.as_str() {
+        "bootloader" if is_again => report.unsupported(
+            field,
+            "a boot loader is tested before its image boots: move this boot and its test before the first one",
+        ),
+        "bootloader" => report.mapped(field, "boot_loader_tests: the board waits at the prompt"),
         _ if is_again && KNOWN.contains(&method.as_str()) => {
             report.mapped(field, "a test that restarts the board (reboot -f, expect: reboot)");
         }
         "minimal" | "qemu" | "qemu-nfs" | "u-boot" | "barebox" | "grub" | "grub-efi" | "ipxe"
-        | "depthcharge" | "uefi" | "uefi-menu" | "bootloader" | "fastboot" | "uuu" => {
+        | "depthcharge" | "uefi" | "uefi-menu" | "fastboot" | "uuu" => {
             report.ignored(field, "the board type knows how its image under test is booted");
         }
         _ => report.unsupported(
@@ -131,7 +140,7 @@ const IGNORED: [(&str, &str); 14] = [
     ("pre_power_command", "the lab's power: says how the board is switched"),
     ("pre_os_command", "the lab's power: says how the board is switched"),
 ];
-const KNOWN: [&str; 8] =
-    ["minimal", "qemu", "u-boot", "barebox", "grub", "grub-efi", "depthcharge", "bootloader"];
+const KNOWN: [&str; 7] =
+    ["minimal", "qemu", "u-boot", "barebox", "grub", "grub-efi", "depthcharge"];
 /// A list of restarts beyond that is no job that somebody meant.
 const REPEATS_MAX: u64 = 100;

@@ -28,8 +28,10 @@ pub(super) struct Round {
     pub(super) typed: Typed,
     /// The last boot ended at the boot loader's prompt.
     pub(super) is_in_boot_loader: bool,
-    boots: u32,
+    /// So often the image was booted.
+    pub(super) boots: u32,
     tests: Vec<Yaml>,
+    boot_loader_tests: Vec<Yaml>,
     names: HashSet<String>,
 }
 
@@ -90,9 +92,7 @@ impl Rounds {
     }
 
     fn boot(&mut self, field: Field, timeouts: &Timeouts, report: &mut Report) {
-        self.now.boots += 1;
-        let is_again = self.now.boots > 1;
-        let repeats = boot::read(field, &mut self.now, is_again, timeouts, report);
+        let repeats = boot::read(field, &mut self.now, timeouts, report);
         for _ in 0..repeats {
             self.now.restart();
         }
@@ -103,7 +103,8 @@ impl Rounds {
         if round.is_empty() {
             return;
         }
-        if round.tests.is_empty() {
+        let is_of_boot_loader = round.boots == 0 && !round.boot_loader_tests.is_empty();
+        if round.tests.is_empty() && !is_of_boot_loader {
             // The boot itself is what was asked for: it passed when an agent answers.
             let mut test = Map::default();
             test.set("run", "uname -a");
@@ -119,6 +120,22 @@ impl Round {
         if self.tests.len() == TESTS_MAX {
             return false;
         }
+        let test = self.named(name, keys);
+        self.tests.push(test);
+        true
+    }
+
+    /// The same for a test of the boot loader.
+    pub(super) fn add_of_boot_loader(&mut self, name: &str, keys: Map) -> bool {
+        if self.boot_loader_tests.len() == LOADER_TESTS_MAX {
+            return false;
+        }
+        let test = self.named(name, keys);
+        self.boot_loader_tests.push(test);
+        true
+    }
+
+    fn named(&mut self, name: &str, keys: Map) -> Yaml {
         let plain = name_of(name);
         let mut name = plain.clone();
         let mut number = 2;
@@ -131,8 +148,7 @@ impl Round {
         let mut test = Map::default();
         test.set("name", name.as_str());
         test.append(keys);
-        self.tests.push(test.into());
-        true
+        test.into()
     }
 
     /// A boot behind the first one: the board restarts, and finds its image again.
@@ -144,7 +160,10 @@ impl Round {
     }
 
     fn is_empty(&self) -> bool {
-        self.boots == 0 && self.tests.is_empty() && self.deploy.is_empty()
+        self.boots == 0
+            && self.tests.is_empty()
+            && self.boot_loader_tests.is_empty()
+            && self.deploy.is_empty()
     }
 
     fn write(self, kernel_args: &str, job: &mut Map) {
@@ -162,7 +181,12 @@ impl Round {
         if !self.deadlines.is_empty() {
             job.set("deadlines", self.deadlines);
         }
-        job.set("tests", self.tests);
+        if !self.boot_loader_tests.is_empty() {
+            job.set("boot_loader_tests", self.boot_loader_tests);
+        }
+        if !self.tests.is_empty() {
+            job.set("tests", self.tests);
+        }
     }
 
     /// How long a phase may take; of several the longest counts, since a deadline is one for the job.
@@ -213,5 +237,6 @@ fn to(deploy: &Field) -> Option<String> {
 
 /// As many as a job of ours has.
 pub(super) const TESTS_MAX: usize = 128;
+const LOADER_TESTS_MAX: usize = 64;
 const KINDS: [&str; 4] = ["deploy", "boot", "test", "command"];
 const MEDIA: [&str; 4] = ["sata", "sd", "usb", "flasher"];

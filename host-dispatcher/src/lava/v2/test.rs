@@ -6,7 +6,8 @@ use super::super::tree::{Field, Keys, Value};
 use super::deploy::common;
 use super::round::{Round, TESTS_MAX};
 use super::timeout::{Action, Timeouts};
-use super::{variables, watch};
+use super::variables;
+use super::watch::{self, Place};
 
 /// Reads one into the round.
 pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report: &mut Report) {
@@ -20,7 +21,7 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
         report.mapped(&field, "the tests, so many times");
         Some(count.clamp(1, REPEATS_MAX))
     });
-    let mut tests = Vec::new();
+    let (mut tests, mut of_boot_loader) = (Vec::new(), Vec::new());
     let mut is_any = false;
     if let Some(field) = keys.take("docker") {
         is_any = true;
@@ -32,12 +33,14 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
     }
     if let Some(field) = keys.take("definitions") {
         is_any = true;
+        needs_image(&field, round, report);
         for field in field.list(report) {
             tests.extend(definition(field, period.as_deref(), report));
         }
     }
     if let Some(field) = keys.take("monitors") {
         is_any = true;
+        needs_image(&field, round, report);
         for field in field.list(report) {
             tests.extend(watch::monitor(field, period.as_deref(), report));
         }
@@ -45,8 +48,12 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
     if let Some(field) = keys.take("interactive") {
         is_any = true;
         for field in field.list(report) {
-            let is_in_boot_loader = round.is_in_boot_loader;
-            tests.extend(watch::interactive(field, period.as_deref(), is_in_boot_loader, report));
+            let period = period.as_deref();
+            if round.is_in_boot_loader {
+                of_boot_loader.extend(watch::interactive(field, period, Place::BootLoader, report));
+            } else {
+                tests.extend(watch::interactive(field, period, Place::Shell, report));
+            }
         }
     }
     if let Some(field) = keys.take("services") {
@@ -62,10 +69,24 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
         for (name, test) in &tests {
             has_room = has_room && round.add(name, test.clone());
         }
+        for (name, test) in &of_boot_loader {
+            has_room = has_room && round.add_of_boot_loader(name, test.clone());
+        }
     }
     if !has_room {
         let mend = format!("a job has at most {TESTS_MAX} tests: make several jobs of it");
         report.unsupported(&whole, mend);
+    }
+}
+
+/// A boot loader has no shell and no kernel's log.
+fn needs_image(field: &Field, round: &Round, report: &mut Report) {
+    if round.is_in_boot_loader {
+        let field = Field { value: Value::Null, ..field.clone() };
+        report.unsupported(
+            &field,
+            "at a boot loader's prompt only interactive runs: boot the image first",
+        );
     }
 }
 

@@ -1,11 +1,31 @@
 //! `monitors` and `interactive`: tests whose results are patterns.
 
+use std::collections::HashSet;
+
 use regex::Regex;
 
 use super::super::import::name_of;
 use super::super::output::{Map, Yaml};
 use super::super::report::Report;
 use super::super::tree::{Field, Keys, Value};
+
+/// Where a script of commands is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Into the image's shell: here the agent runs them in one.
+    Shell,
+    /// At the boot loader's prompt.
+    BootLoader,
+}
+
+impl Place {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Shell => "tests[].interactive",
+            Self::BootLoader => "boot_loader_tests[].interactive",
+        }
+    }
+}
 
 /// A monitor as a test, with its name.
 pub(super) fn monitor(
@@ -15,7 +35,7 @@ pub(super) fn monitor(
 ) -> Option<(String, Map)> {
     let whole = field.clone();
     let mut keys = field.keys(report);
-    let name = name(&mut keys, report);
+    let name = name(&mut keys, Place::Shell, report);
     let mut monitor = Map::default();
     let mut is_whole = true;
     for (key, ours) in [("start", "start"), ("end", "end")] {
@@ -73,46 +93,56 @@ pub(super) fn monitor(
     is_whole.then(|| (name, test("monitor", monitor, period)))
 }
 
-/// A script of commands as a test, with its name. Nothing is typed: the agent runs them in one shell.
+/// A script of commands as a test, with its name.
 pub(super) fn interactive(
     field: Field,
     period: Option<&str>,
-    is_in_boot_loader: bool,
+    at: Place,
     report: &mut Report,
 ) -> Option<(String, Map)> {
-    if is_in_boot_loader {
-        report.unsupported(
-            &field,
-            "nothing is typed to a boot loader in a test: pumice console does it by hand, boot_commands before the kernel",
-        );
-        return None;
-    }
     let mut keys = field.keys(report);
-    let name = name(&mut keys, report);
-    for (key, why) in [
-        ("prompts", "no prompt is waited for: the agent runs the commands"),
-        ("echo", "nothing is typed, so nothing comes back"),
-    ] {
+    let name = name(&mut keys, at, report);
+    let ignored = match at {
+        Place::Shell => [
+            ("prompts", "no prompt is waited for: the agent runs the commands"),
+            ("echo", "nothing is typed, so nothing comes back"),
+        ],
+        Place::BootLoader => [
+            ("prompts", "the board type has the boot loader's prompt"),
+            ("echo", "each command is checked by its echo, which is none of its output"),
+        ],
+    };
+    for (key, why) in ignored {
         if let Some(field) = keys.take(key) {
             report.ignored(&field, why);
         }
     }
     let script = keys.take("script").map(|field| field.list(report)).unwrap_or_default();
     keys.end(report);
-    let commands: Vec<Yaml> =
-        script.into_iter().filter_map(|field| Some(command(field, report)?.into())).collect();
+    let mut known = HashSet::new();
+    let commands: Vec<Yaml> = script
+        .into_iter()
+        .filter_map(|field| Some(command(field, at, &mut known, report)?.into()))
+        .collect();
     (!commands.is_empty()).then(|| (name, test("interactive", commands, period)))
 }
 
-fn command(field: Field, report: &mut Report) -> Option<Map> {
+/// `known` are the names of what earlier successes have matched.
+fn command(
+    field: Field,
+    at: Place,
+    known: &mut HashSet<String>,
+    report: &mut Report,
+) -> Option<Map> {
+    let key = at.key();
     let whole = field.clone();
     let mut keys = field.keys(report);
     let mut command = Map::default();
     if let Some(field) = keys.take("delay") {
         let seconds = field.number(report).filter(|seconds| *seconds > 0);
-        report.mapped(&field, "tests[].interactive.delay");
+        report.mapped(&field, format!("{key}.delay"));
         // With a delay LAVA looks at nothing else of it.
-        command.set("command", ":");
+        command.set("command", if at == Place::Shell { ":" } else { "" });
         command.set("delay", seconds.unwrap_or(1));
         let _ = keys.rest();
         return Some(command);
@@ -121,7 +151,13 @@ fn command(field: Field, report: &mut Report) -> Option<Map> {
         if let Some(field) = keys.take(helper)
             && let Some(text) = field.text(report)
         {
-            report.mapped(&field, "tests[].interactive.command");
+            match at {
+                Place::Shell => report.mapped(&field, format!("{key}.command")),
+                Place::BootLoader => report.unsupported(
+                    &field,
+                    "a boot loader sends no messages: do it in a test of the image",
+                ),
+            }
             // What a script writes as `ID ROLE` is `ID role=ROLE` there.
             let words = text.replace(" role=", " ");
             command.set("command", format!("{helper} {words}"));
@@ -136,13 +172,18 @@ fn command(field: Field, report: &mut Report) -> Option<Map> {
         }
         Some(field) => {
             if let Some(text) = field.text(report) {
-                if has_place(&text) {
-                    report.unsupported(
+                match at {
+                    Place::Shell if places(&text).next().is_some() => report.unsupported(
                         &field,
                         "words of earlier outputs ({…}) are not put into commands: keep them in variables of the shell",
-                    );
+                    ),
+                    Place::BootLoader if places(&text).any(|word| !known.contains(&word)) => report
+                        .unsupported(
+                            &field,
+                            "no success before it matches what stands in braces: write what is meant",
+                        ),
+                    _ => report.mapped(&field, format!("{key}.command")),
                 }
-                report.mapped(&field, "tests[].interactive.command");
                 command.set("command", text);
             }
         }
@@ -154,24 +195,34 @@ fn command(field: Field, report: &mut Report) -> Option<Map> {
     if let Some(field) = keys.take("name")
         && let Some(text) = field.text(report)
     {
-        report.mapped(&field, "tests[].interactive.name");
+        report.mapped(&field, format!("{key}.name"));
         command.set("name", name_of(&text));
     }
     if let Some(field) = keys.take("wait_for_prompt")
         && field.value != Value::Bool(true)
     {
-        report.ignored(&field, "each command runs to its end before the next one");
+        let why = match at {
+            Place::Shell => "each command runs to its end before the next one",
+            Place::BootLoader => "a command that leaves the prompt is judged by its successes",
+        };
+        report.ignored(&field, why);
     }
     if let Some(field) = keys.take("successes") {
-        let patterns: Vec<String> =
-            field.list(report).into_iter().filter_map(|field| message(field, report)).collect();
+        let patterns: Vec<String> = field
+            .list(report)
+            .into_iter()
+            .filter_map(|field| message(field, key, report))
+            .collect();
+        for pattern in patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()) {
+            known.extend(pattern.capture_names().flatten().map(str::to_owned));
+        }
         command.set("successes", patterns);
     }
     if let Some(field) = keys.take("failures") {
         let failures: Vec<Yaml> = field
             .list(report)
             .into_iter()
-            .filter_map(|field| Some(failure(field, report)?.into()))
+            .filter_map(|field| Some(failure(field, key, report)?.into()))
             .collect();
         command.set("failures", failures);
     }
@@ -179,7 +230,7 @@ fn command(field: Field, report: &mut Report) -> Option<Map> {
     command.get("command").is_some().then_some(command)
 }
 
-fn message(field: Field, report: &mut Report) -> Option<String> {
+fn message(field: Field, list: &str, report: &mut Report) -> Option<String> {
     let mut keys = field.keys(report);
     let at = keys.at;
     let Some(field) = keys.take("message") else {
@@ -188,11 +239,11 @@ fn message(field: Field, report: &mut Report) -> Option<String> {
     };
     keys.end(report);
     let pattern = pattern(&field, report)?;
-    report.mapped(&field, "tests[].interactive.successes");
+    report.mapped(&field, format!("{list}.successes"));
     Some(pattern)
 }
 
-fn failure(field: Field, report: &mut Report) -> Option<Map> {
+fn failure(field: Field, list: &str, report: &mut Report) -> Option<Map> {
     let mut keys = field.keys(report);
     let at = keys.at;
     let Some(field) = keys.take("message") else {
@@ -200,24 +251,24 @@ fn failure(field: Field, report: &mut Report) -> Option<Map> {
         return None;
     };
     let pattern = pattern(&field, report)?;
-    report.mapped(&field, "tests[].interactive.failures");
+    report.mapped(&field, format!("{list}.failures"));
     let mut failure = Map::default();
     failure.set("message", pattern.as_str());
     let error = keys.take("error").and_then(|field| {
-        report.mapped(&field, "tests[].interactive.failures.stop");
+        report.mapped(&field, format!("{list}.failures.stop"));
         field.text(report)
     });
     if let Some(field) = keys.take("exception") {
-        report.mapped(&field, "tests[].interactive.failures.stop: a TestError");
+        report.mapped(&field, format!("{list}.failures.stop: a TestError"));
         failure.set("stop", error.unwrap_or(pattern));
     }
     keys.end(report);
     Some(failure)
 }
 
-fn name(keys: &mut Keys, report: &mut Report) -> String {
+fn name(keys: &mut Keys, at: Place, report: &mut Report) -> String {
     let name = keys.take("name").and_then(|field| {
-        report.mapped(&field, "tests[].name");
+        report.mapped(&field, at.key().replace("interactive", "name"));
         field.text(report)
     });
     name.unwrap_or_else(|| "test".to_owned())
@@ -259,9 +310,14 @@ fn literal(pattern: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `{word}` that is none of the shell's `${word}`.
-fn has_place(text: &str) -> bool {
-    Regex::new(r"(^|[^$])\{\w+\}").is_ok_and(|place| place.is_match(text))
+/// The words of `{word}` that is none of the shell's `${word}`.
+fn places(text: &str) -> impl Iterator<Item = String> {
+    let places = Regex::new(r"(?:^|[^$])\{(\w+)\}").ok();
+    let found: Vec<String> = places
+        .iter()
+        .flat_map(|places| places.captures_iter(text).map(|groups| groups[1].to_owned()))
+        .collect();
+    found.into_iter()
 }
 
 #[cfg(test)]
@@ -279,6 +335,7 @@ mod tests {
         ] {
             assert_eq!(literal(pattern).as_deref(), text, "{pattern}");
         }
-        assert!(has_place("echo {ip}") && !has_place("echo ${ip} {a,b} { x; }"));
+        assert_eq!(places("ping {ip} {x}").collect::<Vec<_>>(), ["ip", "x"]);
+        assert_eq!(places("echo ${ip} {a,b} { x; }").next(), None);
     }
 }
