@@ -69,6 +69,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
     for list in [&mut argv, &mut environment] {
         list.push(ptr::null());
     }
+    let programs = programs(start);
     let null = OwnedFd::from(file::open("/dev/null", file::READ_WRITE)?);
     let mut mine = [const { None }; 3];
     let mut theirs = [const { None }; 3];
@@ -91,7 +92,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
     let pid = unsafe {
         let pid = fork();
         if pid == 0 {
-            let errno = become_child(&argv, &environment, start, stdio);
+            let errno = become_child(&programs, &argv, &environment, start, stdio);
             let errno = errno.to_ne_bytes();
             libc::write(tell.as_raw_fd(), errno.as_ptr().cast(), errno.len());
             libc::_exit(127);
@@ -180,13 +181,13 @@ pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Only in a process that was just forked, with lists that end with a null pointer.
 #[allow(unsafe_code)]
 unsafe fn become_child(
+    programs: &[u8],
     argv: &[*const c_char],
     environment: &[*const c_char],
     start: &Start<'_>,
     stdio: [RawFd; 3],
 ) -> i32 {
-    // SAFETY: system calls on plain numbers and on strings that live in the caller; `environ` is the C library's
-    // variable, in a process with a single thread.
+    // SAFETY: system calls on plain numbers and on strings that live in the caller.
     unsafe {
         if start.has_own_group {
             libc::setpgid(0, 0);
@@ -205,12 +206,43 @@ unsafe fn become_child(
         if libc::chdir(start.directory.as_ptr()) < 0 {
             return errno();
         }
-        // `execvp` looks into the PATH of the program's new environment, as people expect.
-        environ = environment.as_ptr();
-        libc::execvp(argv[0], argv.as_ptr());
-        errno()
+        // As execvp(3) does: what is not there is elsewhere, and what may not be executed is worth telling.
+        let mut problem = libc::ENOENT;
+        for program in words(programs) {
+            libc::execve(program.as_ptr().cast(), argv.as_ptr(), environment.as_ptr());
+            match errno() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => problem = libc::EACCES,
+                other => return other,
+            }
+        }
+        problem
     }
 }
+
+/// What may be the program, each ended by a NUL: its first word if that names a folder, otherwise that in each folder of
+/// the PATH of its new environment, as people expect.
+fn programs(start: &Start<'_>) -> Vec<u8> {
+    let name = words(start.argv).next().unwrap_or(b"\0");
+    if name.contains(&b'/') {
+        return name.to_vec();
+    }
+    let mut environment = words(start.more_environment).chain(words(start.environment));
+    let path = environment.find_map(|word| word.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let mut programs = Vec::new();
+    for folder in path[..path.len() - 1].split(|byte| *byte == b':') {
+        programs.extend_from_slice(folder);
+        // Nothing is the working directory.
+        if !folder.is_empty() {
+            programs.push(b'/');
+        }
+        programs.extend_from_slice(name);
+    }
+    programs
+}
+
+/// Where programs are looked for without a PATH.
+const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/bin:/usr/bin\0";
 
 /// In the child: signals and the OOM killer's view of it as of a process that nobody has changed.
 ///
@@ -264,11 +296,6 @@ pub(super) unsafe fn set_handler(signal: i32, handler: libc::sighandler_t) {
     unsafe {
         libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), ptr::null::<u8>(), 8_usize);
     }
-}
-
-#[allow(unsafe_code)]
-unsafe extern "C" {
-    static mut environ: *const *const c_char;
 }
 
 fn errno() -> i32 {
@@ -352,6 +379,50 @@ mod tests {
         signal_group(started.pid, 15);
         let ended = wait(started.pid, true).unwrap();
         assert_eq!((ended.code, ended.signaled), (15, true));
+    }
+
+    #[test]
+    fn a_program_is_looked_for_where_its_new_environment_says() {
+        let start = Start {
+            argv: b"sh\0-c\0",
+            environment: b"PATH=/old\0",
+            more_environment: b"A=1\0PATH=/a::/b/\0",
+            directory: c"/",
+            piped: [false; 3],
+            is_apart: true,
+            has_own_group: true,
+            cgroup: None,
+        };
+        assert_eq!(programs(&start), b"/a/sh\0sh\0/b//sh\0");
+        let start = Start { more_environment: b"", ..start };
+        assert_eq!(programs(&start), b"/old/sh\0");
+        let start = Start { environment: b"", ..start };
+        assert_eq!(programs(&start), b"/usr/local/bin/sh\0/bin/sh\0/usr/bin/sh\0");
+        let start = Start { argv: b"./sh\0-c\0", ..start };
+        assert_eq!(programs(&start), b"./sh\0");
+    }
+
+    #[test]
+    fn what_may_not_be_executed_is_told_unless_there_is_another() {
+        let folder = crate::files::tests::directory("exec");
+        std::fs::write(folder.join("true"), "of mode 0644").unwrap();
+        let start = |others: &str| {
+            let environment = ["PATH=", folder.to_str().unwrap(), others, "\0"].concat();
+            let started = super::start(&Start {
+                argv: b"true\0",
+                environment: environment.as_bytes(),
+                more_environment: b"",
+                directory: c"/",
+                piped: [false; 3],
+                is_apart: true,
+                has_own_group: true,
+                cgroup: None,
+            });
+            started.map(|started| wait(started.pid, true).unwrap().code)
+        };
+        assert_eq!(start(":/no/such").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(start(":/bin:/usr/bin").unwrap(), 0);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) mod poll;
 pub(crate) mod power;
 pub(crate) mod program;
 pub(crate) mod signals;
+#[cfg(all(not(test), target_arch = "arm", target_env = "musl"))]
+mod small_libc;
 pub(crate) mod socket;
 #[cfg(not(test))]
 mod start;

@@ -10,17 +10,6 @@ use std::os::unix::ffi::OsStrExt as _;
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
 
-/// In place of musl's for 32 bits, which knows the layouts that sound cards and cameras had before 64-bit times.
-#[cfg(all(target_env = "musl", target_pointer_width = "32"))]
-#[allow(unsafe_code)]
-// SAFETY: the name is the C library's, and this does what is said of it. Whole numbers and addresses are passed behind
-// the dots as everywhere.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl(fd: c_int, what: c_int, argument: *mut libc::c_void) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { libc::syscall(libc::SYS_ioctl, fd, what, argument) as c_int }
-}
-
 /// The C library's entry.
 ///
 /// # Safety

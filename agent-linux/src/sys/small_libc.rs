@@ -1,0 +1,189 @@
+//! In place of the C library's on 32-bit ARM: system calls as they are.
+//!
+//! musl's own know what old kernels lacked and what threads need, and have two layouts of every time; together with its
+//! start, which prepares threads, they take 5 KiB. What is not here comes from the C library as ever. A function with a
+//! variable number of arguments there has those that it can have here: they are passed alike.
+//!
+//! Layouts are those of the `libc` crate for musl, with times of 32 bits, and of the kernel (arch/arm/tools/syscall.tbl,
+//! include/uapi/asm-generic/stat.h); where both are the same nothing is copied.
+
+#![allow(unsafe_code, reason = "every function here has a name and a promise of the C library's")]
+
+use nix::libc::{self, c_char, c_int, c_uint, c_ulong, c_void, off_t, size_t, ssize_t, syscall};
+use std::ptr;
+
+/// Called by the program's first instructions, with the words on its stack, `count` of them. No thread is prepared, as
+/// there is none, and nothing has thread-local variables: cross/build-agent looks. `environ` stays empty; the agent reads
+/// its own from /proc.
+///
+/// # Safety
+/// Called once, by `_start`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __libc_start_main(
+    main: unsafe extern "C" fn(c_int, *const *const c_char) -> c_int,
+    count: c_int,
+    words: *const *const c_char,
+) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { libc::_exit(main(count, words)) }
+}
+
+// What is laid out below has times of 32 bits.
+const _: () = assert!(size_of::<libc::timespec>() == 8 && size_of::<libc::stat>() == 104);
+
+static mut ERRNO: c_int = 0;
+
+/// The one thread's, which needs no place of its own. By both names that the C library has for it.
+#[unsafe(no_mangle)]
+extern "C" fn __errno_location() -> *mut c_int {
+    &raw mut ERRNO
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ___errno_location() -> *mut c_int {
+    &raw mut ERRNO
+}
+
+/// Defines functions that are one system call, whose arguments are theirs.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),*) -> $result:ty = $number:expr;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The C library's of this name has the same.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $kind),*) -> $result {
+            // SAFETY: the caller's promise.
+            unsafe { syscall($number, $($argument),*) as $result }
+        }
+    )*};
+}
+
+calls! {
+    /// Without the layouts that sound cards and cameras had before 64-bit times.
+    ioctl(fd: c_int, what: c_int, argument: *mut c_void) -> c_int = libc::SYS_ioctl;
+    /// Without commands that old kernels lacked.
+    fcntl(fd: c_int, what: c_int, argument: c_ulong) -> c_int = libc::SYS_fcntl64;
+    /// `struct stat` is the kernel's `struct stat64`.
+    stat(path: *const c_char, found: *mut libc::stat) -> c_int = libc::SYS_stat64;
+    /// See `stat`.
+    lstat(path: *const c_char, found: *mut libc::stat) -> c_int = libc::SYS_lstat64;
+    /// See `stat`.
+    fstat(fd: c_int, found: *mut libc::stat) -> c_int = libc::SYS_fstat64;
+    /// Of a descriptor that was opened as such; O_PATH makes others.
+    fchmod(fd: c_int, mode: c_uint) -> c_int = libc::SYS_fchmod;
+    /// The kernel has had the flags since 2.6.27.
+    socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = libc::SYS_socket;
+    /// Since 2.6.36.
+    accept4(fd: c_int, who: *mut c_void, length: *mut c_uint, flags: c_int) -> c_int = libc::SYS_accept4;
+    /// Since 2.6.27.
+    pipe2(ends: *mut c_int, flags: c_int) -> c_int = libc::SYS_pipe2;
+    /// With as much room as the caller has.
+    readlink(path: *const c_char, to: *mut c_char, length: size_t) -> ssize_t = libc::SYS_readlink;
+    /// With what may be up to four numbers.
+    prctl(what: c_int, one: c_ulong, two: c_ulong, three: c_ulong, four: c_ulong) -> c_int = libc::SYS_prctl;
+    /// Of no address of the caller's choice.
+    mremap(old: *mut c_void, before: size_t, length: size_t, flags: c_int) -> *mut c_void = libc::SYS_mremap;
+}
+
+/// # Safety
+/// As of open(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { openat(libc::AT_FDCWD, path, flags, mode) }
+}
+
+/// # Safety
+/// As of openat(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat(at: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    let flags = flags | libc::O_LARGEFILE;
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_openat, at, path, flags, mode) as c_int }
+}
+
+/// # Safety
+/// As of mmap(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap(
+    at: *mut c_void,
+    length: size_t,
+    access: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: off_t,
+) -> *mut c_void {
+    // Whatever the size of a page is, the kernel counts offsets in 4096 bytes.
+    let offset = (offset >> 12) as c_ulong;
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_mmap2, at, length, access, flags, fd, offset) as *mut c_void }
+}
+
+/// # Safety
+/// As of lseek(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lseek(fd: c_int, offset: off_t, whence: c_int) -> off_t {
+    let mut result = 0;
+    let (high, low) = ((offset >> 32) as c_ulong, offset as c_ulong);
+    // SAFETY: the kernel writes 8 bytes.
+    let done = unsafe { syscall(libc::SYS__llseek, fd, high, low, &raw mut result, whence) };
+    if done < 0 { -1 } else { result }
+}
+
+/// # Safety
+/// As of clock_gettime(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut libc::timespec) -> c_int {
+    let mut wide = WideTime { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the kernel fills what has its layout; the caller's promise.
+    unsafe {
+        let done = syscall(SYS_CLOCK_GETTIME64, clock, &raw mut wide);
+        if done < 0 && is_unknown() {
+            return syscall(libc::SYS_clock_gettime, clock, time) as c_int;
+        }
+        (*time).tv_sec = wide.seconds as _;
+        (*time).tv_nsec = wide.nanoseconds as _;
+        done as c_int
+    }
+}
+
+/// # Safety
+/// As of ppoll(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ppoll(
+    fds: *mut libc::pollfd,
+    count: libc::nfds_t,
+    time: *const libc::timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    // SAFETY: the caller's promise; a mask has 8 bytes.
+    unsafe {
+        let wide = time
+            .as_ref()
+            .map(|time| WideTime { seconds: time.tv_sec.into(), nanoseconds: time.tv_nsec.into() });
+        let wide = wide.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let done = syscall(SYS_PPOLL_TIME64, fds, count, wide, mask, 8_usize);
+        if done < 0 && is_unknown() {
+            return syscall(libc::SYS_ppoll, fds, count, time, mask, 8_usize) as c_int;
+        }
+        done as c_int
+    }
+}
+
+/// Whether the kernel does not know a call: one before 5.1, of those with 64-bit times. A later one may lack the others.
+fn is_unknown() -> bool {
+    // SAFETY: the one thread's.
+    unsafe { ERRNO == libc::ENOSYS }
+}
+
+/// The kernel's `struct __kernel_timespec`.
+#[repr(C)]
+struct WideTime {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// arch/arm/tools/syscall.tbl.
+const SYS_CLOCK_GETTIME64: libc::c_long = 403;
+const SYS_PPOLL_TIME64: libc::c_long = 414;
