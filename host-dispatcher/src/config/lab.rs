@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board_type::{self, BoardType};
 use super::connection::Connection;
+use super::matching::matching;
 use super::power::Power;
 use super::shell::{self, Shell, ShellForm};
 use super::value::{Name, Period};
@@ -231,42 +232,12 @@ impl Lab {
         for wish in wishes {
             self.find(wish)?;
         }
-        // A maximum matching, by augmenting paths: each wish in turn takes a board, and who had it another.
-        let mut owners: Vec<Option<usize>> = vec![None; self.boards.len()];
-        for wish in 0..wishes.len() {
-            let mut tried = vec![false; self.boards.len()];
-            if !self.take_board(wishes, wish, &mut owners, &mut tried) {
-                return Err(WishError::TooFew(wishes.len(), wishes[wish].describe()));
-            }
+        let meets = |wish: usize, board: usize| wishes[wish].is_met_by(&self.boards[board]);
+        let found = matching(wishes.len(), self.boards.len(), meets);
+        if let Some(wish) = found.iter().position(Option::is_none) {
+            return Err(WishError::TooFew(wishes.len(), wishes[wish].describe()));
         }
-        let boards_of = |wish: usize| owners.iter().position(|owner| *owner == Some(wish));
-        Ok((0..wishes.len()).filter_map(|wish| Some(&self.boards[boards_of(wish)?])).collect())
-    }
-
-    fn take_board(
-        &self,
-        wishes: &[BoardWish],
-        wish: usize,
-        owners: &mut [Option<usize>],
-        tried: &mut [bool],
-    ) -> bool {
-        let meets = |board: &usize| wishes[wish].is_met_by(&self.boards[*board]);
-        let fitting: Vec<usize> = (0..self.boards.len()).filter(meets).collect();
-        // The first that is free, so that boards come in the order of roles where they can.
-        if let Some(board) = fitting.iter().copied().find(|board| owners[*board].is_none()) {
-            owners[board] = Some(wish);
-            return true;
-        }
-        for board in fitting {
-            if std::mem::replace(&mut tried[board], true) {
-                continue;
-            }
-            if owners[board].is_some_and(|owner| self.take_board(wishes, owner, owners, tried)) {
-                owners[board] = Some(wish);
-                return true;
-            }
-        }
-        false
+        Ok(found.into_iter().flatten().map(|board| &self.boards[board]).collect())
     }
 
     fn names(&self) -> impl Iterator<Item = &str> + Clone {

@@ -10,6 +10,7 @@ pub mod connection;
 mod connection_error;
 pub mod kind;
 pub mod lab;
+pub mod matching;
 pub mod next_slot;
 pub mod power;
 pub mod shell;
