@@ -30,7 +30,7 @@ use crate::kernel::policy::PolicyForm;
 
 pub use super::deploy::{Deploy, DeployOverlay, DiskPartitions, Image};
 pub use super::test::{Origin, Test};
-pub use roles::{Node, Roles};
+pub use roles::{NODES_MAX, Node, Roles};
 
 mod roles;
 
@@ -108,13 +108,7 @@ impl Job {
         folder: &Path,
         fence: &Fence,
     ) -> Result<Self, FileError> {
-        let size_of = |path: &Path| {
-            if fence.holds(path) {
-                return size_of_file(path);
-            }
-            Err(io::Error::other("it did not come with the job"))
-        };
-        Self::read(file, text, folder, size_of, Some(fence))
+        Self::read(file, text, folder, size_within(fence), Some(fence))
     }
 
     /// The job in the file of one that was submitted from elsewhere, when it is begun: what it names may have changed since
@@ -232,6 +226,16 @@ impl Job {
     /// The file's text with marks in the place of what nobody may see.
     pub fn shown_source(&self) -> String {
         secret_source::masked(&self.source, &self.hidden())
+    }
+}
+
+/// How long a file is that a job from elsewhere names.
+fn size_within(fence: &Fence) -> impl Fn(&Path) -> io::Result<u64> {
+    |path| {
+        if fence.holds(path) {
+            return size_of_file(path);
+        }
+        Err(io::Error::other("it did not come with the job"))
     }
 }
 

@@ -287,6 +287,15 @@ impl fmt::Display for NotAVerdict {
 
 impl std::error::Error for NotAVerdict {}
 
+/// The worse of two exit statuses, in the order in which a run's errors outweigh each other.
+pub fn worse_exit_status(one: u8, other: u8) -> u8 {
+    let rank = |status| ORDER.iter().position(|known| *known == status).unwrap_or(ORDER.len());
+    if rank(other) > rank(one) { other } else { one }
+}
+
+/// Passed, failed, timeout, job or configuration error, infrastructure error, canceled.
+const ORDER: [u8; 6] = [0, 1, 4, 2, 3, 130];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +326,16 @@ mod tests {
                 let verdict = Verdict::of(&tally, error);
                 assert_eq!(verdict.exit_status(), expected, "{tally:?} {error:?} gave {verdict}");
             }
+        }
+    }
+
+    #[test]
+    fn the_worst_of_several_runs_counts() {
+        for (statuses, expected) in
+            [(&[0, 0][..], 0), (&[0, 1], 1), (&[1, 4, 0], 4), (&[3, 130, 2], 130), (&[2, 3, 4], 3)]
+        {
+            let worst = statuses.iter().fold(0, |worst, one| worse_exit_status(worst, *one));
+            assert_eq!(worst, expected);
         }
     }
 

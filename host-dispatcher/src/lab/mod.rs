@@ -5,10 +5,15 @@
 //! earlier or later, and nothing else happens.
 
 pub mod board;
+mod group;
 pub mod queue;
 mod schedule;
 pub mod view;
 
+#[cfg(test)]
+mod group_tests;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -28,10 +33,12 @@ pub struct Lab {
     boards: BTreeMap<String, Standing>,
     /// Those that have not ended.
     jobs: BTreeMap<JobId, JobView>,
-    /// Those whose run is to end for good.
-    canceled: BTreeSet<JobId>,
     next_id: JobId,
     turns: Turns,
+    /// The first job of the group for which free boards are held until there are enough.
+    holder: Option<JobId>,
+    /// These boards.
+    held: BTreeSet<String>,
     paused: String,
     steps: VecDeque<Step>,
     /// Something happened that may let a job begin.
@@ -53,8 +60,8 @@ pub enum Step {
         /// The board.
         board: String,
     },
-    /// A job is different now: keep it and show it.
-    Job(Box<JobView>),
+    /// A job is different now, or all those of a group: keep all of them or none, and show them.
+    Jobs(Vec<JobView>),
     /// What a job waits for, or what it has counted so far, is different now: show it. It need not outlive the dispatcher,
     /// and may change for thousands of jobs at once.
     Show(Box<JobView>),
@@ -90,6 +97,8 @@ pub struct RunEnd {
     pub tally: Tally,
     /// The dispatcher died during it: what came of that says nothing of the board.
     pub was_interrupted: bool,
+    /// Another board of its job was not there: what came of that says nothing of this one.
+    pub is_others: bool,
 }
 
 impl RunEnd {
@@ -101,6 +110,7 @@ impl RunEnd {
             error: error.into(),
             tally: Tally::default(),
             was_interrupted: false,
+            is_others: false,
         }
     }
 }
@@ -114,6 +124,8 @@ pub enum LabError {
     NoJob(JobId),
     /// No board of the lab is what the job asks for.
     NoSuchBoard(BoardWish),
+    /// It has not enough of them for all boards of a job, of which there are so many; there is none left for this one.
+    TooFew(usize, BoardWish),
     /// So many jobs wait already.
     QueueFull,
     /// The board is used.
@@ -128,10 +140,12 @@ pub enum LabError {
 
 impl Lab {
     /// A lab whose next job gets this number, with the jobs that had not ended and the boards as they were.
-    pub fn new(next_id: JobId, jobs: impl IntoIterator<Item = JobView>) -> Self {
+    pub fn new(now: Timestamp, next_id: JobId, jobs: impl IntoIterator<Item = JobView>) -> Self {
         let jobs: BTreeMap<JobId, JobView> = jobs.into_iter().map(|job| (job.id, job)).collect();
         let next_id = jobs.keys().next_back().map_or(1, |last| last + 1).max(next_id).max(1);
-        Self { jobs, next_id, is_stale: true, ..Self::default() }
+        let mut lab = Self { jobs, next_id, is_stale: true, ..Self::default() };
+        lab.end_torn_groups(now);
+        lab
     }
 
     /// The boards are these now. One that runs a job or is acquired stays until that has ended. `kept` says what was
@@ -153,7 +167,8 @@ impl Lab {
                     let mut board = Standing::new(board_type, tags, check);
                     board.kept = kept(&name);
                     let on_it = |job: &&JobView| {
-                        job.state == JobState::Running && job.board.as_ref() == Some(&name)
+                        let is_on_board = job.state == JobState::Running && job.verdict.is_none();
+                        is_on_board && job.board.as_ref() == Some(&name)
                     };
                     board.job = self.jobs.values().find(on_it).map(|job| job.id);
                     self.boards.insert(name.clone(), board);
@@ -170,53 +185,10 @@ impl Lab {
         self.is_stale = true;
     }
 
-    /// A job is accepted: it gets a number and waits. The owner keeps it before it tells anybody.
-    ///
-    /// # Errors
-    /// No board can ever run it, or too many wait.
-    pub fn submit(&mut self, now: Timestamp, job: NewJob) -> Result<JobView, LabError> {
-        if self.jobs.len() >= JOBS_MAX {
-            return Err(LabError::QueueFull);
-        }
-        if !self.boards.iter().any(|(name, board)| board.meets(name, &job.board_wish)) {
-            return Err(LabError::NoSuchBoard(job.board_wish));
-        }
-        let view = self.number(now, job, false);
-        self.jobs.insert(view.id, view.clone());
-        self.is_stale = true;
-        Ok(view)
-    }
-
     /// A job that was accepted could not be kept: it never was.
     pub fn forget(&mut self, id: JobId) {
         self.jobs.remove(&id);
-    }
-
-    /// A job shall end. One that waits ends at once.
-    ///
-    /// # Errors
-    /// There is none that has not ended.
-    pub fn cancel(&mut self, now: Timestamp, id: JobId) -> Result<JobView, LabError> {
-        let job = self.jobs.get_mut(&id).ok_or(LabError::NoJob(id))?;
-        if job.state == JobState::Running {
-            let board = job.board.clone().unwrap_or_default();
-            let job = job.clone();
-            self.canceled.insert(id);
-            self.steps.push_back(Step::Stop { board });
-            return Ok(job);
-        }
-        let end = RunEnd {
-            run: String::new(),
-            verdict: Verdict::Error(ErrorClass::Canceled),
-            error: "canceled while it waited".to_owned(),
-            tally: Tally::default(),
-            was_interrupted: false,
-        };
-        end_job(job, now, end);
-        let job = job.clone();
-        self.jobs.remove(&id);
-        self.steps.push_back(Step::Job(Box::new(job.clone())));
-        Ok(job)
+        self.is_stale = true;
     }
 
     /// A board is to be somebody's for so long; again by the same one, from now.
@@ -240,6 +212,7 @@ impl Lab {
         let until = now.checked_add(minutes).unwrap_or(Timestamp::MAX);
         let (holder, reason) = (holder.to_owned(), reason.to_owned());
         board.kept.lease = Some(Lease { holder, reason, until });
+        self.is_stale = true;
         self.steps.push_back(Step::Board(name.to_owned()));
         Ok(())
     }
@@ -304,7 +277,7 @@ impl Lab {
     pub fn handle_run_began(&mut self, id: JobId, run: &str) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.run = Some(run.to_owned());
-            self.steps.push_back(Step::Job(Box::new(job.clone())));
+            self.tell(&[id]);
         }
     }
 
@@ -312,6 +285,7 @@ impl Lab {
     pub fn handle_tally(&mut self, id: JobId, tally: Tally) {
         if let Some(job) = self.jobs.get_mut(&id)
             && job.tally != tally
+            && job.verdict.is_none()
         {
             job.tally = tally;
             self.steps.push_back(Step::Show(Box::new(job.clone())));
@@ -324,25 +298,13 @@ impl Lab {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let is_check = job.is_health_check;
         let board = job.board.clone().unwrap_or_default();
-        let (run, verdict) = (end.run.clone(), end.verdict);
-        let was_interrupted = end.was_interrupted;
-        let is_labs = verdict == Verdict::Error(ErrorClass::InfrastructureError);
-        // Whatever else went wrong with it by then: it is not tried again.
-        let is_canceled = self.canceled.remove(&id);
-        if is_labs && !is_check && !is_canceled && job.attempt < ATTEMPTS_MAX {
-            job.state = JobState::Queued;
-            job.error = end.error;
-            job.tally = Tally::default();
-            self.steps.push_back(Step::Job(Box::new(job.clone())));
-        } else {
-            end_job(job, now, end);
-            self.steps.push_back(Step::Job(Box::new(job.clone())));
-            self.jobs.remove(&id);
-        }
+        group::note_end(job, &end);
+        self.settle(now, id);
         if let Some(standing) = self.boards.get_mut(&board) {
             standing.job = None;
-            let is_labs = was_interrupted && is_labs;
-            standing.note_run(now, &run, verdict, is_check, is_labs);
+            let is_labs = end.verdict == Verdict::Error(ErrorClass::InfrastructureError);
+            let says_nothing = end.is_others || (end.was_interrupted && is_labs);
+            standing.note_run(now, &end.run, end.verdict, is_check, says_nothing);
             self.steps.push_back(Step::Board(board.clone()));
         }
         self.drop_if_leaving(&board);
@@ -446,6 +408,17 @@ pub struct NewJob {
     pub board_wish: BoardWish,
     /// The folder of its file among the files that came with it.
     pub folder: String,
+    /// Which of the job's boards it is for, where these are several.
+    pub node: Option<NewNode>,
+}
+
+/// One of a job's boards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNode {
+    /// What tells it from the others.
+    pub label: String,
+    /// Its role.
+    pub role: String,
 }
 
 impl NewJob {
@@ -458,7 +431,9 @@ impl NewJob {
             priority: self.priority.min(100),
             board_wish: self.board_wish,
             folder: self.folder,
+            group: None,
             is_health_check: false,
+            is_canceled: false,
             state: JobState::Queued,
             waits_for: String::new(),
             submitted: now,
@@ -472,15 +447,6 @@ impl NewJob {
             tally: Tally::default(),
         }
     }
-}
-
-fn end_job(job: &mut JobView, now: Timestamp, end: RunEnd) {
-    job.state = JobState::Ended;
-    job.ended = Some(now);
-    job.verdict = Some(end.verdict);
-    job.error = end.error;
-    job.tally = end.tally;
-    job.waits_for.clear();
 }
 
 /// The submitter of health checks.
@@ -500,6 +466,13 @@ impl std::fmt::Display for LabError {
             Self::NoSuchBoard(wish) => {
                 write!(f, "no board of the lab is what the job asks for: {}", wish.describe())
             }
+            Self::TooFew(boards, wish) => f.write_str(
+                format!(
+                    "the job needs {boards} boards at once, and the lab has not enough for it: there is none left {}",
+                    wish.describe()
+                )
+                .trim_end(),
+            ),
             Self::QueueFull => write!(f, "{JOBS_MAX} jobs wait already"),
             Self::InUse(name, BoardState::Running) => write!(f, "{name} runs a job"),
             Self::InUse(name, _) => write!(f, "somebody else has {name}"),

@@ -6,42 +6,51 @@ pub(super) fn job(id: JobId) -> JobView {
     new("j", "ann").numbered(id, Timestamp::UNIX_EPOCH)
 }
 
-fn new(name: &str, submitter: &str) -> NewJob {
+impl Lab {
+    /// A job of one board is accepted.
+    pub(super) fn submit(&mut self, now: Timestamp, job: NewJob) -> Result<JobView, LabError> {
+        self.submit_group(now, vec![job]).map(|mut jobs| jobs.remove(0))
+    }
+}
+
+pub(super) fn new(name: &str, submitter: &str) -> NewJob {
     NewJob {
         name: name.into(),
         submitter: submitter.into(),
         priority: 50,
         board_wish: BoardWish::default(),
         folder: String::new(),
+        node: None,
     }
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn entry(name: &str, check: Option<HealthCheck>) -> BoardEntry {
+pub(super) fn entry(name: &str, check: Option<HealthCheck>) -> BoardEntry {
     BoardEntry { name: name.into(), board_type: "t".into(), tags: Vec::new(), check }
 }
 
-fn lab(boards: &[&str]) -> Lab {
-    let mut lab = Lab::new(1, []);
+pub(super) fn lab(boards: &[&str]) -> Lab {
+    let mut lab = Lab::new(at(0), 1, []);
     lab.set_boards(boards.iter().map(|name| entry(name, None)), |_| Kept::default());
     lab
 }
 
-fn end(verdict: Verdict) -> RunEnd {
+pub(super) fn end(verdict: Verdict) -> RunEnd {
     RunEnd {
         run: "run".into(),
         verdict,
         error: String::new(),
         tally: Tally::default(),
         was_interrupted: false,
+        is_others: false,
     }
 }
 
 /// What is begun now: job and board.
-fn begun(lab: &mut Lab, now: Timestamp) -> Vec<(JobId, String)> {
+pub(super) fn begun(lab: &mut Lab, now: Timestamp) -> Vec<(JobId, String)> {
     std::iter::from_fn(|| lab.poll_step(now))
         .filter_map(|step| match step {
             Step::Begin { job, .. } => Some((job.id, job.board.unwrap())),
@@ -50,7 +59,7 @@ fn begun(lab: &mut Lab, now: Timestamp) -> Vec<(JobId, String)> {
         .collect()
 }
 
-const INFRASTRUCTURE: Verdict = Verdict::Error(ErrorClass::InfrastructureError);
+pub(super) const INFRASTRUCTURE: Verdict = Verdict::Error(ErrorClass::InfrastructureError);
 
 #[test]
 fn jobs_take_turns_on_boards() {
@@ -77,8 +86,12 @@ fn what_the_lab_failed_is_tried_again_elsewhere_up_to_a_bound() {
     }
     assert_eq!(boards, ["a", "b", "a"]);
     let steps: Vec<Step> = std::iter::from_fn(|| lab.poll_step(at(1))).collect();
-    assert!(steps.iter().any(|step| matches!(step, Step::Job(job) if job.state == JobState::Ended
-            && job.verdict == Some(INFRASTRUCTURE) && job.attempt == ATTEMPTS_MAX)));
+    assert!(
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Jobs(jobs) if jobs[0].state == JobState::Ended
+            && jobs[0].verdict == Some(INFRASTRUCTURE) && jobs[0].attempt == ATTEMPTS_MAX))
+    );
     assert_eq!(lab.jobs().count(), 0);
 }
 
@@ -103,6 +116,22 @@ fn cancel() {
     assert!(steps.contains(&Step::Stop { board: "a".into() }));
     lab.handle_run_ended(at(2), 1, end(Verdict::Error(ErrorClass::Canceled)));
     assert_eq!((lab.jobs().count(), lab.board("a").unwrap().job), (0, None));
+}
+
+/// Also when the dispatcher dies in between: what it kept says so.
+#[test]
+fn a_cancel_outlives_the_dispatcher() {
+    let mut first = lab(&["a"]);
+    first.submit(at(0), new("j", "ann")).unwrap();
+    begun(&mut first, at(0));
+    assert!(first.cancel(at(1), 1).unwrap().is_canceled);
+    let steps: Vec<Step> = std::iter::from_fn(|| first.poll_step(at(1))).collect();
+    let [Step::Jobs(kept), Step::Stop { .. }] = &steps[..] else { panic!("{steps:?}") };
+    let mut next = Lab::new(at(2), 1, kept.clone());
+    next.set_boards([entry("a", None)], |_| Kept::default());
+    assert!(next.job(1).unwrap().is_canceled);
+    next.handle_run_ended(at(2), 1, RunEnd { was_interrupted: true, ..end(INFRASTRUCTURE) });
+    assert_eq!((begun(&mut next, at(2)), next.jobs().count()), (vec![], 0));
 }
 
 /// A run that is stopped while the lab looks for its board ends as the lab's fault.
@@ -142,7 +171,7 @@ fn leases_keep_jobs_away_and_end() {
 
 #[test]
 fn a_new_board_is_checked_first_and_a_bad_one_gets_nothing() {
-    let mut lab = Lab::new(1, []);
+    let mut lab = Lab::new(at(0), 1, []);
     let check = HealthCheck {
         file: "health.yaml".into(),
         name: "health".into(),
@@ -211,7 +240,7 @@ fn a_job_that_ran_when_the_dispatcher_ended_is_on_its_board() {
         run: Some("r".into()),
         ..job(7)
     };
-    let mut lab = Lab::new(1, [running, job(8)]);
+    let mut lab = Lab::new(at(0), 1, [running, job(8)]);
     lab.set_boards([entry("a", None)], |_| Kept::default());
     assert_eq!(lab.board("a").unwrap().job, Some(7));
     assert_eq!(begun(&mut lab, at(0)), []);

@@ -118,8 +118,14 @@ pub struct JobView {
     /// The folder of its file among the files that came with it; empty where these lie beside it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub folder: String,
+    /// Its place among the jobs that one of several boards became; nothing for a job of one board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupView>,
     /// Whether it is the health check of the board that it asks for.
     pub is_health_check: bool,
+    /// Somebody wants its run to end for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_canceled: bool,
     /// How far it is.
     pub state: JobState,
     /// Why it still waits; empty when it does not.
@@ -136,12 +142,32 @@ pub struct JobView {
     pub run: Option<String>,
     /// How often it was begun; more than once where the lab failed and it was tried again.
     pub attempt: u32,
-    /// What it came to, once it has ended.
+    /// What it came to, once it has ended; of one in a group already when its own run is over and it waits for the others'.
     pub verdict: Option<Verdict>,
     /// What stopped it, in a line.
     pub error: String,
     /// Its results, counted; as far as they are known.
     pub tally: Tally,
+}
+
+/// The place of a job among those that one job of several boards became.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// The number of the first of them; the others' follow it.
+    pub first: JobId,
+    /// How many there are.
+    pub boards: u32,
+    /// Which of them it is: its role, and where several boards have that, a number: `client-2`.
+    pub node: String,
+    /// Its role.
+    pub role: String,
+}
+
+impl GroupView {
+    /// The numbers of all of them.
+    pub fn ids(&self) -> impl Iterator<Item = JobId> + use<> {
+        self.first..self.first.saturating_add(u64::from(self.boards))
+    }
 }
 
 /// How far a job is.

@@ -137,6 +137,11 @@ impl Coordinator {
         self.settle();
     }
 
+    /// How long a call waits that comes from now on.
+    pub fn set_wait_timeout(&mut self, wait_timeout: Duration) {
+        self.wait_timeout = wait_timeout;
+    }
+
     /// A node's tests are over, whatever the reason: it says nothing any more. What it said stays said. The first reason
     /// counts. `why` goes on behind its name: "has ended its tests".
     pub fn handle_end(&mut self, node: Node, why: &str) {

@@ -38,7 +38,7 @@ impl Group {
     /// A board's tests are over; with what stopped them, if anything did. The first word counts.
     pub fn handle_end(&mut self, node: Node, stopped: Option<(ErrorClass, &str)>) {
         if let Some((class, message)) = stopped
-            && !self.prepared[node]
+            && self.prepared.get(node) == Some(&false)
         {
             let message = format!("{} is not there: {message}", self.names[node]);
             self.broken.get_or_insert((class, message));
@@ -49,6 +49,16 @@ impl Group {
             None => "has ended its tests".to_owned(),
         };
         self.coordinator.handle_end(node, &why);
+    }
+
+    /// How long a test waits for what another one is to say.
+    pub fn set_wait_timeout(&mut self, wait_timeout: Duration) {
+        self.coordinator.set_wait_timeout(wait_timeout);
+    }
+
+    /// Whether a board had all that it needed when the tests could not begin, because another one was not there.
+    pub fn is_innocent(&self, node: Node) -> bool {
+        self.broken.is_some() && self.prepared.get(node) == Some(&true)
     }
 
     /// Whether the tests may begin, once that is known: all boards are prepared, or one will never be, and why.
@@ -94,6 +104,8 @@ mod tests {
         group.handle_prepared(1);
         group.handle_end(0, Some((ErrorClass::JobError, "deploy rootfs: the image does not fit")));
         group.handle_end(0, Some((ErrorClass::Canceled, "canceled by the user")));
+        group.handle_end(2, Some((ErrorClass::JobError, "there is no third board")));
+        assert_eq!([group.is_innocent(0), group.is_innocent(1)], [false, true]);
         let why = "bbb-01 (server) is not there: deploy rootfs: the image does not fit".to_owned();
         assert_eq!(group.start(), Some(Err((ErrorClass::JobError, why))));
     }

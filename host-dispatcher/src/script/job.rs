@@ -86,6 +86,8 @@ pub enum Begin {
     AtMaster,
     /// Another dispatcher booted the test image, and died: the board may run on by itself.
     WhereTheBoardIs,
+    /// The same, and the job was canceled: the board is only brought back.
+    Canceled,
 }
 
 /// Runs a job. Its faults and results go on record; nothing is returned.
@@ -97,7 +99,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
         }
     }
     bench.hide(job.job.hidden().patterns());
-    if job.begin == Begin::WhereTheBoardIs && !job.job.secrets.is_empty() {
+    if job.begin != Begin::AtMaster && !job.job.secrets.is_empty() {
         live.borrow_mut().secrets_are_there();
     }
     let deadline = bench.now() + duration(job.job.timeout);
@@ -109,14 +111,16 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     // Boxed: each race around a future takes its size twice, and a lab has a thousand of these.
     let loader_tests = match job.begin {
         Begin::AtMaster => Cell::new(0),
-        Begin::WhereTheBoardIs => Cell::new(job.job.boot_loader_tests.len()),
+        Begin::WhereTheBoardIs | Begin::Canceled => Cell::new(job.job.boot_loader_tests.len()),
     };
     let work = job.run_and_collect(bench, &live, &loader_tests);
     let work = race(Box::pin(work), stopped(bench, deadline));
-    let outcome = race(bench.keep_kernel_watch(&live), work).await;
-    let fault = match outcome {
-        Either::Second(Either::Second(fault)) => Some(fault),
-        _ => None,
+    let fault = match job.begin {
+        Begin::Canceled => Some(canceled()),
+        _ => match race(bench.keep_kernel_watch(&live), work).await {
+            Either::Second(Either::Second(fault)) => Some(fault),
+            _ => None,
+        },
     };
     job.end_tests(fault.as_ref());
     if let Some(fault) = fault {
@@ -168,13 +172,15 @@ async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
     let interrupts = bench.interrupts();
     let interrupted = bench.until(|| (bench.interrupts() > interrupts).then_some(()));
     match race(interrupted, bench.sleep_until(deadline)).await {
-        Either::First(()) => {
-            Fault { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() }
-        }
+        Either::First(()) => canceled(),
         Either::Second(()) => {
             Fault { class: ErrorClass::Timeout, message: "the job's time is over".to_owned() }
         }
     }
+}
+
+fn canceled() -> Fault {
+    Fault { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() }
 }
 
 impl JobRun<'_> {
@@ -193,7 +199,7 @@ impl JobRun<'_> {
                 }
                 Err(fault) => Err(fault),
             },
-            Begin::WhereTheBoardIs => {
+            Begin::WhereTheBoardIs | Begin::Canceled => {
                 live.borrow_mut().begin_tests();
                 let found = bench.action(FIND, self.find(bench)).await;
                 let Err(fault) = &found else { return self.test_and_collect(bench, live).await };
@@ -244,6 +250,9 @@ impl JobRun<'_> {
         let lost = |why: String| {
             Fault::infrastructure(format!("the dispatcher died while the tests ran, and {why}"))
         };
+        if self.seat.is_some() {
+            return Err(lost("what its boards had said to each other is gone with it".to_owned()));
+        }
         if bench.board(|board, _| board.spec().power.kind.ends_with_us()) {
             return Err(lost("the emulated board with it".to_owned()));
         }

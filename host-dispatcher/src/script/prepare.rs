@@ -4,9 +4,11 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Bench, Fault};
 use crate::config::board_type::BoardType;
+use crate::config::yaml::{self, FileError};
 use crate::definition::fence::Fence;
 use crate::image::boot_file::{BootFile, BootRole};
 use crate::image::cache::{CachedImage, IMAGE, Images, LIMIT_BYTES};
@@ -16,7 +18,7 @@ use crate::image::material::Material;
 use crate::image::overlay::Overlay;
 use crate::image::take::{ImageFrom, ImageSource, Phase, Progress};
 use crate::job::event::{Event, Slot};
-use crate::job::spec::{Deploy, DeployOverlay, Image, Job};
+use crate::job::spec::{Deploy, DeployOverlay, Image, Job, Roles};
 use crate::worker::Worker;
 
 /// A job whose images are in the store, and what keeps them there.
@@ -26,6 +28,17 @@ pub struct Prepared {
     pub job: Job,
     /// What else is deployed.
     pub images: JobImages,
+    /// How long a test of one of several boards waits for what another one is to say.
+    pub wait_timeout: Option<Duration>,
+}
+
+/// One of the boards of a job with roles.
+#[derive(Clone, Debug)]
+pub struct NodeWanted {
+    /// Its place among them.
+    pub index: usize,
+    /// The names of all of them, in order.
+    pub boards: Vec<String>,
 }
 
 /// What is deployed, and what keeps it in the store.
@@ -43,7 +56,8 @@ enum Told {
 }
 
 impl Bench {
-    /// Reads a job's file, within `fence` if it came from elsewhere, and takes its images, on a thread.
+    /// Reads a job's file, within `fence` if it came from elsewhere, and takes its images, on a thread. Of a job with roles
+    /// that is what `node` says.
     ///
     /// # Errors
     /// A ConfigurationError, JobError or InfrastructureError of the job's file or its images.
@@ -51,6 +65,7 @@ impl Bench {
         &self,
         file: PathBuf,
         fence: Option<Fence>,
+        node: Option<NodeWanted>,
         store: PathBuf,
         board_type: BoardType,
     ) -> Result<Prepared, Fault> {
@@ -66,7 +81,16 @@ impl Bench {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),
                 };
-                Told::Done(Box::new(prepare(&file, fence.as_ref(), &store, &board_type, &mut tell)))
+                let read = match &node {
+                    Some(node) => read_node(&file, fence.as_ref(), node),
+                    None => read(&file, fence.as_ref()),
+                };
+                let prepared = read.and_then(|mut prepared| {
+                    prepared.images =
+                        take_images(&store, &mut prepared.job, &board_type, &mut tell)?;
+                    Ok(prepared)
+                });
+                Told::Done(Box::new(prepared))
             },
         );
         let mut worker = worker
@@ -80,20 +104,33 @@ impl Bench {
     }
 }
 
-fn prepare(
-    file: &Path,
-    fence: Option<&Fence>,
-    store: &Path,
-    board_type: &BoardType,
-    tell: &mut dyn FnMut(&'static str) -> ControlFlow<()>,
-) -> Result<Prepared, Fault> {
+fn read(file: &Path, fence: Option<&Fence>) -> Result<Prepared, Fault> {
     let job = match fence {
         Some(fence) => Job::load_within(file, fence),
         None => Job::load(file),
     };
-    let mut job = job.map_err(|error| Fault::configuration(error.to_string()))?;
-    let images = take_images(store, &mut job, board_type, tell)?;
-    Ok(Prepared { job, images })
+    let job = job.map_err(|error| Fault::configuration(error.to_string()))?;
+    Ok(Prepared { job, images: JobImages::default(), wait_timeout: None })
+}
+
+fn read_node(file: &Path, fence: Option<&Fence>, node: &NodeWanted) -> Result<Prepared, Fault> {
+    let wrong = |error: FileError| Fault::configuration(error.to_string());
+    let text = yaml::read(file).map_err(wrong)?;
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let roles = match fence {
+        Some(fence) => Roles::from_str_within(&file.display().to_string(), &text, folder, fence),
+        None => Roles::of_text(file, &text),
+    };
+    let roles = roles.map_err(wrong)?;
+    let Some(mut roles) = roles.filter(|roles| roles.nodes.len() == node.boards.len()) else {
+        let message = "the job is for other boards than when it was accepted";
+        return Err(Fault::infrastructure(message));
+    };
+    roles.introduce(&node.boards);
+    let wait_timeout = Some(roles.wait_timeout);
+    let found = roles.nodes.into_iter().nth(node.index);
+    let found = found.ok_or_else(|| Fault::infrastructure("the job has no such board"))?;
+    Ok(Prepared { job: found.job, images: JobImages::default(), wait_timeout })
 }
 
 /// Takes the job's images into the store. Afterwards the job names the raw image for `testrootfs`. `tell` is told what is

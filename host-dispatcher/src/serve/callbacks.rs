@@ -243,14 +243,19 @@ mod tests {
             priority: 50,
             board_wish: BoardWish::default(),
             folder: String::new(),
+            node: None,
         };
         let definition = format!("name: smoke\nmetadata: {{build: 7}}\nnotify: {notify}\n");
         let values = BTreeMap::from([("callback-1-token".to_owned(), "a-long-token".to_owned())]);
-        let submission =
-            Submission { job: new.clone(), definition, files: BTreeMap::new(), secrets: values };
+        let submission = Submission {
+            jobs: vec![new.clone()],
+            definition,
+            files: BTreeMap::new(),
+            secrets: values,
+        };
         let (mut database, _) = Database::open(store).unwrap();
         let mut job = new.numbered(1, Timestamp::UNIX_EPOCH);
-        database.accept(&job, &submission).unwrap();
+        database.accept(std::slice::from_ref(&job), &submission).unwrap();
         let mut dir =
             RunDir::create(&runs_folder(store), "smoke", Timestamp::UNIX_EPOCH, 1).unwrap();
         panicked_run().iter().for_each(|event| dir.event(event).unwrap());
@@ -259,7 +264,7 @@ mod tests {
         job.run = Some(dir.name().to_owned());
         job.verdict = dir.summary().verdict;
         job.ended = Some(Timestamp::UNIX_EPOCH);
-        database.put_job(&job).unwrap();
+        database.put_jobs(std::slice::from_ref(&job)).unwrap();
         (database, job, dir.path().to_owned())
     }
 
@@ -286,7 +291,7 @@ mod tests {
         assert_eq!(round(store.path(), at(15), LIMIT), None);
         assert!(!place.exists());
         // A job that is told of twice is no second end.
-        database.put_job(&job).unwrap();
+        database.put_jobs(std::slice::from_ref(&job)).unwrap();
         assert_eq!(round(store.path(), at(99), LIMIT), None);
         let summary = reader::summary(&run).unwrap();
         let sent = CallbackSent { url: url.clone(), status: Some(200), why: None, tries: 3 };

@@ -19,7 +19,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// Something that is asked of the loop.
 #[derive(Debug)]
 pub enum Command {
-    /// Accept a job. When it is answered, the job is on the disk.
+    /// Accept a job. When it is answered, with its first board's part where it has several, the job is on the disk.
     Submit(Box<Submission>, Reply<JobView>),
     /// End a job, queued or running.
     Cancel(JobId, Reply<JobView>),
@@ -168,9 +168,9 @@ pub enum PowerView {
 /// A job as it is submitted. Everything in it was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// The job.
-    pub job: NewJob,
-    /// Its file's text.
+    /// The job; of several boards, one for each of them. They are accepted together or not at all.
+    pub jobs: Vec<NewJob>,
+    /// The text of the file.
     pub definition: String,
     /// Files that go into the folder of the job: their relative names, and where they are in the store.
     pub files: BTreeMap<String, PathBuf>,

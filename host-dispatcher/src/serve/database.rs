@@ -99,16 +99,25 @@ impl Database {
         Ok(Reader { connection: Mutex::new(connection), store: self.store.clone() })
     }
 
-    /// Keeps a job that is accepted: its folder with its file and what goes with it, then the database.
+    /// Keeps a job that is accepted, or those of a group: for each its folder with its file and what goes with it, then
+    /// the database.
     ///
     /// # Errors
-    /// Something cannot be written; nothing of the job is left then.
-    pub fn accept(&mut self, job: &JobView, submission: &Submission) -> Result<(), DatabaseError> {
-        let folder = job_folder(&self.store, job.id);
-        let kept = self.keep_folder(&folder, job, submission).and_then(|()| self.put_job(job));
+    /// Something cannot be written; nothing of any of them is left then.
+    pub fn accept(
+        &mut self,
+        jobs: &[JobView],
+        submission: &Submission,
+    ) -> Result<(), DatabaseError> {
+        let folder = |job: &JobView| job_folder(&self.store, job.id);
+        let keep = |job: &JobView| self.keep_folder(&folder(job), job, submission);
+        let kept = jobs.iter().try_for_each(keep);
+        let kept = kept.and_then(|()| self.put_jobs(jobs));
         if kept.is_err() {
-            let _ = fs::remove_dir_all(&folder);
-            secrets::forget(&self.store, job);
+            for job in jobs {
+                let _ = fs::remove_dir_all(job_folder(&self.store, job.id));
+                secrets::forget(&self.store, job);
+            }
         }
         kept
     }
@@ -147,21 +156,25 @@ impl Database {
         Ok(())
     }
 
-    /// A job is different now.
+    /// A job is different now, or all those of a group: the database knows of all of them or of none.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn put_job(&mut self, job: &JobView) -> Result<(), DatabaseError> {
-        let folder = job_folder(&self.store, job.id);
-        if job.state == JobState::Ended && folder.is_dir() {
-            let place = folder.join(JOB_JSON);
-            if !is_ended(&place) {
-                callbacks::keep(&self.store, job)?;
+    /// Something cannot be written.
+    pub fn put_jobs(&mut self, jobs: &[JobView]) -> Result<(), DatabaseError> {
+        for job in jobs.iter().filter(|job| job.state == JobState::Ended) {
+            let folder = job_folder(&self.store, job.id);
+            if folder.is_dir() {
+                let place = folder.join(JOB_JSON);
+                if !is_ended(&place) {
+                    callbacks::keep(&self.store, job)?;
+                }
+                write_json(&place, job)?;
+                secrets::forget(&self.store, job);
             }
-            write_json(&place, job)?;
-            secrets::forget(&self.store, job);
         }
-        insert_job(&self.connection, job)
+        let transaction = self.connection.transaction()?;
+        jobs.iter().try_for_each(|job| insert_job(&transaction, job))?;
+        Ok(transaction.commit()?)
     }
 
     /// What outlives the dispatcher of a board is different now.
@@ -453,6 +466,7 @@ mod tests {
             priority: 50,
             board_wish: BoardWish::default(),
             folder: String::new(),
+            node: None,
         }
     }
 
@@ -463,7 +477,7 @@ mod tests {
     fn submission(files: &[(&str, PathBuf)]) -> Submission {
         let named = |(name, path): &(&str, PathBuf)| ((*name).to_owned(), path.clone());
         Submission {
-            job: new_job(),
+            jobs: vec![new_job()],
             definition: "name: smoke\n".into(),
             files: files.iter().map(named).collect(),
             secrets: BTreeMap::new(),
@@ -475,11 +489,11 @@ mod tests {
         assert_eq!((loaded.next_id, loaded.jobs.len()), (1, 0));
         let image = store.join("image");
         fs::write(&image, "bytes").unwrap();
-        database.accept(&job(1), &submission(&[("images/a.ext4", image)])).unwrap();
+        database.accept(&[job(1)], &submission(&[("images/a.ext4", image)])).unwrap();
         let mut ended = job(2);
-        database.accept(&ended, &submission(&[])).unwrap();
+        database.accept(std::slice::from_ref(&ended), &submission(&[])).unwrap();
         ended.state = JobState::Ended;
-        database.put_job(&ended).unwrap();
+        database.put_jobs(&[ended]).unwrap();
         let kept = Kept { jobs_since_check: 3, ..Kept::default() };
         database.put_board("a", &kept).unwrap();
         let mut run = RunDir::create(&runs_folder(store), "smoke", jiff::Timestamp::UNIX_EPOCH, 1);
@@ -540,7 +554,7 @@ mod tests {
         let folder = job_folder(store.path(), 1);
         fs::create_dir_all(folder.join("images")).unwrap();
         fs::write(folder.join("images/old"), "old").unwrap();
-        database.accept(&job(1), &submission(&[])).unwrap();
+        database.accept(&[job(1)], &submission(&[])).unwrap();
         assert!(!folder.join("images").exists());
     }
 
@@ -552,14 +566,14 @@ mod tests {
         let secrets = BTreeMap::from([("B".to_owned(), "hunter333".to_owned())]);
         let sent = Submission { definition: definition.into(), secrets, ..submission(&[]) };
         let mut job = job(1);
-        database.accept(&job, &sent).unwrap();
+        database.accept(std::slice::from_ref(&job), &sent).unwrap();
         assert_eq!(secrets::read(store.path(), 1), sent.secrets);
         let private = [job_file(store.path(), &job), store.path().join("jobs/secrets/1.json")];
         for path in &private {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{path:?}");
         }
         job.state = JobState::Ended;
-        database.put_job(&job).unwrap();
+        database.put_jobs(std::slice::from_ref(&job)).unwrap();
         assert!(secrets::read(store.path(), 1).is_empty() && !private[1].exists());
         let left = fs::read_to_string(&private[0]).unwrap();
         assert_eq!(left, definition.replace("hunter222", "(secret:A)"));
@@ -571,8 +585,11 @@ mod tests {
         let store = TestFolder::new();
         let (mut database, _) = Database::open(store.path()).unwrap();
         let missing = store.path().join("missing");
-        assert!(database.accept(&job(1), &submission(&[("a", missing)])).is_err());
-        assert!(!job_folder(store.path(), 1).exists());
+        let jobs = [job(1), job(2)];
+        fs::create_dir_all(job_folder(store.path(), 2)).unwrap();
+        assert!(database.accept(&jobs, &submission(&[("a", missing)])).is_err());
+        let is_left = jobs.iter().any(|job| job_folder(store.path(), job.id).exists());
+        assert!(!is_left);
         drop(database);
         assert_eq!(Database::open(store.path()).unwrap().1.jobs, []);
     }

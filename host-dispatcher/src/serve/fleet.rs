@@ -18,6 +18,7 @@ use super::callbacks::Sender;
 use super::control::{Command, Refusal};
 use super::database::{Database, job_file, job_folder, row_of, runs_folder};
 use super::feed::{Change, Feed};
+use super::groups::Together;
 use super::log;
 use super::runner::{self, Assignment};
 use super::secrets;
@@ -57,6 +58,8 @@ pub(super) struct Fleet {
     pub(super) by_name: HashMap<String, usize>,
     pub(super) settings: Settings,
     pub(super) consoles: HashMap<u64, usize>,
+    /// Groups whose jobs are on boards, by their first jobs.
+    pub(super) groups: HashMap<JobId, Together>,
     commands: Receiver<Command>,
     callbacks: Sender,
     due: BTreeSet<(Instant, usize)>,
@@ -113,6 +116,7 @@ impl Fleet {
             by_name: HashMap::new(),
             settings,
             consoles: HashMap::new(),
+            groups: HashMap::new(),
             commands,
             callbacks,
             due: BTreeSet::new(),
@@ -211,7 +215,7 @@ impl Fleet {
     /// Begins a run of a job, or goes on with one.
     pub(super) fn begin(&mut self, job: &JobView, file: PathBuf, again: Option<RunDir>) {
         if let Err(why) = self.try_begin(job, file, again) {
-            self.lab.handle_run_ended(clock::wall(), job.id, RunEnd::of_lab(why));
+            self.end_run(job.id, RunEnd::of_lab(why));
         }
     }
 
@@ -224,7 +228,12 @@ impl Fleet {
         let name = job.board.as_deref().unwrap_or_default();
         let index = *self.by_name.get(name).ok_or("the board is not in the lab any more")?;
         let (wall, now) = (clock::wall(), clock::now());
-        let begin = if again.is_some() { Begin::WhereTheBoardIs } else { Begin::AtMaster };
+        let begin = match again {
+            None => Begin::AtMaster,
+            Some(_) if job.is_canceled => Begin::Canceled,
+            Some(_) => Begin::WhereTheBoardIs,
+        };
+        let place = self.place_of(job);
         let wiring = self.wiring(index)?;
         let station = self.stations.get_mut(&index).ok_or("the board is gone")?;
         let dir = match again {
@@ -259,6 +268,7 @@ impl Fleet {
             attempt: job.attempt,
             submitter: job.submitter.clone(),
             fence,
+            place,
             file,
             board: station.board.clone(),
             store: self.settings.store.clone(),
@@ -266,9 +276,10 @@ impl Fleet {
             begin,
         };
         let script = Script::new(runner::run(bench, assignment));
-        let was_interrupted = begin == Begin::WhereTheBoardIs;
+        let was_interrupted = begin != Begin::AtMaster;
         let work = Work::Job { id: job.id, recorder, started: now, was_interrupted };
         station.begin(Busy { drive, script, work });
+        station.group = job.group.as_ref().map(|group| group.first);
         self.lab.handle_run_began(job.id, &run);
         self.go_on(index);
         Ok(())
@@ -295,7 +306,11 @@ impl Fleet {
     pub(super) fn go_on(&mut self, index: usize) {
         let Some(station) = self.stations.get_mut(&index) else { return };
         let outcome = station.go_on(&mut self.reactor);
+        let group = station.group;
         self.note_due(index);
+        if let Some(first) = group {
+            self.wake_group(first);
+        }
         self.handle_outcome(index, outcome);
     }
 
@@ -313,10 +328,11 @@ impl Fleet {
                     let kept = self.database.put_run(&row_of(dir.summary()));
                     self.check(kept);
                 }
-                if let Some(station) = self.stations.get(&index) {
+                if let Some(station) = self.stations.get_mut(&index) {
                     station.shown.borrow_mut().begin("");
+                    station.group = None;
                 }
-                self.lab.handle_run_ended(clock::wall(), id, end);
+                self.end_run(id, end);
             }
         }
     }
@@ -333,7 +349,7 @@ impl Fleet {
     }
 
     /// Does what the lab has decided.
-    fn decide(&mut self) {
+    pub(super) fn decide(&mut self) {
         let wall = clock::wall();
         if self.lab.poll_timeout().is_some_and(|at| at <= wall) {
             self.lab.handle_timeout(wall);
@@ -355,13 +371,17 @@ impl Fleet {
                         self.note_due(index);
                     }
                 }
-                Step::Job(job) => {
-                    let kept = self.database.put_job(&job);
+                Step::Jobs(jobs) => {
+                    let kept = self.database.put_jobs(&jobs);
                     self.check(kept);
-                    if job.state == JobState::Ended {
-                        self.callbacks.wake();
+                    for job in jobs {
+                        if job.state == JobState::Ended {
+                            self.callbacks.wake();
+                            // Of one without a group there is none of this number.
+                            self.groups.remove(&job.id);
+                        }
+                        self.feed.tell(Change::Job(job));
                     }
-                    self.feed.tell(Change::Job(*job));
                 }
                 Step::Show(job) => self.feed.tell(Change::Job(*job)),
                 Step::Board(name) => {

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | the run's end | its directory is completed, and its verdict counts |
 //! | the test image was to boot, and the board can be used | the board is looked for: it runs on by itself |
+//! | the same, of one board of several | what they had said to each other is lost: what the board has kept is fetched, and the run ends with an InfrastructureError |
+//! | the same, of a job that was canceled | the board is brought back |
 //! | less | the run ends with an InfrastructureError, and the job waits again |
 
 use super::database::{job_file, runs_folder};
@@ -21,13 +23,13 @@ use crate::store::{StoreError, reader};
 impl Fleet {
     /// Goes on with every job that ran when the last dispatcher ended.
     pub(super) fn pick_up(&mut self) {
-        let running = |job: &&JobView| job.state == JobState::Running;
+        let running = |job: &&JobView| job.state == JobState::Running && job.verdict.is_none();
         let jobs: Vec<JobView> = self.lab.jobs().filter(running).cloned().collect();
         for job in jobs {
             if let Err(error) = self.pick_up_job(&job) {
                 let why =
                     format!("the dispatcher died, and the run cannot be gone on with: {error}");
-                self.lab.handle_run_ended(clock::wall(), job.id, RunEnd::of_lab(why));
+                self.end_run(job.id, RunEnd::of_lab(why));
             }
         }
     }
@@ -38,7 +40,7 @@ impl Fleet {
                 was_interrupted: true,
                 ..RunEnd::of_lab("the dispatcher died before the run had begun")
             };
-            self.lab.handle_run_ended(clock::wall(), job.id, end);
+            self.end_run(job.id, end);
             return Ok(());
         };
         let path = runs_folder(&self.settings.store).join(run);
@@ -56,6 +58,7 @@ impl Fleet {
                 error: error.unwrap_or_default(),
                 tally: summary.tally,
                 was_interrupted: true,
+                is_others: false,
             };
             return self.complete(job, RunDir::reopen(&path, false)?, end);
         }
@@ -72,13 +75,20 @@ impl Fleet {
             return Ok(());
         }
         let mut dir = RunDir::reopen(&path, false)?;
-        let message = if injected {
-            "the dispatcher died during this run, and its board cannot be used now"
-        } else {
-            "the dispatcher died during this run, before the test image was booted"
+        let (class, message) = match (job.is_canceled, injected) {
+            (true, _) => {
+                (ErrorClass::Canceled, "canceled by the user; the dispatcher died meanwhile")
+            }
+            (false, true) => (
+                ErrorClass::InfrastructureError,
+                "the dispatcher died during this run, and its board cannot be used now",
+            ),
+            (false, false) => (
+                ErrorClass::InfrastructureError,
+                "the dispatcher died during this run, before the test image was booted",
+            ),
         };
         let time = clock::wall();
-        let class = ErrorClass::InfrastructureError;
         let error =
             Event::Error { class, message: message.to_owned(), console_tail: String::new() };
         dir.event(&Stamped { time, event: error })?;
@@ -96,6 +106,7 @@ impl Fleet {
             error: format!("{class}: {message}"),
             tally: dir.summary().tally,
             was_interrupted: true,
+            is_others: false,
         };
         self.complete(job, dir, end)
     }
@@ -116,7 +127,7 @@ impl Fleet {
             // Its board is not in the lab any more; nothing else waits yet.
             None => {
                 dir.finish(&serde_json::Value::Null)?;
-                self.lab.handle_run_ended(clock::wall(), job.id, end);
+                self.end_run(job.id, end);
             }
         }
         Ok(())

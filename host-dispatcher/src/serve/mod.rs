@@ -1,7 +1,8 @@
 //! The shell of `pumice serve`: the loop with all boards, and the HTTP interface in a thread of its own.
 //!
 //! The two meet in [`control`], what is asked of the loop, and [`feed`], what it tells. `fleet` is the loop, with a
-//! `station` for each board; `requests` does what is asked, `lent` lends lines, `interrupted` goes on with what a dead dispatcher left.
+//! `station` for each board; `requests` does what is asked, `lent` lends lines, `groups` knows
+//! which boards do one job together, `interrupted` goes on with what a dead dispatcher left.
 
 mod callbacks;
 pub mod control;
@@ -9,6 +10,7 @@ pub mod database;
 mod disk;
 pub mod feed;
 mod fleet;
+mod groups;
 pub mod history;
 pub mod http;
 mod interrupted;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use crate::config::lab::Lab as LabFile;
+use crate::io::clock;
 use crate::io::emulator::Folders;
 use crate::io::event_loop::Reactor;
 use crate::job::spec::Job;
@@ -92,7 +95,7 @@ impl Serve {
             folders: Folders::from_environment().map_err(Fault::configuration)?,
             is_on_terminal: std::io::stdin().is_terminal(),
         };
-        let lab = Lab::new(loaded.next_id, std::mem::take(&mut loaded.jobs));
+        let lab = Lab::new(clock::wall(), loaded.next_id, std::mem::take(&mut loaded.jobs));
         let feed = Feed::default();
         for job in lab.jobs() {
             feed.tell(feed::Change::Job(job.clone()));

@@ -30,7 +30,10 @@ impl Fleet {
                 let _ = reply.send(self.submit(&submission));
             }
             Command::Cancel(id, reply) => {
-                let _ = reply.send(self.lab.cancel(now, id).map_err(refusal));
+                let canceled = self.lab.cancel(now, id).map_err(refusal);
+                // It is on the disk before anybody is told.
+                self.decide();
+                let _ = reply.send(canceled);
             }
             Command::Acquire { board, holder, reason, minutes, reply } => {
                 let done = self.lab.acquire(now, &board, &holder, &reason, minutes);
@@ -88,13 +91,15 @@ impl Fleet {
 
     fn submit(&mut self, submission: &Submission) -> Result<JobView, Refusal> {
         self.refuse_if_paused()?;
-        let job = self.lab.submit(clock::wall(), submission.job.clone()).map_err(refusal)?;
-        if let Err(error) = self.database.accept(&job, submission) {
-            self.lab.forget(job.id);
+        let jobs = submission.jobs.clone();
+        let jobs = self.lab.submit_group(clock::wall(), jobs).map_err(refusal)?;
+        if let Err(error) = self.database.accept(&jobs, submission) {
+            jobs.iter().for_each(|job| self.lab.forget(job.id));
             return Err(Refusal::unavailable(format!("the job cannot be kept: {error}")));
         }
-        self.feed.tell(Change::Job(job.clone()));
-        Ok(job)
+        jobs.iter().for_each(|job| self.feed.tell(Change::Job(job.clone())));
+        let first = jobs.into_iter().next();
+        first.ok_or_else(|| Refusal::new(RefusalKind::Invalid, "there is no job in it"))
     }
 
     fn answer_board(&mut self, name: &str, done: Result<(), LabError>, reply: Reply<BoardView>) {
@@ -255,7 +260,7 @@ pub(super) fn no_board(name: &str) -> Refusal {
 fn refusal(error: LabError) -> Refusal {
     let kind = match error {
         LabError::NoBoard(_) | LabError::NoJob(_) => RefusalKind::NotFound,
-        LabError::NoSuchBoard(_) | LabError::NotSaid => RefusalKind::Invalid,
+        LabError::NoSuchBoard(_) | LabError::TooFew(..) | LabError::NotSaid => RefusalKind::Invalid,
         LabError::QueueFull => RefusalKind::Unavailable,
         LabError::InUse(..) | LabError::NotAcquired(_) => RefusalKind::Conflict,
         LabError::NotYours(..) => RefusalKind::Forbidden,

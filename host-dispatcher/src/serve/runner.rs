@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::groups::Place;
 use crate::board::Goal;
 use crate::config::connection::PowerOperation;
 use crate::config::lab::Board;
@@ -12,6 +13,8 @@ use crate::job::event::Event;
 use crate::lab::view::JobId;
 use crate::script::deploy::Deployer;
 use crate::script::job::{self, Begin, JobRun};
+use crate::script::nodes::Seat;
+use crate::script::prepare::NodeWanted;
 use crate::script::{Bench, Fault};
 
 /// What is to be run, and where.
@@ -24,6 +27,8 @@ pub(super) struct Assignment {
     pub(super) file: PathBuf,
     /// What it may name of this host, if it came from elsewhere.
     pub(super) fence: Option<Fence>,
+    /// Where it is one of several boards.
+    pub(super) place: Option<Place>,
     pub(super) board: Board,
     pub(super) store: PathBuf,
     /// The run's name.
@@ -33,27 +38,39 @@ pub(super) struct Assignment {
 
 /// Runs the job. What comes of it is on record; the line's counters are returned.
 pub(super) async fn run(bench: Bench, work: Assignment) -> Result<Value, Fault> {
+    let seat = work.place.as_ref().map(|place| Seat::new(place.group.clone(), place.node));
     if work.begin == Begin::AtMaster {
         let (id, attempt, submitter) = (work.id, work.attempt, work.submitter.clone());
         bench.tell(Event::Job { id, attempt, submitter });
     } else {
         bench.warn("the dispatcher died during this run; another one goes on with it");
     }
+    let node = work.place.as_ref().map(|place| {
+        let (index, boards) = (place.node, place.boards.clone());
+        bench.tell(Event::Note { text: format!("the boards of the job: {}", boards.join(", ")) });
+        NodeWanted { index, boards }
+    });
     let board_type = work.board.board_type.clone();
     let (file, fence) = (work.file.clone(), work.fence.clone());
-    let preparing = bench.prepare(file, fence, work.store.clone(), board_type);
+    let preparing = bench.prepare(file, fence, node, work.store.clone(), board_type);
     let prepared = match bench.action("prepare", bench.cancelable(preparing)).await {
         Ok(prepared) => prepared,
         Err(fault) => {
+            if let Some(seat) = &seat {
+                seat.end(Some(&fault));
+            }
             bench.record_fault(&fault);
             return Err(fault);
         }
     };
+    if let (Some(place), Some(wait)) = (&work.place, prepared.wait_timeout) {
+        place.group.borrow_mut().set_wait_timeout(job::duration(wait));
+    }
     if let Some(Err(error)) = bench.run_dir(|dir| dir.keep_job(&prepared.job.shown_source())) {
         bench.warn(&error.to_string());
     }
     let job_run = JobRun {
-        seat: None,
+        seat,
         job: &prepared.job,
         run: &work.run,
         board: &work.board.name,

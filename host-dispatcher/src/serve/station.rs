@@ -41,6 +41,8 @@ pub(super) struct Station {
     pub(super) folder: Option<BoardFolder>,
     /// What is shown of it.
     pub(super) shown: Rc<RefCell<Shown>>,
+    /// The first job of the group whose job is on it.
+    pub(super) group: Option<JobId>,
     /// The quality of its line, in a word, as the last run saw it.
     pub(super) line: String,
     seat: Seat,
@@ -132,7 +134,7 @@ impl Station {
     /// An idle one.
     pub(super) fn new(index: usize, board: Board) -> Self {
         let (shown, line) = (Rc::default(), String::new());
-        Self { index, board, folder: None, shown, line, seat: Seat::Idle, due: None }
+        Self { index, board, folder: None, shown, group: None, line, seat: Seat::Idle, due: None }
     }
 
     /// Whether nothing is done with it.
@@ -219,6 +221,13 @@ impl Station {
     pub(super) fn interrupt(&mut self) {
         if let Seat::Busy(busy) = &self.seat {
             busy.drive.bench().interrupt();
+            self.due = Some(clock::now());
+        }
+    }
+
+    /// Something happened that may let its script go on.
+    pub(super) fn wake(&mut self) {
+        if matches!(self.seat, Seat::Busy(_)) {
             self.due = Some(clock::now());
         }
     }
@@ -424,6 +433,7 @@ fn finish(
         error,
         tally: dir.summary().tally,
         was_interrupted: done.was_interrupted,
+        is_others: false,
     };
     complete(reactor, index, dir, end, failure.map(|error| error.to_string()), done.link)
 }

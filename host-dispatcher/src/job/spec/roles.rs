@@ -13,18 +13,19 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     BoardForm, BoardWish, BootWith, DeployForm, EXAMPLES, Job, JobDeadlinesForm, JobForm,
-    MetadataForm, NotifyForm, SecretsForm, size_of_file,
+    MetadataForm, NotifyForm, SecretsForm, size_of_file, size_within,
 };
 use crate::config::template::{InBootLoader, TextIn};
 use crate::config::value::{Name, Period};
 use crate::config::yaml::{self, FileError, Spanned, place};
+use crate::definition::fence::Fence;
 use crate::definition::variable::{Variable, VariablesForm};
 use crate::job::boot_loader_test::BootLoaderTestForm;
 use crate::job::test::TestForm;
 use crate::kernel::policy::PolicyForm;
 
 /// Boards of one job.
-const NODES_MAX: usize = 16;
+pub const NODES_MAX: usize = 16;
 
 /// A job of several boards.
 #[derive(Clone, Debug)]
@@ -55,7 +56,20 @@ impl Roles {
     /// What is wrong, where, and how to mend it.
     pub fn of_text(path: &Path, text: &str) -> Result<Option<Self>, FileError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        Self::from_str(&path.display().to_string(), text, folder, &size_of_file)
+        Self::from_str(&path.display().to_string(), text, folder, &size_of_file, None)
+    }
+
+    /// The same of a text that somebody submitted from elsewhere: see [`Job::from_str_within`].
+    ///
+    /// # Errors
+    /// As for [`Self::of_text`].
+    pub fn from_str_within(
+        file: &str,
+        text: &str,
+        folder: &Path,
+        fence: &Fence,
+    ) -> Result<Option<Self>, FileError> {
+        Self::from_str(file, text, folder, &size_within(fence), Some(fence))
     }
 
     fn from_str(
@@ -63,6 +77,7 @@ impl Roles {
         text: &str,
         folder: &Path,
         size_of: &dyn Fn(&Path) -> io::Result<u64>,
+        fence: Option<&Fence>,
     ) -> Result<Option<Self>, FileError> {
         if place_of_roles(file, text).is_none() {
             return Ok(None);
@@ -83,7 +98,7 @@ impl Roles {
                 return Err(FileError::at(file, at, message).mend("lower count:"));
             }
             let form = top.job_of(file, &name, role_form)?;
-            let job = Job::of_form(file, text, folder, size_of, None, form)?;
+            let job = Job::of_form(file, text, folder, size_of, fence, form)?;
             for number in 1..=count {
                 let role = role.as_str().to_owned();
                 let label = if count == 1 { role.clone() } else { format!("{role}-{number}") };
@@ -139,13 +154,11 @@ fn place_of_roles(file: &str, text: &str) -> Option<yaml::Place> {
     form.roles.as_ref().map(place)
 }
 
-/// The error of who knows jobs of one board only: of one with `roles`, that.
+/// The error of who wants a job of one board, as health checks are: of one with `roles`, that.
 pub(super) fn explain(file: &str, text: &str, error: FileError) -> FileError {
     match place_of_roles(file, text) {
-        Some(at) => {
-            FileError::at(file, at, "roles: a job of several boards is not for a lab's queue yet")
-                .mend("run it with \"pumice run FILE\"")
-        }
+        Some(at) => FileError::at(file, at, "roles: a health check is a job of one board")
+            .mend("write its keys at the top"),
         None => error,
     }
 }
@@ -280,7 +293,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Option<Roles>, String> {
-        Roles::from_str("job.yaml", text, Path::new("jobs"), &|_| Ok(7))
+        Roles::from_str("job.yaml", text, Path::new("jobs"), &|_| Ok(7), None)
             .map_err(|error| error.to_string())
     }
 
@@ -379,7 +392,7 @@ timeout: 30m
         let error = Job::from_str("job.yaml", IPERF, Path::new("jobs"), |_| Ok(7)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "job.yaml:6: roles: a job of several boards is not for a lab's queue yet: run it with \"pumice run FILE\""
+            "job.yaml:6: roles: a health check is a job of one board: write its keys at the top"
         );
     }
 }

@@ -21,9 +21,9 @@ use super::state::{self, Shared};
 use super::upload;
 use crate::config::yaml::FileError;
 use crate::definition::fence::Fence;
-use crate::job::spec::{Job, PRIORITY_MAX};
-use crate::lab::NewJob;
+use crate::job::spec::{Job, Node, PRIORITY_MAX, Roles};
 use crate::lab::view::JobView;
+use crate::lab::{NewJob, NewNode};
 use crate::serve::control::{Command, Submission};
 use crate::store::hexadecimal;
 use crate::store::tokens::random;
@@ -102,22 +102,37 @@ fn check(shared: &Shared, form: Form, submitter: String) -> Result<Submission, A
     let fence = fence.with_secrets(form.secrets.clone());
     let base = folder.0.join(&form.folder);
     fs::create_dir_all(&base).map_err(upload::failed)?;
-    let job = Job::from_str_within(&file, &form.definition, &base, &fence)
-        .map_err(|error| folder.without(error))?;
-    let hidden = job.hidden();
+    let wrong = |error| folder.without(error);
+    let roles = Roles::from_str_within(&file, &form.definition, &base, &fence).map_err(wrong)?;
+    let jobs: Vec<(Job, Option<NewNode>)> = match roles {
+        Some(roles) => roles.nodes.into_iter().map(part).collect(),
+        None => {
+            let job = Job::from_str_within(&file, &form.definition, &base, &fence);
+            vec![(job.map_err(wrong)?, None)]
+        }
+    };
+    // What is hidden is so for all boards.
+    let hidden = jobs.first().map(|(job, _)| job.hidden()).unwrap_or_default();
     let is_known = |name: &String| hidden.iter().any(|secret| secret.name == *name);
     if let Some(name) = form.secrets.keys().find(|name| !is_known(name)) {
         let message = format!("the job has no secret \"{}\"", shorten(name));
         return Err(ApiError::invalid(message).mend("name it in secrets: of the definition"));
     }
-    let new = NewJob {
+    let new = |(job, node): (Job, Option<NewNode>)| NewJob {
         name: job.name,
-        submitter,
+        submitter: submitter.clone(),
         priority: form.priority.or(job.priority).unwrap_or(PRIORITY_MIDDLE),
         board_wish: job.board,
-        folder: form.folder,
+        folder: form.folder.clone(),
+        node,
     };
-    Ok(Submission { job: new, definition: form.definition, files, secrets: form.secrets })
+    let jobs = jobs.into_iter().map(new).collect();
+    Ok(Submission { jobs, definition: form.definition, files, secrets: form.secrets })
+}
+
+/// What one of several boards does.
+fn part(node: Node) -> (Job, Option<NewNode>) {
+    (node.job, Some(NewNode { label: node.label, role: node.role }))
 }
 
 /// A job's folder, while it is checked.

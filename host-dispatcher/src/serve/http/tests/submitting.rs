@@ -43,9 +43,10 @@ fn a_job_with_its_files() {
     assert_eq!((answer.status, &answer.json()["id"]), (201, &json!(7)), "{}", answer.text());
     let seen = bed.seen.lock().unwrap();
     let submission = &seen.submitted[0];
-    assert_eq!((submission.job.name.as_str(), submission.job.priority), ("smoke", 60));
+    let [job] = &submission.jobs[..] else { panic!("{submission:?}") };
+    assert_eq!((job.name.as_str(), job.priority), ("smoke", 60));
     assert_eq!(
-        (submission.job.submitter.as_str(), submission.job.board_wish.board_type.as_deref()),
+        (job.submitter.as_str(), job.board_wish.board_type.as_deref()),
         ("local", Some("generic"))
     );
     assert_eq!(submission.definition, definition);
@@ -76,7 +77,7 @@ fn secrets_go_to_the_lab_and_never_come_back() {
     {
         let seen = bed.seen.lock().unwrap();
         assert_eq!(seen.submitted[0].secrets["BESIDE"], "hunter333");
-        let job = seen.submitted[0].job.clone().numbered(7, jiff::Timestamp::UNIX_EPOCH);
+        let job = seen.submitted[0].jobs[0].clone().numbered(7, jiff::Timestamp::UNIX_EPOCH);
         bed.history.jobs.lock().unwrap().push((job, seen.submitted[0].definition.clone()));
     }
     for path in ["/api/v1/jobs/7", "/api/v1/jobs/7/definition", "/api/v1/jobs"] {
@@ -84,6 +85,32 @@ fn secrets_go_to_the_lab_and_never_come_back() {
         assert!(answer.status == 200 && !answer.text().contains("hunter"), "{}", answer.text());
     }
     assert!(bed.get("/api/v1/jobs/7/definition").text().contains("INSIDE: '(secret:INSIDE)'"));
+}
+
+#[test]
+fn a_job_of_several_boards_is_accepted_as_one_for_each() {
+    let bed = Bed::new();
+    let definition = format!(
+        "name: iperf\nroles:\n  server: {{board: {{type: a}}}}\n  client: {{count: 2, deploy: {{rootfs: r.img}}}}\n{TESTS}"
+    );
+    let refused = submit(&bed, &definition, json!({}));
+    assert_eq!((refused.status, &refused.json()["error"]["line"]), (422, &json!(4)));
+    let answer = submit(&bed, &definition, json!({"r.img": upload(&bed, b"image")}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let seen = bed.seen.lock().unwrap();
+    let jobs = seen.submitted[0].jobs.iter().map(|job| {
+        let node = job.node.as_ref().unwrap();
+        (job.name.as_str(), node.label.as_str(), node.role.as_str(), job.priority)
+    });
+    assert_eq!(
+        jobs.collect::<Vec<_>>(),
+        [
+            ("iperf (server)", "server", "server", 60),
+            ("iperf (client-1)", "client-1", "client", 60),
+            ("iperf (client-2)", "client-2", "client", 60),
+        ]
+    );
+    assert_eq!(seen.submitted[0].jobs[0].board_wish.board_type.as_deref(), Some("a"));
 }
 
 const DEFINITION: &str = "metadata: {format: Lava-Test Test Definition 1.0, name: smoke}\n\

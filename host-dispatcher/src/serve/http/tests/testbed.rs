@@ -16,7 +16,9 @@ use crate::io::test_folder::TestFolder;
 use crate::job::event::LogRecord;
 use crate::job::verdict::Verdict;
 use crate::lab::NewJob;
-use crate::lab::view::{BoardState, BoardView, Health, JobView, LabView, Lease, RecentRun};
+use crate::lab::view::{
+    BoardState, BoardView, GroupView, Health, JobView, LabView, Lease, RecentRun,
+};
 use crate::report::summary::tests::panicked_run;
 use crate::serve::control::{
     Command, Control, LinePiece, PowerView, Refusal, RefusalKind, Submission, WiringView,
@@ -251,8 +253,16 @@ pub(super) fn job(id: u64, submitter: &str) -> JobView {
         priority: 50,
         board_wish: BoardWish::named("bbb-01"),
         folder: "suite".into(),
+        node: None,
     };
-    JobView { waits_for: "a board".into(), ..new.numbered(id, Timestamp::UNIX_EPOCH) }
+    let (node, role) = ("client-2".into(), "client".into());
+    let group = GroupView { first: id.saturating_sub(2), boards: 3, node, role };
+    JobView {
+        waits_for: "a board".into(),
+        group: Some(group),
+        is_canceled: true,
+        ..new.numbered(id, Timestamp::UNIX_EPOCH)
+    }
 }
 
 pub(super) fn record(n: i64) -> LogRecord {
@@ -289,7 +299,7 @@ fn answer_commands(receiver: Receiver<Command>, feed: Feed, seen: Arc<Mutex<Seen
             seen.words.push(words.split(", reply:").next().unwrap_or_default().to_owned());
             match command {
                 Command::Submit(submission, reply) => {
-                    let job = job(7, &submission.job.submitter);
+                    let job = job(7, &submission.jobs[0].submitter);
                     seen.submitted.push(*submission);
                     let _ = reply.send(Ok(job));
                 }
