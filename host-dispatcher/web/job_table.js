@@ -24,6 +24,15 @@ export function wishOf(wish) {
   return parts.join(" · ") || "any";
 }
 
+// The numbers of a job's group, its own among them; of a job for one board that alone.
+export function groupOf(job) {
+  return job.group ? Array.from({ length: job.group.boards }, (_, index) => job.group.first + index) : [job.id];
+}
+
+function othersOf(job) {
+  return groupOf(job).filter((id) => id !== job.id).join(", ");
+}
+
 // How long its last run took, or takes.
 export function tookOf(job) {
   if (!job.started) return "";
@@ -35,7 +44,7 @@ function row(job) {
   const board = job.board ? h("a", { href: hashOf(["boards", job.board]) }, job.board) : h("span", { class: "faint" }, wishOf(job.board_wish));
   const told = job.error || job.waits_for;
   return h("tr", null,
-    h("th", { scope: "row" }, h("a", { href: hashOf(["jobs", String(job.id)]) }, `${job.id} ${job.name}`), job.is_health_check ? h("span", { class: "faint" }, " health check") : null),
+    h("th", { scope: "row" }, h("a", { href: hashOf(["jobs", String(job.id)]) }, `${job.id} ${job.name}`), job.is_health_check ? h("span", { class: "faint" }, " health check") : null, job.group ? h("span", { class: "faint" }, ` with ${othersOf(job)}`) : null),
     h("td", null, stateOf(job), told ? h("span", { class: "faint" }, ` ${told}`) : null),
     h("td", null, board),
     h("td", null, job.state === "queued" ? "" : job.run ? h("a", { href: hashOf(["runs", job.run]) }, tallyWords(job.tally)) : tallyWords(job.tally)),

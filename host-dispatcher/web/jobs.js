@@ -2,7 +2,7 @@
 
 import { get, getText, post, sentenceOf } from "./api.js";
 import { button, fill, h, setText } from "./dom.js";
-import { jobTable, stateOf, tookOf, wishOf } from "./job_table.js";
+import { groupOf, jobTable, stateOf, tookOf, wishOf } from "./job_table.js";
 import { tallyWords } from "./results.js";
 import { hashOf, replaceQuery } from "./router.js";
 import { clock, visible } from "./words.js";
@@ -71,15 +71,22 @@ export class JobPage {
     this.id = id;
     this.stream = stream;
     this.head = h("header", { class: "page" });
+    this.boards = h("section", { class: "panel-box", hidden: true });
+    this.group = new Map();
     this.definition = h("pre", { tabindex: "0", "aria-label": "Definition of the job" });
     this.wrong = h("p", { class: "wrong", role: "alert" });
     this.cancel = button("Cancel", () => this.stop(), { hidden: true });
-    this.element = h("div", { class: "page" }, this.head, this.wrong, h("div", { class: "bar-of-buttons" }, this.cancel), h("section", { class: "panel-box" }, h("h2", null, "Definition"), this.definition));
+    this.element = h("div", { class: "page" }, this.head, this.wrong, h("div", { class: "bar-of-buttons" }, this.cancel), this.boards, h("section", { class: "panel-box" }, h("h2", null, "Definition"), this.definition));
   }
 
   async open() {
-    const read = async () => this.show(await get(`/jobs/${this.id}`));
-    this.ends = [this.stream.on("job", (job) => job.id === this.id && this.show(job)), this.stream.on("reset", () => read().catch((error) => setText(this.wrong, sentenceOf(error))))];
+    const read = async () => {
+      const job = await get(`/jobs/${this.id}`);
+      this.show(job);
+      const others = groupOf(job).filter((id) => id !== job.id);
+      (await Promise.all(others.map((id) => get(`/jobs/${id}`)))).forEach((other) => this.showGroup(other));
+    };
+    this.ends = [this.stream.on("job", (job) => (job.id === this.id ? this.show(job) : this.showGroup(job))), this.stream.on("reset", () => read().catch((error) => setText(this.wrong, sentenceOf(error))))];
     this.stream.watch(null);
     await read();
     setText(this.definition, visibleLines(await getText(`/jobs/${this.id}/definition`)));
@@ -96,6 +103,18 @@ export class JobPage {
     fill(this.head, h("h1", null, `Job ${job.id}: ${job.name} `, stateOf(job)), job.error ? h("p", { class: "trouble bad" }, visible(job.error)) : null,
       h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))));
     this.cancel.hidden = job.state === "ended";
+    setText(this.cancel, job.group ? "Cancel on all its boards" : "Cancel");
+    this.first = job.group?.first;
+    this.showGroup(job);
+  }
+
+  // The jobs of one job of several boards, side by side.
+  showGroup(job) {
+    if (!job.group || job.group.first !== this.first) return;
+    this.group.set(job.id, job);
+    this.boards.hidden = false;
+    const jobs = [...this.group.values()].sort((one, other) => one.id - other.id);
+    fill(this.boards, h("h2", null, "All its boards"), jobTable(jobs, "All boards of this job"));
   }
 
   async stop() {

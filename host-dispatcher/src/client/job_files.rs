@@ -65,8 +65,13 @@ fn normal(path: &str) -> String {
     parts.join("/")
 }
 
-/// The relative paths in a job.
+/// The relative paths in a job, and in what its roles say for themselves.
 fn named(job: &Value) -> Vec<String> {
+    let roles = job["roles"].as_object().into_iter().flatten().map(|(_, role)| role);
+    std::iter::once(job).chain(roles).flat_map(named_by_one).collect()
+}
+
+fn named_by_one(job: &Value) -> Vec<String> {
     let deploy = job["deploy"].as_object().into_iter().flatten();
     let images = deploy.filter(|(key, _)| IMAGE_KEYS.contains(&key.as_str()));
     let images = images.filter_map(|(_, value)| value.as_str());
@@ -196,6 +201,20 @@ tests:
             "images/a.ext4 m.tar o/tool smoke.yaml suite/b/c suite/suite.yaml"
         );
         assert_eq!(job_files.folder, "suite");
+        // What a role says for itself goes with the job as well.
+        let lines: Vec<&str> = JOB.trim_start().lines().collect();
+        let indented =
+            |lines: &[&str]| lines.iter().map(|line| format!("    {line}\n")).collect::<String>();
+        let of_roles = format!(
+            "name: x\nroles:\n  a:\n{}  b:\n{}",
+            indented(&lines[1..2]),
+            indented(&lines[2..])
+        );
+        let job_files = of("job.yaml", &of_roles, folder.path()).unwrap();
+        assert_eq!(
+            names(&job_files),
+            "images/a.ext4 m.tar o/tool smoke.yaml suite/b/c suite/suite.yaml"
+        );
         let missing = JOB.replace("images/a.ext4", "b.ext4");
         assert!(matches!(of("job.yaml", &missing, folder.path()), Err(JobFilesError::Missing(..))));
     }

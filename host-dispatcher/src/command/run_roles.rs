@@ -15,6 +15,7 @@ use crate::io::drive::drive_all;
 use crate::io::event_loop::Reactor;
 use crate::job::event::Event;
 use crate::job::spec::{Node, Roles};
+use crate::job::verdict::worse_exit_status;
 use crate::multinode::group::Group;
 use crate::report;
 use crate::script::deploy::seconds;
@@ -67,7 +68,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, mut roles: Roles) -> Result<u
             }
         };
         let status = recorder.finish(wall, seconds, &link)?;
-        worst = worse(worst, status);
+        worst = worse_exit_status(worst, status);
     }
     // When all records are complete: a receiver that is slow keeps none of them open. As in LAVA each board's job is told.
     let user = super::lab_client::user();
@@ -165,28 +166,5 @@ fn drive(
     driven.and_then(|links| closed.map(|()| links)).map_err(failed)
 }
 
-/// The worse of two exit statuses, in the order in which a run's errors outweigh each other.
-fn worse(one: u8, other: u8) -> u8 {
-    let rank = |status| ORDER.iter().position(|known| *known == status).unwrap_or(ORDER.len());
-    if rank(other) > rank(one) { other } else { one }
-}
-
-/// Passed, failed, timeout, job or configuration error, infrastructure error, canceled.
-const ORDER: [u8; 6] = [0, 1, 4, 2, 3, 130];
-
 /// Bytes of a job's name in a run's, which has 40 for it and a role.
 const JOB_BYTES: usize = 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_worst_of_several_runs_counts() {
-        for (statuses, expected) in
-            [(&[0, 0][..], 0), (&[0, 1], 1), (&[1, 4, 0], 4), (&[3, 130, 2], 130), (&[2, 3, 4], 3)]
-        {
-            assert_eq!(statuses.iter().fold(0, |worst, status| worse(worst, *status)), expected);
-        }
-    }
-}

@@ -28,7 +28,8 @@ pub fn submit(global: &Global, args: &SubmitArgs) -> u8 {
                 if global.json {
                     println!("{}", json!(job));
                 } else {
-                    println!("job {}: {} ({}/#/jobs/{})", job.id, job.name, client.base(), job.id);
+                    let name = super::jobs::name_of(&job);
+                    println!("job {}: {name} ({}/#/jobs/{})", job.id, client.base(), job.id);
                 }
                 jobs.push(job);
             }

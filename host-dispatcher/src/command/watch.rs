@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::lab_client::with_lab;
 use crate::cli::{Global, WatchArgs};
@@ -15,8 +15,9 @@ use crate::client::Client;
 use crate::io::clock;
 use crate::io::hangup::wait_or_hangup;
 use crate::job::event::{Event, LogRecord, Stamped};
-use crate::job::verdict::{ErrorClass, Verdict};
-use crate::lab::view::{BoardView, JobId, JobState, JobView};
+use crate::job::spec::NODES_MAX;
+use crate::job::verdict::{ErrorClass, Verdict, worse_exit_status};
+use crate::lab::view::{BoardView, GroupView, JobId, JobState, JobView};
 use crate::report::summary::Summary;
 use crate::report::text::Color;
 use crate::report::{self, Reporter, log_line};
@@ -34,39 +35,82 @@ pub(super) fn watch_job(
     id: JobId,
     log: bool,
 ) -> Result<u8, Fault> {
+    let first: JobView = client.get(&format!("/jobs/{id}"))?;
+    // Of a job of several boards all are watched: what one does may be because of another.
+    let ids = match &first.group {
+        Some(group) => group.ids().take(NODES_MAX).collect(),
+        None => vec![id],
+    };
+    let mut jobs: Vec<Watched> = ids.into_iter().map(Watched::new).collect();
     let mut said = String::new();
-    let mut watching: Option<Watching> = None;
     loop {
+        for job in &mut jobs {
+            job.go_on(global, client, log, &mut said)?;
+        }
+        let statuses: Vec<u8> = jobs.iter().filter_map(|job| job.status).collect();
+        if statuses.len() == jobs.len() {
+            return Ok(statuses.into_iter().fold(0, worse_exit_status));
+        }
+        if wait_or_hangup(io::stdout(), EVERY) {
+            return Ok(0);
+        }
+    }
+}
+
+/// One job that is watched.
+struct Watched {
+    id: JobId,
+    watching: Option<Watching>,
+    /// Once it has ended.
+    status: Option<u8>,
+}
+
+impl Watched {
+    fn new(id: JobId) -> Self {
+        Self { id, watching: None, status: None }
+    }
+
+    /// Tells what is new. `said` is what was said last of why it waits.
+    fn go_on(
+        &mut self,
+        global: &Global,
+        client: &Client,
+        log: bool,
+        said: &mut String,
+    ) -> Result<(), Fault> {
+        if self.status.is_some() {
+            return Ok(());
+        }
         // Asked for before what it has written: what comes after the end is nothing.
-        let job: JobView = client.get(&format!("/jobs/{id}"))?;
+        let job: JobView = client.get(&format!("/jobs/{}", self.id))?;
         if job.state == JobState::Queued {
+            // Those of a group wait for the same.
+            let id = job.group.as_ref().map_or(job.id, |group| group.first);
             let text = format!("job {id} waits for {}", job.waits_for);
-            if !global.json && text != said {
+            if !global.json && text != *said {
                 let _ = writeln!(io::stderr(), "{text}");
-                said = text;
+                *said = text;
             }
-            watching = None;
+            self.watching = None;
         }
         if let Some(run) = job.run.as_deref().filter(|_| job.state != JobState::Queued) {
-            if watching.as_ref().is_none_or(|watching| watching.run != run) {
-                watching = Some(Watching::new(global, run, log));
+            if self.watching.as_ref().is_none_or(|watching| watching.run != run) {
+                self.watching = Some(Watching::new(global, run, log, job.group.as_ref()));
             }
-            if let Some(watching) = &mut watching {
+            if let Some(watching) = &mut self.watching {
                 watching.go_on(client, &job)?;
             }
         }
         if job.state == JobState::Ended {
-            if let Some(watching) = watching {
+            if let Some(watching) = self.watching.take() {
                 watching.finish(client)?;
             } else if !job.error.is_empty() && !global.json {
                 let _ = writeln!(io::stderr(), "pumice: {}", job.error);
             }
             let infrastructure = Verdict::Error(ErrorClass::InfrastructureError);
-            return Ok(job.verdict.unwrap_or(infrastructure).exit_status());
+            self.status = Some(job.verdict.unwrap_or(infrastructure).exit_status());
         }
-        if wait_or_hangup(io::stdout(), EVERY) {
-            return Ok(0);
-        }
+        Ok(())
     }
 }
 
@@ -80,11 +124,15 @@ struct Watching {
 }
 
 impl Watching {
-    fn new(global: &Global, run: &str, log: bool) -> Self {
+    fn new(global: &Global, run: &str, log: bool, group: Option<&GroupView>) -> Self {
+        let label = group.map(|group| group.node.clone());
         Self {
             run: run.to_owned(),
-            reporter: report::for_process(global.json),
-            log: log.then(|| Log::new(global.json)),
+            reporter: match &label {
+                Some(label) => report::for_node(global.json, label),
+                None => report::for_process(global.json),
+            },
+            log: log.then(|| Log::new(global.json, label)),
             events: Lines::default(),
             action: String::new(),
         }
@@ -109,7 +157,7 @@ impl Watching {
         if let Some(log) = &mut self.log {
             return log.go_on(client, &self.run);
         }
-        if let (JobState::Running, Some(board)) = (job.state, &job.board) {
+        if let (JobState::Running, None, Some(board)) = (job.state, job.verdict, &job.board) {
             let board: BoardView = client.get(&format!("/boards/{board}"))?;
             if let Some(part) = board.progress.filter(|_| board.action == self.action) {
                 let event = Event::ActionProgress {
@@ -147,14 +195,16 @@ struct Log {
     start: Option<Timestamp>,
     shown: HashSet<u64>,
     color: Option<Color>,
+    /// Which of several boards it is of.
+    label: Option<String>,
 }
 
 impl Log {
-    fn new(json: bool) -> Self {
+    fn new(json: bool, label: Option<String>) -> Self {
         let is_colored = io::stdout().is_terminal() && super::wants_color();
         let color = if is_colored { Color::Ansi } else { Color::None };
         let color = (!json).then_some(color);
-        Self { lines: Lines::default(), start: None, shown: HashSet::new(), color }
+        Self { lines: Lines::default(), start: None, shown: HashSet::new(), color, label }
     }
 
     fn go_on(&mut self, client: &Client, run: &str) -> Result<(), Fault> {
@@ -182,11 +232,26 @@ impl Log {
         let Ok(record) = serde_json::from_slice::<LogRecord>(line) else { return Ok(()) };
         let start = *self.start.get_or_insert(record.host_time);
         let mut out = io::stdout();
-        match self.color {
-            Some(color) => out.write_all(log_line::line(&record, start, color).as_bytes()),
-            None => out.write_all(line).and_then(|()| out.write_all(b"\n")),
+        match (self.color, &self.label) {
+            (Some(color), None) => out.write_all(log_line::line(&record, start, color).as_bytes()),
+            (Some(color), Some(label)) => log_line::line(&record, start, color)
+                .lines()
+                .try_for_each(|line| writeln!(out, "{label}: {line}")),
+            (None, None) => out.write_all(line).and_then(|()| out.write_all(b"\n")),
+            (None, Some(node)) => {
+                let line = serde_json::to_vec(&OfNode { node, record: &record })?;
+                out.write_all(&line).and_then(|()| out.write_all(b"\n"))
+            }
         }
     }
+}
+
+/// A line of the log of one of several boards.
+#[derive(Serialize)]
+struct OfNode<'a> {
+    node: &'a str,
+    #[serde(flatten)]
+    record: &'a LogRecord,
 }
 
 /// The whole lines of a file that grows.
