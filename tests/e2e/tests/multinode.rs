@@ -1,10 +1,10 @@
-//! Jobs of several boards: the built `pumice run`, and the real agent with its helpers on each of them.
+//! Jobs of several boards: the built `pumice run` and `pumice serve`, and the real agent with its helpers on each of them.
 
 use std::fs;
 
 use e2e::emulator::{ARMV7, Disk, Slot};
 use e2e::program::Output;
-use e2e::{Lab, Record};
+use e2e::{Lab, LabServer, Record, until};
 use nix::sys::signal::Signal;
 
 /// A lab of pretended boards with real agents.
@@ -142,8 +142,97 @@ fn a_board_that_dies_ends_the_waits_and_an_interrupt_everything() {
     lab.nothing_runs();
 }
 
+/// A job whose two boards do what these scripts say.
+fn of_two(server: &str, client: &str) -> String {
+    format!(
+        "name: two\nboard: {{type: pty-board}}\nroles:\n  server:\n    tests: [{{name: serve, run: '{server}'}}]\n  \
+         client:\n    tests: [{{name: ask, run: '{client}'}}]\nwait_timeout: 4m\ntimeout: 5m\n"
+    )
+}
+
+/// Says so again and again: the first words of a test may find the line full of the kernel's.
+const AGAIN: &str = "while echo begun; do sleep 0.2; done";
+
 #[test]
-fn a_lab_without_enough_boards_and_a_queue_say_so() {
+fn a_lab_s_queue_gives_all_boards_at_once() {
+    let server = LabServer::with_pty_boards(&["pty-01", "pty-02"]);
+    // Somebody has one of them: the group waits, and what comes behind it does not.
+    server.ask("bob", &["acquire", "pty-01"]).exits_with(0);
+    let send = format!("{CACHE}; lava-send ready from=$(lava-self); lava-sync end");
+    let wait = format!("{CACHE}; lava-wait ready; cat $LAVA_MULTI_NODE_CACHE; lava-sync end");
+    server.lab().write("two.yaml", of_two(&send, &wait));
+    let watching = server.client("ann", &["submit", "--watch", "two.yaml"]);
+    watching.wait_for_stderr("2 boards at once, of which some are not given to jobs now");
+    let one = server.submit(
+        "ann",
+        "name: one\nboard: {type: pty-board}\ntests: [{name: a, run: 'true'}]\n",
+        &[],
+    );
+    server.wait_for_verdict(one, "passed");
+    server.ask("bob", &["release", "pty-01"]).exits_with(0);
+    let said = watching.wait().exits_with(0);
+    for line in ["server: test serve \u{2026}", "client: lava-wait ready"] {
+        assert!(said.stderr.windows(line.len()).any(|part| part == line.as_bytes()), "{said:?}");
+    }
+    let (first, second) = (server.job(1), server.job(2));
+    assert_eq!(first["name"], "two (server)");
+    assert_eq!(second["group"]["node"], "client");
+    assert_eq!(server.record(&first).text("tests/serve/stdout.log"), "");
+    let from = format!("{0}:from={0}\n", first["board"].as_str().unwrap());
+    assert_eq!(server.record(&second).text("tests/ask/stdout.log"), from);
+    for job in [&first, &second] {
+        server.record(job).is_complete("passed", 0);
+    }
+    server.lab().write(
+        "three.yaml",
+        of_two("true", "true").replace("client:\n", "client:\n    count: 2\n"),
+    );
+    server
+        .ask("ann", &["submit", "three.yaml"])
+        .exits_with(2)
+        .says("the job needs 3 boards at once, and the lab has not enough for it");
+
+    // Cancel of one is cancel of all.
+    let id = server.submit("ann", &of_two("lava-wait never", AGAIN), &[]);
+    server.wait_for_line(id + 1, "\"begun\"");
+    server.ask("ann", &["cancel", &id.to_string()]).exits_with(0);
+    for id in [id, id + 1] {
+        let job = server.wait_for_verdict(id, "Canceled");
+        assert_eq!(job["attempt"], 1);
+    }
+    until("idle boards", || {
+        ["pty-01", "pty-02"].iter().all(|name| server.board(name)["state"] == "idle").then_some(())
+    });
+}
+
+/// What the boards had said to each other is gone with the dispatcher: what they have kept comes home, and the job begins
+/// anew on both.
+#[test]
+fn a_group_of_a_killed_dispatcher_is_tried_again_as_a_whole() {
+    let mut server = LabServer::with_pty_boards(&["pty-01", "pty-02"]);
+    let mark = server.lab().path("second");
+    let mark = mark.display();
+    let first = format!("if test -e {mark}; then lava-sync met; else {AGAIN}; fi");
+    let id = server.submit("ann", &of_two(&first, "lava-sync met"), &[]);
+    server.wait_for_line(id, "\"begun\"");
+    let before = [server.job(id), server.job(id + 1)];
+    server.end(Signal::SIGKILL);
+    server.lab().write("second", "");
+    server.start_again();
+    for (before, id) in before.iter().zip([id, id + 1]) {
+        let after = server.wait_for_verdict(id, "passed");
+        assert_eq!(after["attempt"], 2, "{after:#}");
+        let record = server.record(before);
+        record.is_complete("InfrastructureError", 3);
+        let errors = record.events("error");
+        let why = errors[0]["message"].as_str().unwrap();
+        assert!(why.contains("what its boards had said to each other is gone with it"), "{why}");
+    }
+    assert!(server.record(&before[0]).text("tests/serve/stdout.log").contains("begun"));
+}
+
+#[test]
+fn a_lab_without_enough_boards_says_so() {
     let lab = pty_lab(&["pty-01", "pty-02"]);
     let job = "name: x\nboard: {type: pty-board}\ntests: [{name: a, run: 'true'}]\nroles:\n  peer: {count: 3}\n";
     let few = "the job needs 3 boards at once, and the lab has not enough for it: there is none left of the type pty-board";
