@@ -1,9 +1,9 @@
 // Times, amounts and texts as a person reads them.
 
-export const SOURCES = ["kernel", "stdout", "stderr", "user_console", "console", "agent", "dispatcher", "boot_loader"];
+export const SOURCES = ["kernel", "stdout", "stderr", "user_console", "console", "agent", "dispatcher", "boot_loader", "agent_line"];
 export const LEVELS = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"];
 
-const SHORT = { kernel: "kern", stdout: "out", stderr: "err", user_console: "user", console: "cons", agent: "agent", dispatcher: "disp", boot_loader: "boot" };
+const SHORT = { kernel: "kern", stdout: "out", stderr: "err", user_console: "user", console: "cons", agent: "agent", dispatcher: "disp", boot_loader: "boot", agent_line: "line" };
 
 // A source as it stands in a narrow column.
 export function shortSource(source) {

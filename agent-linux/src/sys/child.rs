@@ -408,7 +408,7 @@ mod tests {
         std::fs::write(folder.join("true"), "of mode 0644").unwrap();
         let start = |others: &str| {
             let environment = ["PATH=", folder.to_str().unwrap(), others, "\0"].concat();
-            let started = super::start(&Start {
+            let started = start(&Start {
                 argv: b"true\0",
                 environment: environment.as_bytes(),
                 more_environment: b"",

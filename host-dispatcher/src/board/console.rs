@@ -16,6 +16,15 @@ pub enum ConsoleSource {
     Console,
     /// What the dispatcher typed at the boot loader.
     Typed,
+    /// What came on the agent's own line and belongs to no frame.
+    AgentLine,
+}
+
+impl ConsoleSource {
+    /// Whether the board wrote it on its console line.
+    pub fn is_console(self) -> bool {
+        matches!(self, Self::BootLoader | Self::Console)
+    }
 }
 
 /// Something that the text shows.

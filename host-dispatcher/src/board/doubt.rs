@@ -5,6 +5,9 @@
 //! a reset leaves none in the board's UART. A panic is not, since a dying kernel still empties its buffers; only the
 //! answer to what was asked behind it refutes that.
 //!
+//! Where the agent has a line of its own, nothing says in which order what came on both was sent. So there only the answer
+//! to what was asked behind a banner refutes it, too; and asking does no harm, for no boot loader reads that line.
+//!
 //! What comes behind a banner is held back meanwhile: it is either the new boot's, for the boot loader's driver to read
 //! from its first byte, or text like any other.
 
@@ -31,6 +34,8 @@ pub(super) struct Doubt {
     until: Instant,
     /// The question has not been sent.
     may_ask: bool,
+    /// What was asked on the agent's own line.
+    question: Option<RequestId>,
 }
 
 /// A kernel panics.
@@ -67,10 +72,14 @@ impl Board {
         }
         // A question may stop a countdown. Where nobody wants that, nothing may be asked.
         let wants_prompt = matches!(self.goal, Some(Goal::Up(_) | Goal::BootLoader));
-        if *note == Note::BootLoader && (self.driver.is_none() || !wants_prompt) {
+        let may_type = self.has_two_lines() || self.driver.is_some() && wants_prompt;
+        if *note == Note::BootLoader && !may_type {
             return false;
         }
-        self.link.ping();
+        let question = self.has_two_lines().then(|| self.ask_time(now));
+        if question.is_none() {
+            self.link.ping();
+        }
         let round_trip = self.link.round_trip().unwrap_or(Duration::ZERO);
         let pause = QUIET + round_trip.times(2);
         self.doubt = Some(Doubt {
@@ -81,6 +90,7 @@ impl Board {
             quiet_at: now + pause,
             until: now + LONGEST,
             may_ask: true,
+            question,
         });
         true
     }
@@ -89,7 +99,7 @@ impl Board {
     pub(super) fn hold_text(&mut self, now: Instant, text: &[u8]) -> bool {
         let Some(doubt) = &mut self.doubt else { return false };
         doubt.held.extend_from_slice(text);
-        if !text.is_empty() {
+        if !text.is_empty() && doubt.question.is_none() {
             // Text of others takes the line from the answer.
             doubt.quiet_at = doubt.quiet_at.max(now + QUIET);
         }
@@ -101,24 +111,56 @@ impl Board {
 
     /// Whether the link may send: one frame is question enough, and a boot loader would take more for typing.
     pub(super) fn may_ask(&mut self) -> bool {
-        self.doubt.as_mut().is_none_or(|doubt| std::mem::take(&mut doubt.may_ask))
+        let may_ask =
+            |doubt: &mut Doubt| doubt.question.is_some() || std::mem::take(&mut doubt.may_ask);
+        self.doubt.as_mut().is_none_or(may_ask)
     }
 
     /// Frames came, or time has passed.
     pub(super) fn settle_doubt(&mut self, now: Instant) {
-        let Some(doubt) = &self.doubt else { return };
-        if frames_of_session(self.link.stats()) > doubt.frames {
-            let Some(doubt) = self.doubt.take() else { return };
-            self.read_held(now, &doubt, true);
-            let what = if doubt.note == Note::Kernel {
-                "a kernel's banner"
-            } else {
-                "a boot loader's banner"
-            };
-            self.events.push(BoardEvent::Printed { what: what.to_owned() });
-        } else if now >= doubt.quiet_at || now >= doubt.until {
+        let frames = frames_of_session(self.link.stats());
+        let Some(doubt) = &mut self.doubt else { return };
+        if frames > doubt.frames && doubt.question.is_none() {
+            return self.refute_banner(now);
+        }
+        if frames > doubt.frames {
+            // No proof, but whoever sends them may still answer.
+            (doubt.frames, doubt.quiet_at) = (frames, doubt.quiet_at.max(now + QUIET));
+        }
+        if now >= doubt.quiet_at || now >= doubt.until {
             self.believe_banner(now);
         }
+    }
+
+    /// It was a print.
+    fn refute_banner(&mut self, now: Instant) {
+        let Some(doubt) = self.doubt.take() else { return };
+        self.read_held(now, &doubt, true);
+        let what =
+            if doubt.note == Note::Kernel { "a kernel's banner" } else { "a boot loader's banner" };
+        self.events.push(BoardEvent::Printed { what: what.to_owned() });
+    }
+
+    /// What became of the question, if `event` is about it.
+    pub(super) fn is_about_banner(&mut self, now: Instant, event: &BoardEvent) -> bool {
+        let Some(question) = self.doubt.as_ref().and_then(|doubt| doubt.question) else {
+            return false;
+        };
+        match event {
+            BoardEvent::Answer { request, .. } | BoardEvent::Failed { request, .. }
+                if *request == question =>
+            {
+                self.refute_banner(now);
+                true
+            }
+            BoardEvent::Lost { request } | BoardEvent::Expired { request } => *request == question,
+            _ => false,
+        }
+    }
+
+    fn ask_time(&mut self, now: Instant) -> RequestId {
+        let body = request::Clock { host_us: now.as_micros() | 1 };
+        self.client.request(now, &mut self.link, Method::CLOCK, &body, &[], LONGEST)
     }
 
     /// It is true, or will be taken for it.
@@ -148,8 +190,7 @@ impl Board {
         let mut period = COLLECTED;
         let question = self.link.is_open().then(|| {
             period = ANSWER_WITHIN;
-            let body = request::Clock { host_us: now.as_micros() | 1 };
-            self.client.request(now, &mut self.link, Method::CLOCK, &body, &[], LONGEST)
+            self.ask_time(now)
         });
         let (at, until) = (now + period, now + LONGEST);
         self.panic = Some(Panic { at, until, line: None, question, restarts_by: None });

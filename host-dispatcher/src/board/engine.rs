@@ -253,7 +253,7 @@ impl Board {
     /// is under way.
     pub(super) fn fail(&mut self, now: Instant, cause: Cause, mut text: String) {
         if is_of_line(cause)
-            && let Some(suspicion) = self.sense.suspicion(now, self.link.stats())
+            && let Some(suspicion) = self.suspicion(now)
         {
             text = format!("{text}; {suspicion}");
         }
@@ -356,16 +356,19 @@ impl Board {
     /// Time has passed.
     pub(super) fn handle_deadlines(&mut self, now: Instant) {
         self.connection.handle_timeout(now);
+        if let Some(connection) = &mut self.agent_connection {
+            connection.handle_timeout(now);
+        }
         self.settle_doubt(now);
         self.settle_panic(now);
         if self.phase_deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
         self.deadline = None;
+        if let Some(why) = self.missing_line() {
+            return self.fail(now, Cause::NoConnection, why);
+        }
         let (cause, text) = match self.phase {
-            _ if !self.connection.is_open() => {
-                (Cause::NoConnection, self.connection.why().to_owned())
-            }
             Phase::Unknown if self.goal != Some(Goal::AnyUp) => (
                 Cause::NoPower,
                 "the board has no power switch, and its agent did not come by itself".into(),
@@ -374,10 +377,11 @@ impl Board {
             Phase::Booting(_) if self.boot.had_session => {
                 (Cause::AgentLost, "the session ended, and no beacon came after it".into())
             }
-            Phase::Booting(slot) => (
-                Cause::NoAgent,
-                format!("no agent of the {} image opened a session", slot.as_str()),
-            ),
+            Phase::Booting(slot) => {
+                let astray = if self.boot.is_astray { ASTRAY } else { "" };
+                let slot = slot.as_str();
+                (Cause::NoAgent, format!("no agent of the {slot} image opened a session{astray}"))
+            }
             Phase::BootLoader => (
                 Cause::NoPower,
                 "the board waits at its boot loader, and has no power switch".into(),
@@ -428,6 +432,10 @@ fn is_of_line(cause: Cause) -> bool {
             | Cause::AgentLost
     )
 }
+
+/// What helps when an agent speaks on the wrong one of two lines.
+const ASTRAY: &str =
+    ": its beacons come on the console line; start it with --line and the device of its own";
 
 /// Choosing an image writes some bytes to a disk, or loads a kernel into memory.
 const CHOICE_MS: u32 = 60_000;

@@ -7,6 +7,7 @@ use super::console::ConsoleSource;
 use super::line_sense::Suspicion;
 use super::phase::{Cause, Phase, Slot};
 use super::power::PowerOperation;
+use crate::config::connection::LineRole;
 use agent_core::link::{CloseReason, Peer};
 use agent_core::wire::{FailureKind, Method};
 
@@ -128,8 +129,17 @@ pub enum BoardEvent {
     },
     /// The bytes that come look as if something were wrong with the line.
     Suspicion {
+        /// Which, where the board has two.
+        line: Option<LineRole>,
         /// What.
         found: Suspicion,
+    },
+    /// One of the board's two lines is away, or back.
+    Line {
+        /// Which.
+        line: LineRole,
+        /// Why it is away, for people.
+        problem: Option<String>,
     },
     /// The board was restarted, and nobody here had asked for it.
     Rebooted {
@@ -152,13 +162,13 @@ pub enum PowerState {
 /// Something for the shell to do. It reports with `handle_connected`, `handle_disconnected` or `handle_power`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoardAction {
-    /// Open the connection.
-    Connect,
-    /// Close the connection.
+    /// Open this line.
+    Connect(LineRole),
+    /// Close the console line, and with it an emulator.
     Disconnect,
     /// Have the power switched, or wait for the person who was asked.
     Power(PowerOperation),
-    /// Set the speed of the open line to so many bits a second, once what was given to it has left. Where there is none
+    /// Set the speed of the line that carries the agent's frames to so many bits a second, once what was given to it has left. Where there is none
     /// (an emulator, a socket) nothing is to be done. Only a failure is reported, with `handle_baud_failed`.
     SetBaud(u32),
 }

@@ -6,7 +6,8 @@ use super::client::Client;
 use super::console::{ConsoleSource, Note};
 use super::event::{BoardEvent, close_reason};
 use super::phase::{Cause, Goal, Phase, Slot};
-use agent_core::link::{Beacon, CloseReason, Event, Peer, VERSION, VERSION_MIN};
+use crate::config::connection::LineRole;
+use agent_core::link::{Beacon, CloseReason, Coding, Event, Peer, Stats, VERSION, VERSION_MIN};
 use agent_core::time::Instant;
 
 /// What is known of the boots of a board.
@@ -33,6 +34,10 @@ pub(super) struct Boot {
     /// The board restarted by itself behind a panic and is held at its boot loader, so that nothing changes what the dead
     /// kernel left in memory.
     pub(super) is_held: bool,
+    /// Its agent's beacons come on the console line, and the agent has a line of its own.
+    pub(super) is_astray: bool,
+    /// How the agent codes its frames, as its last beacon said.
+    coding: Option<Coding>,
 }
 
 /// What came from a board whose power was switched.
@@ -91,6 +96,11 @@ impl Board {
         self.boot.agent
     }
 
+    /// How the agent codes its frames.
+    pub fn coding(&self) -> Coding {
+        self.boot.coding.unwrap_or(self.spec.line.coding)
+    }
+
     /// Whether that agent has a session again, or may have one.
     pub fn comeback(&self, agent: AgentStart) -> Comeback {
         let is_wanted = matches!(self.goal, Some(Goal::Up(_) | Goal::AnyUp));
@@ -110,8 +120,12 @@ impl Board {
         let mut text = std::mem::take(&mut self.text);
         self.read_shell(now, &text);
         self.shell.redact(&mut text);
-        if !self.link.is_open() && !self.is_deaf() {
-            self.sense.handle_text(&text);
+        if !self.is_deaf() {
+            match &mut self.console_sense {
+                Some(sense) => sense.handle_text(&text),
+                None if !self.link.is_open() => self.sense.handle_text(&text),
+                None => {}
+            }
         }
         if !text.is_empty() {
             self.prolong_panic(now);
@@ -130,6 +144,8 @@ impl Board {
             // Of the line that ends here; its own first line is what begins a panic.
             if *byte == b'\n' {
                 self.await_restart(now);
+                self.boot.is_astray |=
+                    self.has_two_lines() && self.console.line().starts_with(BEACON);
             }
             let Some(note) = self.console.push(*byte).filter(|_| !is_print) else { continue };
             if matches!(note, Note::BootLoader | Note::Kernel) {
@@ -291,7 +307,7 @@ impl Board {
         if let Some(id) = self.boot.id.take() {
             self.boot.ended_id = Some(id);
         }
-        self.boot.had_session = false;
+        (self.boot.had_session, self.boot.is_astray) = (false, false);
         self.sense.begin_anew(self.link.stats(), false);
     }
 
@@ -369,6 +385,7 @@ impl Board {
         if self.is_answering() {
             self.sense.handle_beacon(now);
         }
+        self.boot.coding = Some(beacon.coding);
         self.boot.beacon = Some(AgentStart { boot_id: beacon.boot_id, nonce: beacon.nonce });
         self.learn_boot(now, beacon.boot_id);
         let slot = slot_of(beacon.role);
@@ -432,7 +449,15 @@ impl Board {
     pub(super) fn tell_suspicion(&mut self, now: Instant) {
         let is_awaited = self.goal.is_some() && !self.link.is_open() && !self.is_deaf();
         if is_awaited && let Some(found) = self.sense.poll(now, self.link.stats()) {
-            self.events.push(BoardEvent::Suspicion { found });
+            let line = self.has_two_lines().then_some(LineRole::Agent);
+            self.events.push(BoardEvent::Suspicion { line, found });
+        }
+        let is_listened_to = self.goal.is_some() && !self.is_deaf();
+        if let Some(sense) = self.console_sense.as_mut().filter(|_| is_listened_to)
+            && let Some(found) = sense.poll(now, &Stats::default())
+        {
+            let line = Some(LineRole::Console);
+            self.events.push(BoardEvent::Suspicion { line, found });
         }
     }
 
@@ -441,7 +466,8 @@ impl Board {
         while let Some(event) = Client::poll_event(&mut self.client) {
             let is_own = self.is_about_restart(now, &event)
                 || self.is_about_speed(now, &event)
-                || self.is_about_panic(&event);
+                || self.is_about_panic(&event)
+                || self.is_about_banner(now, &event);
             if !is_own {
                 self.events.push(event);
             }
@@ -480,6 +506,9 @@ impl From<Event<'_>> for Heard {
         }
     }
 }
+
+/// How a beacon begins; docs/protocol.md, "Beacon".
+const BEACON: &str = "@pumice1 boot=";
 
 /// A role that a newer agent may have is the test image's: never one to deploy from.
 fn slot_of(role: u8) -> Slot {

@@ -12,6 +12,7 @@
 //!
 //! * [`phase`], [`power`]: tables · `engine`, `switching`: carry their steps out, count tries · `evidence`: what the
 //!   line shows
+//! * `lines`: which of a board's lines carries what
 //! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
 //! * `doubt`: what a session shows that may be somebody's print
 //! * `shell`: an agent is put there through the console's shell
@@ -29,6 +30,7 @@ mod evidence;
 pub mod expect;
 pub mod line_quality;
 mod line_sense;
+mod lines;
 pub mod link_memory;
 mod loader_command;
 pub mod phase;
@@ -51,6 +53,8 @@ pub use loader_command::{Ran, RanEnd};
 pub use phase::{Action, Cause, Goal, Phase, Slot};
 pub use power::PowerOperation;
 pub use spec::BoardSpec;
+
+pub use crate::config::connection::LineRole;
 
 use std::collections::VecDeque;
 
@@ -80,7 +84,10 @@ pub struct Board {
     /// When the phase has lasted too long.
     deadline: Option<Instant>,
     journey: Journey,
+    /// The console line's.
     connection: Connection,
+    /// The agent's own line's, where it has one.
+    agent_connection: Option<Connection>,
     power: Option<PowerRun>,
     /// The agent has been asked to restart the board.
     restart: Option<engine::Restart>,
@@ -88,7 +95,10 @@ pub struct Board {
     doubt: Option<doubt::Doubt>,
     boot: evidence::Boot,
     console: Console,
+    /// Of the line that carries the agent's frames, ...
     sense: LineSense,
+    /// ... and of the console line, where that is another.
+    console_sense: Option<LineSense>,
     driver: Option<Driver>,
     shell: Shell,
     link: Box<HostLink>,
@@ -112,6 +122,7 @@ impl Board {
             deadline: None,
             journey: Journey::default(),
             connection: Connection::default(),
+            agent_connection: spec.has_agent_line.then(Connection::default),
             power: None,
             restart: None,
             panic: None,
@@ -119,6 +130,7 @@ impl Board {
             boot: evidence::Boot::default(),
             console: Console::new(&spec),
             sense: LineSense::default(),
+            console_sense: spec.has_agent_line.then(LineSense::default),
             driver: spec.boot_loader.clone().map(|loader| Driver::new(loader, spec.deadlines)),
             shell: Shell::default(),
             link,
@@ -131,37 +143,53 @@ impl Board {
         }
     }
 
-    /// The connection is open.
-    pub fn handle_connected(&mut self, now: Instant) {
-        self.connection.opened(now);
-        self.shell.handle_phase(now);
-        if let Some(run) = &mut self.power {
-            run.handle_connected();
+    /// A line is open.
+    pub fn handle_connected(&mut self, now: Instant, line: LineRole) {
+        match line {
+            LineRole::Console => self.open_connection(now),
+            LineRole::Agent => self.open_agents_line(now),
         }
         self.steer(now);
     }
 
-    /// The connection is closed, or could not be opened; `why` is for people.
-    pub fn handle_disconnected(&mut self, now: Instant, why: &str) {
-        self.lose_connection(now, why);
+    /// A line is closed, or could not be opened; `why` is for people.
+    pub fn handle_disconnected(&mut self, now: Instant, line: LineRole, why: &str) {
+        match line {
+            LineRole::Console => self.lose_connection(now, why),
+            LineRole::Agent => self.lose_agents_line(now, why),
+        }
         self.steer(now);
     }
 
-    /// Bytes came from the line.
-    pub fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+    /// Bytes came from a line.
+    pub fn handle_bytes(&mut self, now: Instant, line: LineRole, bytes: &[u8]) {
         if let Some(run) = &mut self.power {
             run.handle_bytes(now);
         }
         if let Some(switched) = &mut self.boot.switched {
             switched.is_heard |= !bytes.is_empty();
         }
-        self.sense.handle_bytes(bytes);
-        self.shell.handle_bytes(now);
-        self.speed.handle_traffic(now);
+        let has_frames = line == self.agents_line();
+        if has_frames {
+            self.sense.handle_bytes(bytes);
+            self.speed.handle_traffic(now);
+        } else if let Some(sense) = &mut self.console_sense {
+            sense.handle_bytes(bytes);
+        }
+        if line == LineRole::Console {
+            self.shell.handle_bytes(now);
+        }
         for piece in bytes.chunks(PIECE_BYTES) {
             let text = &mut self.text;
-            self.link.handle_input(now, piece, &mut |bytes| text.extend_from_slice(bytes));
-            self.read_text(now);
+            if has_frames {
+                self.link.handle_input(now, piece, &mut |bytes| text.extend_from_slice(bytes));
+            } else {
+                text.extend_from_slice(piece);
+            }
+            match line {
+                LineRole::Console => self.read_text(now),
+                LineRole::Agent => self.read_agents_text(),
+            }
             self.read_link(now);
         }
         self.tell_suspicion(now);
@@ -272,11 +300,6 @@ impl Board {
         self.journey.breakage().filter(|_| matches!(self.phase, Phase::Broken(_)))
     }
 
-    /// Why the line cannot be used, for people; `None` while it can.
-    pub fn line_problem(&self) -> Option<&str> {
-        (!self.connection.is_open()).then(|| self.connection.why())
-    }
-
     /// The last text of the line, at most 4 KiB.
     pub fn console_tail(&self) -> String {
         self.console.tail()
@@ -355,20 +378,24 @@ impl Board {
         self.link.grant(stream, bytes);
     }
 
-    /// The next bytes for the line: typing, or one frame. The caller keeps at most two frames in the queues below.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if !self.connection.is_open() {
+    /// The next bytes for a line: typing, or one frame. The caller keeps at most two frames in the queues below.
+    pub fn poll_transmit(&mut self, now: Instant, line: LineRole) -> Option<Vec<u8>> {
+        if !self.is_line_open(line) {
             return None;
         }
+        let is_typed_at = line == LineRole::Console;
         match self.phase {
             _ if self.is_driving() => {
+                if !is_typed_at {
+                    return None;
+                }
                 let bytes = self.driver.as_mut()?.poll_transmit(now)?;
                 self.events.push_console(ConsoleSource::Typed, &bytes);
                 Some(bytes)
             }
             // Not on record: it is long, or secret, and what the board makes of it stands there.
-            _ if self.is_shell_typed_at() => self.shell.active()?.poll_transmit(now),
-            Phase::Unknown | Phase::Booting(_) | Phase::Up(_) => {
+            _ if is_typed_at && self.is_shell_typed_at() => self.shell.active()?.poll_transmit(now),
+            Phase::Unknown | Phase::Booting(_) | Phase::Up(_) if line == self.agents_line() => {
                 if !self.may_transmit() || !self.may_ask() {
                     return None;
                 }
@@ -403,6 +430,7 @@ impl Board {
             self.speed.poll_timeout(),
             self.client.poll_timeout(),
             self.connection.retry_at(),
+            self.agent_connection.as_ref().and_then(Connection::retry_at),
             self.panic.as_ref().map(|panic| panic.at),
             self.doubt_timeout(),
             self.power.as_ref().and_then(PowerRun::poll_timeout),

@@ -21,9 +21,11 @@ use crate::config::template::NoValue;
 pub struct BoardSpec {
     /// The board's name in the lab.
     pub name: String,
-    /// What is expected of the line.
+    /// What is expected of the line that carries the agent's frames.
     pub line: LineConfig,
-    /// The line's speed in sessions, where that is another than `line.baud`; in bits a second.
+    /// The agent has a line of its own, and the console another.
+    pub has_agent_line: bool,
+    /// That line's speed in sessions, where that is another than `line.baud`; in bits a second.
     pub session_baud: Option<u32>,
     /// How the power is switched.
     pub power: PowerSpec,
@@ -178,8 +180,9 @@ impl BoardSpec {
         });
         Ok(Self {
             name: board.name.clone(),
-            line: line_config(&board_type.line, &board.connection),
-            session_baud: board.connection.session_baud(),
+            line: line_config(&board_type.line, board.agents_connection()),
+            has_agent_line: board.agent_connection.is_some(),
+            session_baud: board.agents_connection().session_baud(),
             power: PowerSpec::from(&board.power),
             boot_loader,
             next_slot: next_slot.transpose()?,

@@ -7,6 +7,7 @@ use super::evidence::Switched;
 use super::phase::{Cause, Goal, Phase};
 use super::power::{PowerOperation, PowerRun, Progress, Step, plan};
 use super::spec::PowerKind;
+use crate::config::connection::LineRole;
 use agent_core::time::{Duration, Instant};
 
 /// The connection, as far as the shell has told.
@@ -19,6 +20,8 @@ pub(super) struct Connection {
     opened_at: Option<Instant>,
     /// Times that it was lost or not opened since it held for [`STEADY`].
     losses: u32,
+    /// Its owner was told that it is away.
+    is_told_away: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +53,34 @@ impl Connection {
 
     pub(super) fn is_open(&self) -> bool {
         self.state == ConnectionState::Open
+    }
+
+    /// Nobody has asked for it to be opened.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == ConnectionState::Closed
+    }
+
+    /// The shell is asked to open it.
+    pub(super) fn ask(&mut self) {
+        self.state = ConnectionState::Opening;
+    }
+
+    /// It is closed, and opened again after a while.
+    pub(super) fn lose(&mut self, now: Instant, why: &str) {
+        let pause = self.closed(now, why);
+        self.state = ConnectionState::Retry(now + pause);
+    }
+
+    /// What it leads to has just been started: it is opened at once.
+    fn retry_now(&mut self) {
+        if self.retry_at().is_some() {
+            (self.state, self.losses) = (ConnectionState::Closed, 0);
+        }
+    }
+
+    /// Whether it is news for the owner that it is away, or back.
+    pub(super) fn note_away(&mut self, is_away: bool) -> bool {
+        std::mem::replace(&mut self.is_told_away, is_away) != is_away
     }
 
     /// Why it is not open.
@@ -158,8 +189,8 @@ impl Board {
     fn begin_step(&mut self, now: Instant, operation: PowerOperation, step: Step) {
         match step {
             Step::Connect | Step::TryConnect => {
-                self.connection.state = ConnectionState::Opening;
-                self.actions.push_back(BoardAction::Connect);
+                self.connection.ask();
+                self.actions.push_back(BoardAction::Connect(LineRole::Console));
             }
             Step::Disconnect => self.actions.push_back(BoardAction::Disconnect),
             Step::Switch(operation) => {
@@ -211,19 +242,37 @@ impl Board {
         }
     }
 
-    /// The connection is closed, or was not opened.
+    /// The console line is open.
+    pub(super) fn open_connection(&mut self, now: Instant) {
+        self.connection.opened(now);
+        self.tell_line(LineRole::Console, None);
+        self.shell.handle_phase(now);
+        if let Some(run) = &mut self.power {
+            run.handle_connected();
+        }
+        if self.spec.power.kind == PowerKind::WithConnection
+            && let Some(connection) = &mut self.agent_connection
+        {
+            connection.retry_now();
+        }
+    }
+
+    /// The console line is closed, or was not opened.
     pub(super) fn lose_connection(&mut self, now: Instant, why: &str) {
-        let pause = self.connection.closed(now, why);
-        self.forget_speed();
-        self.connection.state = if self.spec.power.kind == PowerKind::WithConnection {
-            ConnectionState::Closed
-        } else {
-            ConnectionState::Retry(now + pause)
-        };
+        self.connection.lose(now, why);
+        if !self.has_two_lines() {
+            self.forget_speed();
+        }
+        if self.spec.power.kind == PowerKind::WithConnection {
+            self.connection.state = ConnectionState::Closed;
+        }
         if let Some(run) = &mut self.power {
             return run.handle_disconnected(why);
         }
         if self.spec.power.kind != PowerKind::WithConnection {
+            if self.has_two_lines() {
+                return self.tell_line(LineRole::Console, Some(why));
+            }
             self.lose_session(now, &format!("the connection was lost: {why}"));
             // Nor is a beacon of before answered now.
             return self.link.mute(now);
@@ -231,12 +280,18 @@ impl Board {
         self.go_off(now, why);
     }
 
-    /// A line that is no emulator's is listened to as long as there is a goal.
+    /// Lines that are no emulator's are listened to as long as there is a goal, and an agent's while its emulator runs.
     pub(super) fn keep_connected(&mut self) {
         let is_kept = self.goal.is_some() && self.spec.power.kind != PowerKind::WithConnection;
-        if is_kept && !self.is_deaf() && self.connection.state == ConnectionState::Closed {
-            self.connection.state = ConnectionState::Opening;
-            self.actions.push_back(BoardAction::Connect);
+        if is_kept && !self.is_deaf() && self.connection.is_closed() {
+            self.connection.ask();
+            self.actions.push_back(BoardAction::Connect(LineRole::Console));
+        }
+        if self.wants_agents_line()
+            && let Some(connection) = &mut self.agent_connection
+        {
+            connection.ask();
+            self.actions.push_back(BoardAction::Connect(LineRole::Agent));
         }
     }
 }

@@ -75,9 +75,7 @@ fn claim_board(lab: &Lab, board: lab::Board) -> Result<Claim, Fault> {
     let values = folder
         .values(&folders, board.board_type.emulator.as_ref())
         .map_err(Fault::configuration)?;
-    let endpoint = Endpoint::new(&board.connection, &values)
-        .map_err(|error| Fault::configuration(error.to_string()))?;
-    Ok(Claim::new(board, endpoint, values, Some(folder)))
+    Claim::new(board, values, Some(folder))
 }
 
 /// A board of the lab that --server names, which must have been acquired there.
@@ -87,20 +85,14 @@ fn claim_elsewhere(global: &Global, wish: &BoardWish) -> Result<Claimed, Fault> 
     })?;
     let board = lab_line::board(global, name)?;
     let values = Values::new().with(Placeholder::Board, name);
-    let endpoint = Endpoint::new(&board.connection, &values)
-        .map_err(|error| Fault::configuration(error.to_string()))?;
-    Claimed::new(Claim::new(board, endpoint, values, None))
+    Claimed::new(Claim::new(board, values, None)?)
 }
 
 impl Claim {
-    fn new(
-        board: lab::Board,
-        endpoint: Endpoint,
-        values: Values,
-        folder: Option<BoardFolder>,
-    ) -> Self {
-        let wiring = Wiring { endpoint, power: board.power.clone(), values };
-        Self { board, wiring, _folder: folder }
+    fn new(board: lab::Board, values: Values, folder: Option<BoardFolder>) -> Result<Self, Fault> {
+        let wiring =
+            Wiring::of(&board, values).map_err(|error| Fault::configuration(error.to_string()))?;
+        Ok(Self { board, wiring, _folder: folder })
     }
 
     /// How the board is reached, and a bench for it, for a loop that has others too.
@@ -139,7 +131,7 @@ impl Claimed {
             .map_err(|error| Fault::infrastructure(format!("the event loop failed: {error}")))
     }
 
-    /// Its number and its line, for a loop without a board.
+    /// Its number and its console line, for a loop without a board.
     pub(super) fn line(&self) -> (usize, Endpoint) {
         (0, self.wiring.endpoint.clone())
     }

@@ -70,6 +70,7 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
         name: name.to_owned(),
         board_type,
         connection: Connection::Exec { argv: words(&["lab-line", name])?, session_baud: None },
+        agent_connection: None,
         power,
         tags: Vec::new(),
         agents: Default::default(),

@@ -63,11 +63,12 @@ struct Line {
 impl Line {
     fn of(board: &lab::Board) -> Self {
         // A server without RFC 2217 keeps the line's speed for itself.
-        let baud = board.connection.baud();
+        let connection = board.agents_connection();
+        let baud = connection.baud();
         Self {
             board: board.name.clone(),
             board_type: board.board_type.name.clone(),
-            connection: board.connection.to_string(),
+            connection: connection.to_string(),
             baud,
         }
     }

@@ -32,6 +32,8 @@ pub struct BoardType {
     pub description: String,
     /// How the line is reached, where that comes with the type (an emulator).
     pub connection: Option<Connection>,
+    /// The same of the agent's own line, where it has one.
+    pub agent_connection: Option<Connection>,
     /// How the power is switched, where that comes with the type.
     pub power: Power,
     /// The files of an emulated board.
@@ -144,12 +146,18 @@ impl BoardType {
             form.connection.as_ref().map(|connection| &connection.value),
         )?;
         check_disk(file, form.connection.as_ref(), form.emulator.is_some())?;
+        if let Some(agents) = &form.agent_connection {
+            let console = form.connection.as_ref().map(|connection| &connection.value);
+            check_agent_connection(file, agents, console)?;
+            check_disk(file, Some(agents), form.emulator.is_some())?;
+        }
         let deadline =
             |given: Option<Period>, default: Duration| given.map_or(default, Period::duration);
         Ok(Self {
             name: form.name.as_str().to_owned(),
             description: form.description,
             connection: form.connection.map(|connection| connection.value),
+            agent_connection: form.agent_connection.map(|connection| connection.value),
             power: form.power.map_or(Power::None, |power| power.value),
             emulator: form
                 .emulator
@@ -249,6 +257,20 @@ pub(super) fn check_power(
     }
 }
 
+/// Refuses an agent's line that is the console's.
+pub(super) fn check_agent_connection(
+    file: &str,
+    agents: &Spanned<Connection>,
+    console: Option<&Connection>,
+) -> Result<(), FileError> {
+    if console.is_some_and(|console| console.is_same_line(&agents.value)) {
+        let message = "agent_connection is the line of connection";
+        return Err(FileError::at(file, place(agents), message)
+            .mend("take it out, if the agent shares the console's line"));
+    }
+    Ok(())
+}
+
 fn check_disk(
     file: &str,
     connection: Option<&Spanned<Connection>>,
@@ -344,6 +366,7 @@ struct BoardTypeForm {
     #[serde(default)]
     description: String,
     connection: Option<Spanned<Connection>>,
+    agent_connection: Option<Spanned<Connection>>,
     power: Option<Spanned<Power>>,
     emulator: Option<EmulatorForm>,
     line: Spanned<Line>,

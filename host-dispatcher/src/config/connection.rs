@@ -68,6 +68,16 @@ pub enum Connection {
     },
 }
 
+/// Which of a board's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineRole {
+    /// The boot loader's, the kernel's and everybody's text, and what is typed; the agent's frames too, where they have no
+    /// line of their own.
+    Console,
+    /// The agent's frames and nothing else.
+    Agent,
+}
+
 /// What can be asked of a board's power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +118,25 @@ impl Connection {
             Self::Serial { session_baud, .. }
             | Self::Rfc2217 { session_baud, .. }
             | Self::Exec { session_baud, .. } => *session_baud,
+            _ => None,
+        }
+    }
+
+    /// Whether two connections lead to one line. A child process may lead anywhere.
+    pub fn is_same_line(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix { path }, Self::Unix { path: other })
+            | (Self::Serial { path, .. }, Self::Serial { path: other, .. }) => path == other,
+            (Self::Exec { .. } | Self::Unix { .. } | Self::Serial { .. }, _) => false,
+            _ => self.host_and_port().is_some_and(|place| other.host_and_port() == Some(place)),
+        }
+    }
+
+    fn host_and_port(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Tcp { host, port }
+            | Self::Telnet { host, port }
+            | Self::Rfc2217 { host, port, .. } => Some((host, *port)),
             _ => None,
         }
     }
@@ -231,6 +260,20 @@ impl<'de> Deserialize<'de> for Connection {
 struct ExecForm {
     exec: Vec<TextIn<OnHost>>,
     session_baud: Option<u32>,
+}
+
+impl LineRole {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Console, Self::Agent];
+}
+
+impl fmt::Display for LineRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Console => "the console line",
+            Self::Agent => "the agent's line",
+        })
+    }
 }
 
 impl PowerOperation {

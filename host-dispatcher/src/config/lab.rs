@@ -52,6 +52,8 @@ pub struct Board {
     pub board_type: BoardType,
     /// How its line is reached.
     pub connection: Connection,
+    /// How the agent's frames are carried, where that is not the console's line.
+    pub agent_connection: Option<Connection>,
     /// How its power is switched.
     pub power: Power,
     /// The shell on its console, where an agent is to be put there through it.
@@ -245,6 +247,13 @@ impl Lab {
     }
 }
 
+impl Board {
+    /// The connection of the line that carries the agent's frames.
+    pub fn agents_connection(&self) -> &Connection {
+        self.agent_connection.as_ref().unwrap_or(&self.connection)
+    }
+}
+
 impl BoardWish {
     /// A wish for the board of this name.
     pub fn named(name: impl Into<String>) -> Self {
@@ -334,6 +343,7 @@ fn board_of(
         return Err(FileError::at(file, place(&form.name), message)
             .mend("add \"power: {on: …, off: …}\" or \"power: none\""));
     }
+    let agent_connection = agent_connection(file, form.agent_connection, &connection, board_type)?;
     let image_files =
         form.image_files.map_or_else(|| Ok(Vec::new()), |files| image_files(file, files))?;
     let shell = match form.shell {
@@ -343,6 +353,7 @@ fn board_of(
     Ok(Board {
         name: form.name.value.as_str().to_owned(),
         connection: connection.with_default_baud(board_type.line.baud),
+        agent_connection,
         power,
         agents: agents.clone(),
         shell,
@@ -350,6 +361,24 @@ fn board_of(
         image_files,
         board_type: board_type.clone(),
     })
+}
+
+/// The connection of the agent's own line. With a type's it comes only beside the type's console: another board of the type
+/// is wired in its own way.
+fn agent_connection(
+    file: &str,
+    given: Option<Spanned<Connection>>,
+    console: &Connection,
+    board_type: &BoardType,
+) -> Result<Option<Connection>, FileError> {
+    let baud = board_type.line.baud;
+    if let Some(given) = given {
+        board_type::check_agent_connection(file, &given, Some(console))?;
+        return Ok(Some(given.value.with_default_baud(baud)));
+    }
+    let is_types = board_type.connection.as_ref() == Some(console);
+    let of_type = board_type.agent_connection.clone().filter(|_| is_types);
+    Ok(of_type.map(|connection| connection.with_default_baud(baud)))
 }
 
 fn image_files(file: &str, files: Spanned<Vec<String>>) -> Result<Vec<String>, FileError> {
@@ -383,6 +412,7 @@ struct BoardForm {
     #[serde(rename = "type")]
     board_type: Spanned<Name>,
     connection: Option<Spanned<Connection>>,
+    agent_connection: Option<Spanned<Connection>>,
     power: Option<Spanned<Power>>,
     #[serde(default)]
     tags: Vec<Name>,
@@ -517,6 +547,19 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_has_a_line_of_its_own() {
+        let lab = |connections: &str| {
+            parse(&format!("boards:\n - name: a\n   type: generic\n{connections}")).unwrap()
+        };
+        let two = lab("   connection: tcp://farm:1\n   agent_connection: serial:/dev/ttyUSB1\n");
+        let serial: Connection = "serial:/dev/ttyUSB1?baud=115200".parse().unwrap();
+        assert_eq!(two.boards[0].agents_connection(), &serial, "with the type's rate");
+        let one = lab("   connection: tcp://farm:1\n");
+        assert_eq!(one.boards[0].agents_connection(), &one.boards[0].connection);
+        lab("   connection: {exec: [socat]}\n   agent_connection: {exec: [socat]}\n");
+    }
+
+    #[test]
     fn mistakes() {
         for (text, expected) in [
             (
@@ -550,6 +593,18 @@ mod tests {
             (
                 "boards:\n - name: a\n   type: generic\n   connection: tcp://farm:1\n   power: {on: x}\n",
                 "lab.yaml:5: missing key \"off\": add \"off: COMMAND\"",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   connection: serial:/dev/ttyUSB0?baud=9600\n   agent_connection: serial:/dev/ttyUSB0\n",
+                "lab.yaml:5: agent_connection is the line of connection: take it out, if the agent shares the console's line",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   connection: tcp://farm:1\n   agent_connection: telnet://farm:1\n",
+                "lab.yaml:5: agent_connection is the line of connection: take it out, if the agent shares the console's line",
+            ),
+            (
+                "boards:\n - name: a\n   type: generic\n   connection: tcp://farm:1\n   agent_conection: tcp://farm:2\n",
+                "lab.yaml:5: unknown key \"agent_conection\": did you mean \"agent_connection\"?",
             ),
             (
                 "boards:\n - name: a\n   type: qemu-virt-armv7\n   image_files: [base.img]\n",

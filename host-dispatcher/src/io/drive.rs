@@ -10,13 +10,15 @@ use agent_core::time::{Duration, Instant};
 
 use super::clock;
 use super::connection::Endpoint;
-use super::event::{BoardEvent, IoEvent};
+use super::event::{BoardEvent, IoEvent, LineId};
 use super::event_loop::Reactor;
 use super::power::Switcher;
 use super::signals::Signal;
 use crate::board::BoardAction;
+use crate::config::connection::LineRole;
+use crate::config::lab::Board;
 use crate::config::power::Power;
-use crate::config::template::Values;
+use crate::config::template::{NoValue, Values};
 use crate::script::{Bench, Script};
 
 /// The only board of its loop, as the reactor numbers it.
@@ -36,10 +38,28 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Wiring {
     /// Its line.
     pub endpoint: Endpoint,
+    /// The agent's own line, where it has one.
+    pub agent_endpoint: Option<Endpoint>,
     /// Its power.
     pub power: Power,
     /// What stands for the places in its commands.
     pub values: Values,
+}
+
+impl Wiring {
+    /// Of a board of a lab.
+    ///
+    /// # Errors
+    /// A place in a connection's words for which there is no value.
+    pub fn of(board: &Board, values: Values) -> Result<Self, NoValue> {
+        let endpoint = |connection| Endpoint::new(connection, &values);
+        Ok(Self {
+            endpoint: endpoint(&board.connection)?,
+            agent_endpoint: board.agent_connection.as_ref().map(endpoint).transpose()?,
+            power: board.power.clone(),
+            values,
+        })
+    }
 }
 
 /// Drives `script` on `bench` to its end, alone in its loop.
@@ -160,7 +180,12 @@ fn handle<T>(boards: &mut [Driven<'_, T>], event: IoEvent) {
     match event {
         IoEvent::Board(number, event) => {
             if let Some(board) = boards.get_mut(number) {
-                board.drive.handle(event);
+                board.drive.handle(LineRole::Console, event);
+            }
+        }
+        IoEvent::AgentLine(number, event) => {
+            if let Some(board) = boards.get_mut(number) {
+                board.drive.handle(LineRole::Agent, event);
             }
         }
         IoEvent::Stdin(bytes) => match boards.iter_mut().find(|board| board.drive.listens) {
@@ -229,7 +254,9 @@ impl Drive {
     /// When [`Self::handle_timeout`] and [`Self::go_on`] are due without an event.
     pub fn poll_timeout(&self, reactor: &Reactor) -> Option<Instant> {
         // What is due and cannot be sent waits for room on the line, of which the reactor tells.
-        let has_room = reactor.wants_bytes(self.board);
+        let lines = LineRole::ALL.map(|role| LineId::new(self.board, role));
+        let mut open = lines.into_iter().filter(|line| reactor.is_connected(*line)).peekable();
+        let has_room = open.peek().is_some() && open.all(|line| reactor.wants_bytes(line));
         let board =
             self.bench.board(|board, now| board.poll_timeout().filter(|at| has_room || *at > now));
         // No event tells of a line that is closed.
@@ -237,8 +264,8 @@ impl Drive {
         [board, self.bench.wake_at(), closed].into_iter().flatten().min()
     }
 
-    /// Something happened.
-    pub fn handle(&mut self, event: BoardEvent) {
+    /// Something happened, on this line if it is about one.
+    pub fn handle(&mut self, line: LineRole, event: BoardEvent) {
         let switched = match &event {
             BoardEvent::CommandDone(outcome) => Some(self.switcher.handle_command(outcome.clone())),
             BoardEvent::Held(outcome) => Some(outcome.clone()),
@@ -246,9 +273,9 @@ impl Drive {
             _ => None,
         };
         self.bench.board(|board, now| match event {
-            BoardEvent::Connected => board.handle_connected(now),
-            BoardEvent::Disconnected(why) => board.handle_disconnected(now, &why),
-            BoardEvent::Bytes(bytes) => board.handle_bytes(now, &bytes),
+            BoardEvent::Connected => board.handle_connected(now, line),
+            BoardEvent::Disconnected(why) => board.handle_disconnected(now, line, &why),
+            BoardEvent::Bytes(bytes) => board.handle_bytes(now, line, &bytes),
             BoardEvent::HolderEnded(why) => board.handle_power_lost(now, &why),
             BoardEvent::BaudFailed(why) => board.handle_baud_failed(&why),
             BoardEvent::CommandDone(_) | BoardEvent::Held(_) | BoardEvent::Worker => {
@@ -293,7 +320,7 @@ impl Drive {
     /// A little time has passed: what moves may move.
     pub fn tick(&mut self, reactor: &Reactor) {
         self.bench.observer(|observer| observer.tick());
-        if let Some(errors) = reactor.uart_errors(self.board) {
+        if let Some(errors) = reactor.uart_errors(self.agents_line()) {
             self.bench.set_uart(errors);
         }
     }
@@ -309,7 +336,7 @@ impl Drive {
     /// Whether that is said, or the line takes nothing.
     pub fn has_left(&mut self, reactor: &mut Reactor, until: Instant) -> bool {
         self.transmit(reactor);
-        !reactor.has_unwritten(self.board) || clock::now() >= until
+        !reactor.has_unwritten(self.agents_line()) || clock::now() >= until
     }
 
     /// Does what the board asks for; whether it asked for anything.
@@ -318,15 +345,20 @@ impl Drive {
         while let Some(action) = self.bench.board(|board, _| board.poll_action()) {
             any = true;
             match action {
-                BoardAction::Connect => {
+                BoardAction::Connect(LineRole::Console) => {
                     self.closing = false;
                     reactor.connect(self.board, self.wiring.endpoint.clone());
+                }
+                BoardAction::Connect(LineRole::Agent) => {
+                    if let Some(endpoint) = self.wiring.agent_endpoint.clone() {
+                        reactor.connect(LineId::new(self.board, LineRole::Agent), endpoint);
+                    }
                 }
                 BoardAction::Disconnect => {
                     reactor.disconnect(self.board);
                     self.closing = true;
                 }
-                BoardAction::SetBaud(baud) => reactor.set_baud(self.board, baud),
+                BoardAction::SetBaud(baud) => reactor.set_baud(self.agents_line(), baud),
                 BoardAction::Power(operation) => {
                     if let Err(why) = self.switcher.begin(reactor, self.board, operation) {
                         self.bench.board(|board, now| board.handle_power(now, Err(why)));
@@ -344,22 +376,33 @@ impl Drive {
         let is_closed = self.closing && reactor.is_idle(self.board);
         if is_closed {
             self.closing = false;
-            self.bench.board(|board, now| board.handle_disconnected(now, "closed"));
+            self.bench
+                .board(|board, now| board.handle_disconnected(now, LineRole::Console, "closed"));
         }
         is_closed
     }
 
-    /// Gives the line what the board has for it; whether there was anything.
+    /// Gives the lines what the board has for them; whether there was anything.
     fn transmit(&mut self, reactor: &mut Reactor) -> bool {
         let mut any = false;
-        while reactor.wants_bytes(self.board) {
-            let Some(bytes) = self.bench.board(|board, now| board.poll_transmit(now)) else {
-                break;
-            };
-            any = true;
-            let written = reactor.write(self.board, &bytes);
-            debug_assert_eq!(written, bytes.len(), "there was room for a frame");
+        for role in LineRole::ALL {
+            let line = LineId::new(self.board, role);
+            while reactor.wants_bytes(line) {
+                let Some(bytes) = self.bench.board(|board, now| board.poll_transmit(now, role))
+                else {
+                    break;
+                };
+                any = true;
+                let written = reactor.write(line, &bytes);
+                debug_assert_eq!(written, bytes.len(), "there was room for a frame");
+            }
         }
         any
+    }
+
+    /// The line that carries the agent's frames.
+    fn agents_line(&self) -> LineId {
+        let has_own = self.wiring.agent_endpoint.is_some();
+        LineId::new(self.board, if has_own { LineRole::Agent } else { LineRole::Console })
     }
 }

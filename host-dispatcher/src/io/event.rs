@@ -5,18 +5,50 @@ use super::event_loop::{READ_PER_TURN, Reactor};
 use super::signals::Signal;
 #[cfg(doc)]
 use super::waker::WorkerWaker;
+use crate::config::connection::LineRole;
 
 /// Something happened outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IoEvent {
     /// On a board, by the number that its owner gave it.
     Board(usize, BoardEvent),
+    /// On the agent's own line of a board.
+    AgentLine(usize, BoardEvent),
     /// Typed or piped in.
     Stdin(Vec<u8>),
     /// No more will be typed.
     StdinEnd,
     /// A signal.
     Signal(Signal),
+}
+
+/// One line of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LineId {
+    /// The board's number.
+    pub board: usize,
+    /// Which of its lines.
+    pub role: LineRole,
+}
+
+impl LineId {
+    /// That.
+    pub fn new(board: usize, role: LineRole) -> Self {
+        Self { board, role }
+    }
+
+    pub(super) fn event(self, event: BoardEvent) -> IoEvent {
+        match self.role {
+            LineRole::Console => IoEvent::Board(self.board, event),
+            LineRole::Agent => IoEvent::AgentLine(self.board, event),
+        }
+    }
+}
+
+impl From<usize> for LineId {
+    fn from(board: usize) -> Self {
+        Self::new(board, LineRole::Console)
+    }
 }
 
 /// Something happened on a board.

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock;
 use super::connection::Endpoint;
-use super::event::{BoardEvent, IoEvent};
+use super::event::{BoardEvent, IoEvent, LineId};
 use super::holder::Holder;
 use super::port::{Context, Port, ROOM_BELOW, Rest, WRITE_QUEUE_MAX};
 use super::process::Child;
@@ -21,21 +21,22 @@ use super::signals::Signals;
 use super::terminal::{Input, InputRead};
 use super::waker::{WorkerWaker, Workers};
 use crate::board::line_quality::UartErrors;
+use crate::config::connection::LineRole;
 
 /// The loop and everything that it waits for.
 pub struct Reactor {
     poll: Poll,
     ready: Events,
-    ports: BTreeMap<usize, Port>,
+    ports: BTreeMap<LineId, Port>,
     commands: BTreeMap<usize, Command>,
     holders: BTreeMap<usize, Holder>,
     signals: Signals,
     input: Option<Input>,
     workers: Arc<Workers>,
     /// Lines with more to read, for which no further edge comes.
-    readable: BTreeSet<usize>,
+    readable: BTreeSet<LineId>,
     /// Lines whose bytes are held back until the kernel's queue is shorter.
-    held: BTreeSet<usize>,
+    held: BTreeSet<LineId>,
     /// Children that print without a pause.
     noisy: BTreeSet<Token>,
     events: Vec<IoEvent>,
@@ -98,7 +99,12 @@ impl Reactor {
                         .extend(woken.map(|board| IoEvent::Board(board, BoardEvent::Worker)));
                 }
                 STDIN => self.input.iter_mut().for_each(Input::mark_ready),
-                token if role(token) == LINE => drop(lines.insert(board(token))),
+                token if role(token) == LINE => {
+                    lines.insert(LineId::new(board(token), LineRole::Console));
+                }
+                token if role(token) == AGENT_LINE => {
+                    lines.insert(LineId::new(board(token), LineRole::Agent));
+                }
                 token => drop(outputs.insert(token)),
             }
         }
@@ -106,9 +112,9 @@ impl Reactor {
         for token in outputs {
             self.serve_output(token);
         }
-        for board in lines {
-            let rest = self.with_port(board, Port::handle_line);
-            self.note_rest(board, rest);
+        for line in lines {
+            let rest = self.with_port(line, Port::handle_line);
+            self.note_rest(line, rest);
         }
         self.read_input();
         self.handle_timeouts();
@@ -119,76 +125,96 @@ impl Reactor {
     }
 
     /// Opens a board's line, after closing the one it has and when that one's process is gone. The outcome is an event,
-    /// [`BoardEvent::Connected`] or [`BoardEvent::Disconnected`]. `board` may be any number below 2⁶⁰.
-    pub fn connect(&mut self, board: usize, endpoint: Endpoint) {
+    /// [`BoardEvent::Connected`] or [`BoardEvent::Disconnected`]. A board's number may be any below 2⁶⁰; alone it means the
+    /// console line.
+    pub fn connect(&mut self, line: impl Into<LineId>, endpoint: Endpoint) {
+        let line = line.into();
+        let (role, output) = match line.role {
+            LineRole::Console => (LINE, LINE_OUTPUT),
+            LineRole::Agent => (AGENT_LINE, AGENT_LINE_OUTPUT),
+        };
         self.ports
-            .entry(board)
-            .or_insert_with(|| Port::new(token(board, LINE), token(board, LINE_OUTPUT)));
-        self.with_port(board, |port, context| port.connect(endpoint, context));
+            .entry(line)
+            .or_insert_with(|| Port::new(token(line.board, role), token(line.board, output)));
+        self.with_port(line, |port, context| port.connect(endpoint, context));
     }
 
     /// Closes a board's line at once and ends its process: SIGTERM, and SIGKILL two seconds later. No event tells.
-    pub fn disconnect(&mut self, board: usize) {
-        self.with_port(board, Port::disconnect);
-        self.forget_line(board);
+    pub fn disconnect(&mut self, line: impl Into<LineId>) {
+        let line = line.into();
+        self.with_port(line, Port::disconnect);
+        self.forget_line(line);
+    }
+
+    /// Does that to every line of a board.
+    pub fn disconnect_board(&mut self, board: usize) {
+        LineRole::ALL.into_iter().for_each(|role| self.disconnect(LineId::new(board, role)));
     }
 
     /// Whether the line can be used.
-    pub fn is_connected(&self, board: usize) -> bool {
-        self.ports.get(&board).is_some_and(Port::is_open)
+    pub fn is_connected(&self, line: impl Into<LineId>) -> bool {
+        self.ports.get(&line.into()).is_some_and(Port::is_open)
     }
 
     /// What the UART at the host's end of a board's line has lost or misread since it was opened; `None` where the line
     /// is no serial device of this host or of a server that tells, or not open.
-    pub fn uart_errors(&self, board: usize) -> Option<UartErrors> {
-        self.ports.get(&board).and_then(Port::uart_errors)
+    pub fn uart_errors(&self, line: impl Into<LineId>) -> Option<UartErrors> {
+        self.ports.get(&line.into()).and_then(Port::uart_errors)
     }
 
-    /// Whether a board has neither a line nor a process that is still to end.
-    pub fn is_idle(&self, board: usize) -> bool {
-        self.ports.get(&board).is_none_or(Port::is_idle)
+    /// Whether a line is neither open nor has a process that is still to end.
+    pub fn is_idle(&self, line: impl Into<LineId>) -> bool {
+        self.ports.get(&line.into()).is_none_or(Port::is_idle)
+    }
+
+    /// Whether that is so of every line of a board.
+    pub fn is_board_idle(&self, board: usize) -> bool {
+        LineRole::ALL.into_iter().all(|role| self.is_idle(LineId::new(board, role)))
     }
 
     /// Queues bytes for a board's line and says how many found room; the rest is the caller's. What waits is lost when
     /// the line is.
-    pub fn write(&mut self, board: usize, bytes: &[u8]) -> usize {
-        let (written, held) = self.with_port(board, |port, context| {
+    pub fn write(&mut self, line: impl Into<LineId>, bytes: &[u8]) -> usize {
+        let line = line.into();
+        let (written, held) = self.with_port(line, |port, context| {
             let written = port.write(bytes);
             (written, port.flush(context))
         });
-        self.note_rest(board, Rest { readable: false, held });
+        self.note_rest(line, Rest { readable: false, held });
         written
     }
 
     /// Sets the speed of a board's line to so many bits a second as soon as everything that was written has left; until
     /// then it takes no more. Behind RFC 2217 that is when the server says so. A line that is not open, or has no speed,
     /// is left alone. Only a failure is told: [`BoardEvent::BaudFailed`].
-    pub fn set_baud(&mut self, board: usize, baud: u32) {
-        let held = self.with_port(board, |port, context| port.set_baud(baud, context));
-        self.note_rest(board, Rest { readable: false, held });
+    pub fn set_baud(&mut self, line: impl Into<LineId>, baud: u32) {
+        let line = line.into();
+        let held = self.with_port(line, |port, context| port.set_baud(baud, context));
+        self.note_rest(line, Rest { readable: false, held });
     }
 
     /// Sends a BREAK on a board's line, behind everything that was written; what is written later comes behind it. The
     /// outcome is [`BoardEvent::BreakDone`].
-    pub fn send_break(&mut self, board: usize) {
-        let held = self.with_port(board, Port::send_break);
-        self.note_rest(board, Rest { readable: false, held });
+    pub fn send_break(&mut self, line: impl Into<LineId>) {
+        let line = line.into();
+        let held = self.with_port(line, Port::send_break);
+        self.note_rest(line, Rest { readable: false, held });
     }
 
     /// Bytes that [`Reactor::write`] would take, at most 64 KiB; 0 while the line is not open.
-    pub fn write_room(&self, board: usize) -> usize {
-        self.ports.get(&board).map_or(0, Port::write_room)
+    pub fn write_room(&self, line: impl Into<LineId>) -> usize {
+        self.ports.get(&line.into()).map_or(0, Port::write_room)
     }
 
     /// Whether something waits to be written to a board's line, which can take it.
-    pub fn has_unwritten(&self, board: usize) -> bool {
-        (1..WRITE_QUEUE_MAX).contains(&self.write_room(board))
+    pub fn has_unwritten(&self, line: impl Into<LineId>) -> bool {
+        (1..WRITE_QUEUE_MAX).contains(&self.write_room(line))
     }
 
     /// Whether less than a frame waits to be written: the time to ask a link for its next frame, so that what is urgent
     /// never waits behind much. After `false`, [`BoardEvent::Room`] says when it has become true.
-    pub fn wants_bytes(&self, board: usize) -> bool {
-        self.write_room(board) > WRITE_QUEUE_MAX - ROOM_BELOW
+    pub fn wants_bytes(&self, line: impl Into<LineId>) -> bool {
+        self.write_room(line) > WRITE_QUEUE_MAX - ROOM_BELOW
     }
 
     /// Starts a command of a board (to switch its power); one that is still running is killed. It may take `limit`.
@@ -266,8 +292,8 @@ impl Reactor {
     /// As [`Reactor::turn`].
     pub fn close(&mut self) -> io::Result<()> {
         self.commands.clear();
-        let boards: Vec<usize> = self.ports.keys().copied().collect();
-        boards.into_iter().for_each(|board| self.disconnect(board));
+        let lines: Vec<LineId> = self.ports.keys().copied().collect();
+        lines.into_iter().for_each(|line| self.disconnect(line));
         let now = clock::now();
         self.holders.values_mut().for_each(|holder| holder.leave(now));
         while !self.ports.values().all(Port::is_idle) || !self.holders.is_empty() {
@@ -305,7 +331,8 @@ impl Reactor {
     fn serve_output(&mut self, token: Token) {
         let board = board(token);
         let more = match role(token) {
-            LINE_OUTPUT => self.ports.get_mut(&board).is_some_and(Port::handle_output),
+            LINE_OUTPUT => self.serve_port_output(LineId::new(board, LineRole::Console)),
+            AGENT_LINE_OUTPUT => self.serve_port_output(LineId::new(board, LineRole::Agent)),
             HOLDER_OUTPUT => {
                 self.holders.get_mut(&board).is_some_and(|holder| holder.child().handle_output())
             }
@@ -314,6 +341,10 @@ impl Reactor {
         if more {
             self.noisy.insert(token);
         }
+    }
+
+    fn serve_port_output(&mut self, line: LineId) -> bool {
+        self.ports.get_mut(&line).is_some_and(Port::handle_output)
     }
 
     fn read_input(&mut self) {
@@ -345,18 +376,18 @@ impl Reactor {
             self.events.extend(event.map(|event| IoEvent::Board(*board, event)));
         }
         let due = |port: &Port| port.poll_timeout().is_some_and(|at| at <= now);
-        let boards: Vec<usize> =
-            self.ports.iter().filter(|(_, port)| due(port)).map(|(board, _)| *board).collect();
-        for board in boards {
-            let held = self.with_port(board, Port::handle_timeout);
-            self.note_rest(board, Rest { readable: false, held });
+        let lines: Vec<LineId> =
+            self.ports.iter().filter(|(_, port)| due(port)).map(|(line, _)| *line).collect();
+        for line in lines {
+            let held = self.with_port(line, Port::handle_timeout);
+            self.note_rest(line, Rest { readable: false, held });
         }
     }
 
     fn reap(&mut self) {
-        let boards: Vec<usize> = self.ports.keys().copied().collect();
-        for board in boards {
-            self.with_port(board, Port::handle_child_signal);
+        let lines: Vec<LineId> = self.ports.keys().copied().collect();
+        for line in lines {
+            self.with_port(line, Port::handle_child_signal);
         }
         self.commands.retain(|board, command| {
             let Some(outcome) = command.child.poll_exit() else { return true };
@@ -376,13 +407,13 @@ impl Reactor {
         });
     }
 
-    /// Calls a board's port; a default where there is none.
+    /// Calls a line's port; a default where there is none.
     fn with_port<R: Default>(
         &mut self,
-        board: usize,
+        line: LineId,
         call: impl FnOnce(&mut Port, &mut Context<'_>) -> R,
     ) -> R {
-        let Some(port) = self.ports.get_mut(&board) else { return R::default() };
+        let Some(port) = self.ports.get_mut(&line) else { return R::default() };
         let mut events = Vec::new();
         let mut context = Context {
             registry: self.poll.registry(),
@@ -391,22 +422,22 @@ impl Reactor {
             scratch: &mut self.scratch,
         };
         let result = call(port, &mut context);
-        self.events.extend(events.into_iter().map(|event| IoEvent::Board(board, event)));
+        self.events.extend(events.into_iter().map(|event| line.event(event)));
         result
     }
 
-    fn note_rest(&mut self, board: usize, rest: Rest) {
+    fn note_rest(&mut self, line: LineId, rest: Rest) {
         if rest.readable {
-            self.readable.insert(board);
+            self.readable.insert(line);
         }
         if rest.held {
-            self.held.insert(board);
+            self.held.insert(line);
         }
     }
 
-    fn forget_line(&mut self, board: usize) {
-        self.readable.remove(&board);
-        self.held.remove(&board);
+    fn forget_line(&mut self, line: LineId) {
+        self.readable.remove(&line);
+        self.held.remove(&line);
     }
 }
 
@@ -437,11 +468,13 @@ const WORKERS: Token = Token(1);
 const STDIN: Token = Token(2);
 const FIRST_BOARD: usize = 3;
 
-const ROLES: usize = 4;
+const ROLES: usize = 6;
 const LINE: usize = 0;
 const LINE_OUTPUT: usize = 1;
 const COMMAND_OUTPUT: usize = 2;
 const HOLDER_OUTPUT: usize = 3;
+const AGENT_LINE: usize = 4;
+const AGENT_LINE_OUTPUT: usize = 5;
 
 /// 1.4 s of a line at 115200 baud; an emulated line of 3 MB/s needs 190 turns a second for it.
 pub const READ_PER_TURN: usize = 16 * 1024;

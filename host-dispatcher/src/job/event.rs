@@ -490,6 +490,8 @@ pub enum Source {
     Dispatcher,
     /// Raw text on the line while the boot loader had it.
     BootLoader,
+    /// What came on the agent's own line and belongs to no frame.
+    AgentLine,
 }
 
 impl LogRecord {
@@ -602,7 +604,7 @@ impl Event {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kernel,
         Self::Stdout,
         Self::Stderr,
@@ -611,6 +613,7 @@ impl Source {
         Self::Agent,
         Self::Dispatcher,
         Self::BootLoader,
+        Self::AgentLine,
     ];
 
     /// The word, as it stands in every file.
@@ -624,6 +627,7 @@ impl Source {
             Self::Agent => "agent",
             Self::Dispatcher => "dispatcher",
             Self::BootLoader => "boot_loader",
+            Self::AgentLine => "agent_line",
         }
     }
 }

@@ -51,6 +51,7 @@ fn hue(source: Source) -> &'static str {
         Source::Agent => "94",
         Source::Dispatcher => "1",
         Source::BootLoader => "96",
+        Source::AgentLine => "95",
     }
 }
 

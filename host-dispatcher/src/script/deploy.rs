@@ -57,7 +57,8 @@ impl Deployer {
     /// For a board of a lab.
     pub fn new(store: PathBuf, board: &Board) -> Self {
         // The session's own speed, where there is one; 8 bits, a start and a stop bit.
-        let baud = board.connection.session_baud().or_else(|| board.connection.baud());
+        let connection = board.agents_connection();
+        let baud = connection.session_baud().or_else(|| connection.baud());
         let line = baud.map(|baud| u64::from(baud) / 10);
         Self {
             store,

@@ -471,7 +471,7 @@ impl JobRun<'_> {
             return pending().await;
         }
         // An image cannot be blamed for a line that is away.
-        let problem = bench.board(|board, _| board.line_problem().map(str::to_owned));
+        let problem = bench.board(|board, _| board.line_problem());
         if let Some(why) = problem {
             return Fault::infrastructure(format!(
                 "the line was lost in the test and is away: {why}"

@@ -75,14 +75,19 @@ impl<T: Observer> Observer for Rc<RefCell<T>> {
 pub struct Recorder {
     dir: RunDir,
     reporter: Box<dyn Reporter>,
-    /// The console's unfinished line. It belongs to the source that ends it: a kernel's banner is known for one in the
-    /// middle of its line.
-    line: Vec<u8>,
-    line_source: Source,
+    console: LineText,
+    /// Of the agent's own line.
+    agents: LineText,
     /// The first failure to write; the run goes on, and its end says so.
     failure: Option<StoreError>,
     hidden: Arc<Patterns>,
-    /// The console's.
+}
+
+/// What came on a line and is not a whole line of text.
+struct LineText {
+    text: Vec<u8>,
+    /// It belongs to the source that ends it: a kernel's banner is known for one in the middle of its line.
+    source: Source,
     redactor: Redactor,
 }
 
@@ -92,11 +97,10 @@ impl Recorder {
         Self {
             dir,
             reporter,
-            line: Vec::new(),
-            line_source: Source::Console,
+            console: LineText::new(Source::Console),
+            agents: LineText::new(Source::AgentLine),
             failure: None,
             hidden: Arc::default(),
-            redactor: Redactor::default(),
         }
     }
 
@@ -124,9 +128,13 @@ impl Recorder {
 
     /// Puts the run's end on record; its directory is still to be completed.
     pub fn end(&mut self, wall: Timestamp, seconds: f64) -> Verdict {
-        let held = self.redactor.finish();
+        let held = self.console.redactor.finish();
         self.console_text(wall, &held);
-        self.end_line(wall);
+        let held = self.agents.redactor.finish();
+        let ended = self.agents.lines(wall, &held);
+        self.log_all(ended);
+        let ended = [self.console.end(wall), self.agents.end(wall)];
+        self.log_all(ended.into_iter().flatten());
         let verdict = self.dir.summary().decide();
         let exit_status = verdict.exit_status();
         self.event(wall, Event::RunEnded { verdict, exit_status, seconds });
@@ -156,33 +164,56 @@ impl Recorder {
             ConsoleSource::Typed => return,
             ConsoleSource::BootLoader => Source::BootLoader,
             ConsoleSource::Console => Source::Console,
+            ConsoleSource::AgentLine => {
+                let mut text = bytes.to_vec();
+                self.agents.redactor.push(&mut text);
+                let ended = self.agents.lines(wall, &text);
+                return self.log_all(ended);
+            }
         };
-        self.line_source = source;
+        self.console.source = source;
         let mut text = bytes.to_vec();
-        self.redactor.push(&mut text);
+        self.console.redactor.push(&mut text);
         self.console_text(wall, &text);
     }
 
     fn console_text(&mut self, wall: Timestamp, text: &[u8]) {
         let outcome = self.dir.console(text);
         self.keep(outcome);
-        for byte in text {
-            if *byte == b'\n' || self.line.len() >= LINE_MAX {
-                self.end_line(wall);
-            }
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-        }
+        let ended = self.console.lines(wall, text);
+        self.log_all(ended);
     }
 
-    fn end_line(&mut self, wall: Timestamp) {
-        let text = String::from_utf8_lossy(&self.line).trim_end_matches('\r').to_owned();
-        self.line.clear();
-        // An agent makes itself known with a line of its own, between empty ones.
-        if !text.is_empty() {
-            self.log(&line_of(wall, self.line_source, text));
+    fn log_all(&mut self, lines: impl IntoIterator<Item = LogRecord>) {
+        lines.into_iter().for_each(|line| self.log(&line));
+    }
+}
+
+impl LineText {
+    fn new(source: Source) -> Self {
+        Self { text: Vec::new(), source, redactor: Redactor::default() }
+    }
+
+    /// Takes text; the lines that end in it.
+    fn lines(&mut self, wall: Timestamp, text: &[u8]) -> Vec<LogRecord> {
+        let mut ended = Vec::new();
+        for byte in text {
+            if *byte == b'\n' || self.text.len() >= LINE_MAX {
+                ended.extend(self.end(wall));
+            }
+            if *byte != b'\n' {
+                self.text.push(*byte);
+            }
         }
+        ended
+    }
+
+    /// The line ends here.
+    fn end(&mut self, wall: Timestamp) -> Option<LogRecord> {
+        let text = String::from_utf8_lossy(&self.text).trim_end_matches('\r').to_owned();
+        self.text.clear();
+        // An agent makes itself known with a line of its own, between empty ones.
+        (!text.is_empty()).then(|| line_of(wall, self.source, text))
     }
 }
 
@@ -223,7 +254,8 @@ impl Observer for Recorder {
     fn hide(&mut self, hidden: &Arc<Patterns>) {
         self.dir.hide(Arc::clone(hidden));
         self.hidden = Arc::clone(hidden);
-        self.redactor.hide(hidden);
+        self.console.redactor.hide(hidden);
+        self.agents.redactor.hide(hidden);
     }
 
     fn tick(&mut self) {
@@ -313,7 +345,14 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
         BoardEvent::Printed { what } => Event::Note {
             text: format!("text on the line that looks like {what} was a print: the agent lives"),
         },
-        BoardEvent::Suspicion { found } => Event::Warning { text: found.to_string() },
+        BoardEvent::Suspicion { line: None, found } => Event::Warning { text: found.to_string() },
+        BoardEvent::Suspicion { line: Some(line), found } => {
+            Event::Warning { text: format!("{line}: {found}") }
+        }
+        BoardEvent::Line { line, problem: Some(why) } => {
+            Event::Warning { text: format!("{line} is away: {why}") }
+        }
+        BoardEvent::Line { line, problem: None } => Event::Note { text: format!("{line} is back") },
         BoardEvent::Rebooted { evidence } => {
             Event::Warning { text: format!("the board was restarted: {evidence}") }
         }

@@ -97,7 +97,7 @@ impl Bench {
     /// # Errors
     /// The agent's, or answers of which none can be.
     pub(super) async fn compare(&self, clock: &mut Clock, exchanges: usize) -> Result<(), Fault> {
-        let coding = self.board(|board, _| board.spec().line.coding);
+        let coding = self.board(|board, _| board.coding());
         let mut group = Vec::with_capacity(exchanges);
         for _ in 0..exchanges {
             let sent_us = self.now().as_micros();

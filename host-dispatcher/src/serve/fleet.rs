@@ -25,10 +25,10 @@ use super::secrets;
 use super::shown::{LabObserver, LabReporter};
 use super::station::{Busy, Finished, Outcome, Station, Work};
 use crate::board::{Board, BoardSpec};
+use crate::config::connection::LineRole;
 use crate::config::{self, yaml};
 use crate::definition::fence::Fence;
 use crate::io::clock;
-use crate::io::connection::Endpoint;
 use crate::io::drive::{Drive, Wiring};
 use crate::io::emulator::Folders;
 use crate::io::event::{BoardEvent, IoEvent};
@@ -155,7 +155,11 @@ impl Fleet {
                     }
                     IoEvent::Board(index, event) => {
                         touched.insert(index);
-                        self.handle_board(index, event);
+                        self.handle_board(index, LineRole::Console, event);
+                    }
+                    IoEvent::AgentLine(index, event) => {
+                        touched.insert(index);
+                        self.handle_board(index, LineRole::Agent, event);
                     }
                     IoEvent::Signal(Signal::Interrupt | Signal::Terminate) => {
                         return self.leave();
@@ -291,14 +295,12 @@ impl Fleet {
         let folder = station.folder.as_ref().ok_or("the board is in use by another process")?;
         let emulator = station.board.board_type.emulator.as_ref();
         let values = folder.values(&self.settings.folders, emulator)?;
-        let endpoint =
-            Endpoint::new(&station.board.connection, &values).map_err(|error| error.to_string())?;
-        Ok(Wiring { endpoint, power: station.board.power.clone(), values })
+        Wiring::of(&station.board, values).map_err(|error| error.to_string())
     }
 
-    fn handle_board(&mut self, index: usize, event: BoardEvent) {
+    fn handle_board(&mut self, index: usize, line: LineRole, event: BoardEvent) {
         if let Some(station) = self.stations.get_mut(&index) {
-            station.handle(event);
+            station.handle(line, event);
         }
     }
 

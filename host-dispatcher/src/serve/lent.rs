@@ -22,6 +22,11 @@ impl Fleet {
     ) -> Result<u64, Refusal> {
         let index = self.station_in_hand(name, Some(holder))?;
         let wiring = self.wiring(index).map_err(Refusal::conflict)?;
+        if wiring.agent_endpoint.is_some() {
+            return Err(Refusal::conflict(format!(
+                "{name} has two lines, and one is lent at a time: use it on the lab's host"
+            )));
+        }
         let station = self.stations.get_mut(&index).ok_or_else(|| no_board(name))?;
         if !station.is_idle() {
             return Err(Refusal::conflict(format!(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::board::{BoardEvent, ConsoleSource};
+use crate::board::BoardEvent;
 use crate::job::event::{Event, LogRecord, Stamped};
 use crate::job::verdict::Tally;
 use crate::redact::{Patterns, Redactor};
@@ -127,7 +127,7 @@ pub(super) struct LabObserver {
 impl Observer for LabObserver {
     fn board_event(&mut self, wall: Timestamp, event: &BoardEvent) {
         if let BoardEvent::Console { source, bytes } = event
-            && *source != ConsoleSource::Typed
+            && source.is_console()
         {
             self.shown.borrow_mut().console(bytes);
         }
@@ -176,7 +176,7 @@ pub(super) struct HandsObserver(pub(super) Rc<RefCell<Shown>>);
 impl Observer for HandsObserver {
     fn board_event(&mut self, _wall: Timestamp, event: &BoardEvent) {
         if let BoardEvent::Console { source, bytes } = event
-            && *source != ConsoleSource::Typed
+            && source.is_console()
         {
             self.0.borrow_mut().console(bytes);
         }

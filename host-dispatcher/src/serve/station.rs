@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::control::{LinePiece, Refusal, Reply};
 use super::shown::Shown;
 use crate::board::raw_line::RawLine;
-use crate::config::connection::PowerOperation;
+use crate::config::connection::{LineRole, PowerOperation};
 use crate::config::lab::Board;
 use crate::io::clock;
 use crate::io::drive::{Drive, Wiring};
@@ -232,12 +232,12 @@ impl Station {
         }
     }
 
-    /// Something happened on its line.
-    pub(super) fn handle(&mut self, event: BoardEvent) {
+    /// Something happened, on this line if it is about one.
+    pub(super) fn handle(&mut self, line: LineRole, event: BoardEvent) {
         match (&mut self.seat, event) {
             (Seat::Busy(busy) | Seat::Leaving(busy, ..), event) => {
                 busy.drive.set_time();
-                busy.drive.handle(event);
+                busy.drive.handle(line, event);
             }
             (Seat::Typing(line), BoardEvent::Bytes(bytes)) => {
                 let text = line.text(clock::now(), &bytes);
@@ -304,7 +304,7 @@ impl Station {
             Seat::Leaving(mut busy, until, outcome) => {
                 busy.drive.set_time();
                 if busy.drive.has_left(reactor, until) {
-                    reactor.disconnect(self.index);
+                    reactor.disconnect_board(self.index);
                     self.seat = Seat::Closing(self.left(*busy, outcome));
                     self.due = Some(now);
                 } else {
@@ -312,7 +312,7 @@ impl Station {
                     self.due = Some(now + SOON);
                 }
             }
-            Seat::Closing(done) if !reactor.is_idle(self.index) => {
+            Seat::Closing(done) if !reactor.is_board_idle(self.index) => {
                 self.seat = Seat::Closing(done);
                 self.due = Some(now + SOON);
             }

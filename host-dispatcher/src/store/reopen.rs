@@ -51,7 +51,7 @@ fn is_kept(stamped: &Stamped, begin: Option<Timestamp>) -> bool {
 
 /// Whether nobody but this host has lines of this source.
 fn is_ours(source: Source) -> bool {
-    matches!(source, Source::Console | Source::BootLoader | Source::Dispatcher)
+    matches!(source, Source::Console | Source::BootLoader | Source::AgentLine | Source::Dispatcher)
 }
 
 /// Makes a file of the lines that `keep` wants; a line that its writer died in is none.

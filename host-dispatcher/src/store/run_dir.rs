@@ -312,7 +312,11 @@ impl RunDir {
             Source::Agent => &mut self.agent,
             Source::UserConsole => &mut self.user_console,
             Source::Dispatcher => &mut self.dispatcher,
-            Source::Stdout | Source::Stderr | Source::Console | Source::BootLoader => return Ok(()),
+            Source::Stdout
+            | Source::Stderr
+            | Source::Console
+            | Source::BootLoader
+            | Source::AgentLine => return Ok(()),
         };
         log.write(log_text::of(record).as_bytes())
     }

@@ -4,7 +4,7 @@ use super::*;
 
 fn suspicions(world: &World) -> Vec<Suspicion> {
     let found = |event: &BoardEvent| match event {
-        BoardEvent::Suspicion { found } => Some(*found),
+        BoardEvent::Suspicion { found, .. } => Some(*found),
         _ => None,
     };
     world.events.iter().filter_map(found).collect()
@@ -50,7 +50,7 @@ fn parity_from_a_boot_loader_on_is_named() {
     world.goal(Goal::AnyUp);
     world.run_for(Duration::from_secs(1));
     let text = U_BOOT.bytes().map(|byte| byte | (byte.count_ones() as u8 & 1) << 7);
-    world.board.handle_bytes(world.now, &text.collect::<Vec<u8>>());
+    world.board.handle_bytes(world.now, LineRole::Console, &text.collect::<Vec<u8>>());
     world.run();
     assert_eq!(suspicions(&world), [Suspicion::SevenBits]);
     assert!(breakage(&world).ends_with("1 stop bit)"), "{}", breakage(&world));
@@ -65,7 +65,7 @@ fn a_wrong_speed_is_named_at_every_try_and_told_once() {
         world.run_for(Duration::from_secs(10));
         let noise: Vec<u8> =
             (0..600u32).map(|n| (n.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
-        world.board.handle_bytes(world.now, &noise);
+        world.board.handle_bytes(world.now, LineRole::Console, &noise);
         world.run_for(Duration::from_secs(25));
     }
     world.run();
@@ -84,7 +84,7 @@ fn a_board_that_lives_is_not_suspected() {
     world.goal(Goal::Up(Slot::Master)).run();
     world.run_for(Duration::from_secs(10));
     // Whatever programs print is theirs.
-    world.board.handle_bytes(world.now, &[0xC3; 5000]);
+    world.board.handle_bytes(world.now, LineRole::Console, &[0xC3; 5000]);
     world.goal(Goal::Up(Slot::Test)).run();
     assert_eq!((world.board.phase(), suspicions(&world)), (Phase::Up(Slot::Test), Vec::new()));
 }

@@ -111,7 +111,7 @@ fn an_agent_of_another_link_is_an_error_that_names_both_versions() {
     let beacon = Beacon { boot_id: [9; 16], nonce: 5, role: 0, coding: Coding::TextSafe };
     world.says(&beacon.to_line());
     let mut hello = Vec::new();
-    while let Some(bytes) = world.board.poll_transmit(world.now) {
+    while let Some(bytes) = world.board.poll_transmit(world.now, LineRole::Console) {
         hello.extend(bytes);
     }
     let answer = HelloAck {
@@ -124,7 +124,7 @@ fn an_agent_of_another_link_is_an_error_that_names_both_versions() {
         capabilities: 0,
     };
     let frame = frame_of(Kind::HelloAck, &answer);
-    world.board.handle_bytes(world.now, &frame);
+    world.board.handle_bytes(world.now, LineRole::Console, &frame);
     world.run();
     names_both(&world);
 }
@@ -153,7 +153,7 @@ fn frame_of(kind: Kind, body: &impl Serialize) -> Vec<u8> {
 #[test]
 fn a_passive_board_is_left_alone() {
     let mut world = World::new(spec());
-    world.board.handle_connected(world.now);
+    world.board.handle_connected(world.now, LineRole::Console);
     world.start_agent(0);
     world.run_for(Duration::from_secs(100));
     assert_eq!((world.sent_bytes, world.board.phase()), (0, Phase::Booting(Slot::Master)));
@@ -222,7 +222,7 @@ fn a_power_command_that_fails_is_the_cause() {
 fn an_emulator_that_ends_is_noticed() {
     let mut world = World::new(emulator());
     world.goal(Goal::Up(Slot::Master)).run();
-    world.board.handle_disconnected(world.now, "qemu ended with status 1");
+    world.board.handle_disconnected(world.now, LineRole::Console, "qemu ended with status 1");
     world.power(false);
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.board.phase(), Phase::Broken(Cause::WentOff));
@@ -266,7 +266,7 @@ fn a_print_of_a_banner_or_a_panic_changes_nothing() {
             world.events.clear();
             let start = world.now;
             for piece in text.as_bytes().chunks(size) {
-                world.board.handle_bytes(world.now, piece);
+                world.board.handle_bytes(world.now, LineRole::Console, piece);
                 // As they come on the line.
                 let end = world.now + Duration::from_micros(87 * size as u64);
                 world.run_until(end, |_| false);
@@ -388,7 +388,7 @@ fn a_restart_without_an_answer_is_a_restart() {
     world.goal(Goal::Up(Slot::Master)).run();
     world.board.set_goal(world.now, Goal::Up(Slot::Test));
     // The request is on its way when the board is gone.
-    while world.board.poll_transmit(world.now).is_some() {}
+    while world.board.poll_transmit(world.now, LineRole::Console).is_some() {}
     world.agent = None;
     world.step(Step::Banner);
     world.run();
@@ -419,7 +419,7 @@ fn a_board_that_resets_while_booting_costs_a_try() {
 fn an_adapter_that_is_pulled_out_comes_back() {
     let mut world = World::new(spec());
     world.goal(Goal::Up(Slot::Master)).run();
-    world.board.handle_disconnected(world.now, "input/output error");
+    world.board.handle_disconnected(world.now, LineRole::Console, "input/output error");
     world.settle();
     assert_eq!(world.board.phase(), Phase::Booting(Slot::Master));
     world.run();
@@ -439,11 +439,11 @@ fn a_line_that_stays_away_is_asked_less_and_less_often() {
     // Lost, then not opened again seven times. The last time it is opened, and dropped at once.
     for loss in 0..8 {
         if loss == 7 {
-            world.board.handle_connected(world.now);
+            world.board.handle_connected(world.now, LineRole::Console);
         }
-        world.board.handle_disconnected(world.now, "no such device");
+        world.board.handle_disconnected(world.now, LineRole::Console, "no such device");
         let lost_at = world.now;
-        while world.board.poll_action() != Some(BoardAction::Connect) {
+        while world.board.poll_action() != Some(BoardAction::Connect(LineRole::Console)) {
             world.now = world.board.poll_timeout().expect("it is tried again");
             world.board.handle_timeout(world.now);
         }
@@ -451,11 +451,11 @@ fn a_line_that_stays_away_is_asked_less_and_less_often() {
     }
     assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 4000, 4000, 4000]);
     // One that held begins anew.
-    world.board.handle_connected(world.now);
+    world.board.handle_connected(world.now, LineRole::Console);
     world.now = world.now + Duration::from_secs(5);
-    world.board.handle_disconnected(world.now, "no such device");
+    world.board.handle_disconnected(world.now, LineRole::Console, "no such device");
     let lost_at = world.now;
-    while world.board.poll_action() != Some(BoardAction::Connect) {
+    while world.board.poll_action() != Some(BoardAction::Connect(LineRole::Console)) {
         world.now = world.board.poll_timeout().expect("it is tried again");
         world.board.handle_timeout(world.now);
     }
@@ -489,7 +489,7 @@ fn a_board_of_an_unknown_type_that_resets_is_not_typed_at() {
     world.request(Method::GET, &[3]);
     world.agent = None;
     world.is_deaf = true;
-    while world.board.poll_transmit(world.now).is_some() {}
+    while world.board.poll_transmit(world.now, LineRole::Console).is_some() {}
     world.says(U_BOOT);
     let sent = world.sent_bytes;
     world.run_for(Duration::from_secs(5));
@@ -641,7 +641,7 @@ fn hostile_bytes_break_nothing() {
                 4 => world.start_agent(random as u8 & 1),
                 _ => {}
             }
-            world.board.handle_bytes(world.now, &bytes);
+            world.board.handle_bytes(world.now, LineRole::Console, &bytes);
             world.run_for(Duration::from_millis(u64::from(random % 5000)));
             world.agent = None;
         }

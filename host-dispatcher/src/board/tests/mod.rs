@@ -10,6 +10,7 @@ mod life;
 mod loaders;
 mod power;
 mod shell;
+mod two_lines;
 
 use super::spec::{BoardSpec, BootLoaderSpec, Deadlines, NextSlotSpec, PowerKind, PowerSpec};
 use super::*;
@@ -65,6 +66,7 @@ pub(super) fn spec() -> BoardSpec {
     BoardSpec {
         name: "board-01".into(),
         line: LineConfig { coding: Coding::TextSafe, baud: 115_200 },
+        has_agent_line: false,
         session_baud: None,
         power: PowerSpec {
             settle: Duration::from_secs(1),
@@ -130,6 +132,8 @@ struct World {
     choices: Vec<String>,
     /// ... which end with this status, or start the image at once.
     choice: Choice,
+    /// Lines that cannot be opened now.
+    away: Vec<LineRole>,
     /// Waits in the board's UART, and is read behind the key that stops the countdown.
     rubbish: String,
 }
@@ -180,6 +184,7 @@ impl World {
             chosen: 0,
             choices: Vec::new(),
             choice: Choice::Ends(0),
+            away: Vec::new(),
             rubbish: String::new(),
         }
     }
@@ -190,7 +195,21 @@ impl World {
     }
 
     fn says(&mut self, text: &str) {
-        self.board.handle_bytes(self.now, text.as_bytes());
+        self.board.handle_bytes(self.now, LineRole::Console, text.as_bytes());
+    }
+
+    /// What the agent sends comes, if its line is there.
+    fn reach_board(&mut self, bytes: &[u8]) {
+        let line = self.board.agents_line();
+        if !self.away.contains(&line) {
+            self.board.handle_bytes(self.now, line, bytes);
+        }
+    }
+
+    /// A line is pulled out.
+    fn pull_out(&mut self, line: LineRole) {
+        self.away.push(line);
+        self.board.handle_disconnected(self.now, line, "no such device");
     }
 
     fn power(&mut self, is_on: bool) {
@@ -280,10 +299,12 @@ impl World {
                 is_idle = false;
                 self.act(action);
             }
-            if let Some(bytes) = self.board.poll_transmit(self.now) {
-                is_idle = false;
-                self.sent_bytes += bytes.len();
-                self.receive(&bytes);
+            for line in LineRole::ALL {
+                if let Some(bytes) = self.board.poll_transmit(self.now, line) {
+                    is_idle = false;
+                    self.sent_bytes += bytes.len();
+                    self.receive(line, &bytes);
+                }
             }
             let mut frame = [0; LINE_MAX];
             let length =
@@ -291,7 +312,7 @@ impl World {
             if let Some(length) = length {
                 is_idle = false;
                 let bytes = frame[..length].iter().copied().map(self.up).collect::<Vec<u8>>();
-                self.board.handle_bytes(self.now, &bytes);
+                self.reach_board(&bytes);
             }
             if is_idle {
                 return;
@@ -303,15 +324,18 @@ impl World {
     fn act(&mut self, action: BoardAction) {
         let is_emulator = self.board.spec.power.kind == PowerKind::WithConnection;
         match action {
-            BoardAction::Connect => {
-                if is_emulator {
+            BoardAction::Connect(line) if self.away.contains(&line) => {
+                self.board.handle_disconnected(self.now, line, "no such device");
+            }
+            BoardAction::Connect(line) => {
+                if is_emulator && line == LineRole::Console {
                     self.power(true);
                 }
-                self.board.handle_connected(self.now);
+                self.board.handle_connected(self.now, line);
             }
             BoardAction::Disconnect => {
                 self.power(false);
-                self.board.handle_disconnected(self.now, "closed");
+                self.board.handle_disconnected(self.now, LineRole::Console, "closed");
             }
             BoardAction::SetBaud(_) => {}
             BoardAction::Power(operation) => {
@@ -332,12 +356,23 @@ impl World {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, line: LineRole, bytes: &[u8]) {
+        if line != self.board.agents_line() {
+            return self.type_in(bytes);
+        }
         if let Some(agent) = &mut self.agent {
             let bytes: Vec<u8> = bytes.iter().copied().map(self.down).collect();
             agent.handle_input(self.now, &bytes, &mut |_| {});
             return self.serve();
         }
+        // Nobody else reads a line that is the agent's.
+        if line == LineRole::Console {
+            self.type_in(bytes);
+        }
+    }
+
+    /// Somebody types on the console.
+    fn type_in(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.typed.push(char::from(*byte));
             match &mut self.firmware {
@@ -432,7 +467,7 @@ impl World {
                     while let Some(length) =
                         self.agent.as_mut().unwrap().poll_transmit(self.now, &mut frame)
                     {
-                        self.board.handle_bytes(self.now, &frame[..length]);
+                        self.reach_board(&frame[..length]);
                     }
                     self.agent = None;
                     self.next = Some((self.now + Duration::from_secs(1), Step::Banner));

@@ -26,7 +26,7 @@ fn bootstrap(now: Instant) -> Bootstrap {
 fn silent() -> Board {
     let mut board = Board::new(generic(), 1);
     board.set_goal(Instant::ZERO, Goal::AnyUp);
-    board.handle_connected(Instant::ZERO);
+    board.handle_connected(Instant::ZERO, LineRole::Console);
     board
 }
 
@@ -36,13 +36,17 @@ fn a_line_is_quiet_before_it_is_typed_at() {
     let second = Instant::ZERO + Duration::from_secs(1);
     assert!(board.shell_at().is_some_and(|at| at > second));
     let before = board.shell_at();
-    board.handle_bytes(second, b"[    1.000000] something\r\n");
+    board.handle_bytes(second, LineRole::Console, b"[    1.000000] something\r\n");
     assert!(board.shell_at() > before, "it was not quiet");
     for seconds in 2..100 {
-        board.handle_bytes(Instant::ZERO + Duration::from_secs(seconds), b"more\r\n");
+        board.handle_bytes(
+            Instant::ZERO + Duration::from_secs(seconds),
+            LineRole::Console,
+            b"more\r\n",
+        );
     }
     assert!(board.shell_at().is_some_and(|at| at < Instant::ZERO + Duration::from_secs(30)));
-    assert_eq!(board.poll_transmit(second), None, "and nobody types unasked");
+    assert_eq!(board.poll_transmit(second, LineRole::Console), None, "and nobody types unasked");
     board.set_goal(second, Goal::Up(Slot::Test));
     assert_eq!(board.shell_at(), None, "a test image brings its agent");
 }
@@ -54,7 +58,7 @@ fn a_password_is_typed_and_told_to_nobody() {
     board.begin_bootstrap(bootstrap(now), "sesame");
     let (mut typed, mut told) = (String::new(), Vec::new());
     for _ in 0..200 {
-        while let Some(bytes) = board.poll_transmit(now) {
+        while let Some(bytes) = board.poll_transmit(now, LineRole::Console) {
             let text = String::from_utf8(bytes).unwrap();
             typed.push_str(&text);
             let answer = match text.as_str() {
@@ -63,7 +67,10 @@ fn a_password_is_typed_and_told_to_nobody() {
                 "sesame\n" => "sesame\r\n# ses",
                 _ => "",
             };
-            answer.as_bytes().chunks(4).for_each(|piece| board.handle_bytes(now, piece));
+            answer
+                .as_bytes()
+                .chunks(4)
+                .for_each(|piece| board.handle_bytes(now, LineRole::Console, piece));
         }
         now = board.poll_timeout().map_or(now, |at| at.max(now));
         board.handle_timeout(now);
