@@ -66,6 +66,8 @@ pub(crate) struct Board {
     program: Option<File>,
     /// Whether this machine may be restarted.
     is_board: bool,
+    /// The line is one of the kernel's consoles.
+    has_console: bool,
 }
 
 /// What an operation has open.
@@ -148,9 +150,14 @@ pub(crate) enum Source {
 }
 
 impl Board {
-    /// With nothing open. `is_board`: restart and console level are the agent's business; `is_console_free`: so is what
-    /// user space prints to /dev/console.
-    pub(crate) fn new(options: &mut Options, is_board: bool, is_console_free: bool) -> Self {
+    /// With nothing open. `is_board`: restart is the agent's business; `has_console`: so are the console's level and its
+    /// magic keys, for its text comes on the agent's line; `is_console_free`: so is what user space prints to /dev/console.
+    pub(crate) fn new(
+        options: &mut Options,
+        is_board: bool,
+        has_console: bool,
+        is_console_free: bool,
+    ) -> Self {
         let run_files = RunFiles::new(&options.root, options.run.as_deref());
         leftovers::adopt();
         if is_board && options.run.is_some() {
@@ -171,7 +178,7 @@ impl Board {
             test_socket: TestSocket::default(),
             kernel_log: KernelLog::open(),
             user_console: Redirection::new(is_console_free),
-            console_level: if is_board {
+            console_level: if has_console {
                 ConsoleLevel::remember()
             } else {
                 ConsoleLevel::untouchable()
@@ -181,6 +188,7 @@ impl Board {
             watchdog: None,
             feed_at: Instant::ZERO,
             is_board,
+            has_console,
         }
     }
 
@@ -309,7 +317,7 @@ impl Board {
                 Report::Nothing
             }
             Effect::GuardLine(is_guarded) => {
-                if self.is_board {
+                if self.has_console {
                     self.sysrq.guard(is_guarded);
                 }
                 Report::Nothing

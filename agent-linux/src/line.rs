@@ -9,6 +9,7 @@ use agent_core::time::{Duration, Instant};
 use embedded_io::{Read as _, Write as _, WriteReady as _};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 
 /// The line, open or not.
 pub(crate) struct Line {
@@ -39,6 +40,17 @@ impl Line {
         let tty = Tty::open(&path, baud, QUEUE_LIMIT)?;
         let errors_at_start = tty.errors();
         Ok(Self { errors_at_start, tty: Some(tty), ..Self::closed(path, baud, now) })
+    }
+
+    /// Whether it is one of the kernel's consoles, whatever it is called here. A device that is not there yet is none.
+    pub(crate) fn is_console(&self) -> bool {
+        let device = |path: &str| std::fs::metadata(path).map(|found| found.rdev());
+        let Ok(line) = device(&self.path) else { return false };
+        // As /dev/console is one of its own.
+        let names = ["console ", &file::read_text(CONSOLE)].concat();
+        names
+            .split_ascii_whitespace()
+            .any(|name| device(&["/dev/", name].concat()).is_ok_and(|console| console == line))
     }
 
     /// One that will be opened when it can be.

@@ -43,11 +43,13 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     };
     let mut signals = Signals::new().map_err(about("signals"))?;
     let is_board = !options.is_test_bench && !line.is_pseudo_terminal();
+    // Beside a line of the agent's own the console is not its business: there the kernel and user space are heard.
+    let has_console = is_board && line.is_console();
     // A line that was opened as /dev/console would be redirected with it.
-    let is_console_free = is_board && !is_console;
+    let is_console_free = has_console && !is_console;
     let has_run = options.run.is_some();
     let mut agent = Box::new(Agent::new(now, config));
-    let board = Board::new(&mut options, is_board, is_console_free);
+    let board = Board::new(&mut options, is_board, has_console, is_console_free);
     agent.set_limits(board.limits);
     let mut shell = Shell {
         agent,
