@@ -30,6 +30,7 @@ pub struct LivingBoard {
 
 #[derive(Debug, Default)]
 struct Line {
+    agents_socket: Option<PathBuf>,
     host: Mutex<Option<UnixStream>>,
     board: Mutex<Option<ChildStdin>>,
 }
@@ -40,6 +41,18 @@ impl LivingBoard {
     /// # Panics
     /// Its folder or its line cannot be made.
     pub fn new(lab: &Lab, name: &str) -> Self {
+        Self::with(lab, name, false)
+    }
+
+    /// The same, whose agent has a line of its own, [`Self::agents_socket`]; its console is [`Self::socket`].
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn with_two_lines(lab: &Lab, name: &str) -> Self {
+        Self::with(lab, name, true)
+    }
+
+    fn with(lab: &Lab, name: &str, has_two_lines: bool) -> Self {
         let folder = lab.pty_board(name);
         // Not in the board's folder: whoever switches is no process of the board.
         let switch = lab.path(&format!("switch/{name}"));
@@ -54,7 +67,8 @@ impl LivingBoard {
         );
         let entry = entry(name, &socket, &power);
         let (name, switch_file) = (name.to_owned(), on.clone());
-        let line = Arc::new(Line::default());
+        let agents_socket = has_two_lines.then(|| socket.with_file_name("agents-line"));
+        let line = Arc::new(Line { agents_socket, ..Line::default() });
         let serving = line.clone();
         thread::spawn(move || serving.serve(&listener));
         let stop = Arc::new(AtomicBool::new(false));
@@ -103,6 +117,16 @@ impl LivingBoard {
         self.entry.replace(&format!("unix:{}", self.socket.display()), connection)
     }
 
+    /// Its entry in a lab file, with connections that lead to its two lines by way of something.
+    pub fn entry_of_two(&self, console: &str, agents: &str) -> String {
+        format!("{}    agent_connection: \"{agents}\"\n", self.entry_by(console))
+    }
+
+    /// The agent's own line; there while the board has power.
+    pub fn agents_socket(&self) -> PathBuf {
+        self.socket.with_file_name("agents-line")
+    }
+
     /// Its line.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -122,6 +146,7 @@ impl Line {
     fn power_on(self: &Arc<Self>, folder: &Path) -> Child {
         let mut child = Command::new(built("pty-board"))
             .args([built("pumice-agent"), folder.to_owned()])
+            .args(&self.agents_socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

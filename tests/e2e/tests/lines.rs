@@ -76,6 +76,75 @@ fn an_adapter_comes_back_under_another_number() {
     assert!(losses(&record).contains(&format!("lost {}", link.display())), "{}", losses(&record));
 }
 
+/// What a run says about a board's lines while they are away.
+fn told_of_lines(record: &Record) -> Vec<String> {
+    let events = record.json_lines("events.ndjson");
+    let texts = events.iter().filter_map(|event| event["text"].as_str());
+    texts.filter(|text| text.contains("line is ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn either_of_two_lines_comes_back_and_the_job_goes_on() {
+    for pulled in ["console", "agents"] {
+        let lab = Lab::new("");
+        let board = LivingBoard::with_two_lines(&lab, "two");
+        let mut console = Carrier::terminal(&lab, "console", board.socket());
+        let mut agents = Carrier::tcp(&lab, &board.agents_socket());
+        let link = lab.path("console").display().to_string();
+        let (serial, tcp) =
+            (format!("serial:{link}?baud=115200"), format!("tcp://127.0.0.1:{}", agents.port()));
+        let entry = board.entry_of_two(&serial, &tcp);
+        let adapter = if pulled == "console" { &mut console } else { &mut agents };
+        let record = with_a_break(&lab, &entry, || {
+            adapter.stop();
+            std::thread::sleep(std::time::Duration::from_millis(600));
+            adapter.start_again();
+        });
+        let told = told_of_lines(&record);
+        let (name, lost) = match pulled {
+            "console" => ("the console line", format!("lost {link}: ")),
+            _ => ("the agent's line", format!("lost {tcp}: ")),
+        };
+        assert!(told[0].starts_with(&format!("{name} is away: {lost}")), "{told:?}");
+        assert_eq!(told[1..], [format!("{name} is back")], "{told:?}");
+        let closed = losses(&record);
+        let is_closed =
+            closed.is_empty() && record.text("events.ndjson").contains("the agent's line was lost");
+        assert_eq!(is_closed, pulled == "agents", "{closed}");
+        // Each line has carried what is its own.
+        assert!(record.timeline("boot_loader").iter().any(|line| line.contains("U-Boot 2012.03")));
+        assert!(record.timeline("console").iter().any(|line| line.contains("a line of its own")));
+        let beacons = record.timeline("agent_line");
+        assert!(!beacons.is_empty() && beacons.iter().all(|line| line.starts_with("@pumice1 ")));
+        assert!(!record.text("console.raw").contains("@pumice1 "));
+    }
+}
+
+#[test]
+fn an_agents_line_that_stays_away_is_the_labs_fault() {
+    let lab = Lab::new("");
+    let board = LivingBoard::with_two_lines(&lab, "gone");
+    let mut server = Carrier::tcp(&lab, &board.agents_socket());
+    let console = format!("unix:{}", board.socket().display());
+    let agents = format!("tcp://127.0.0.1:{}", server.port());
+    let entry = board.entry_of_two(&console, &agents);
+    lab.write_boards(&[&entry], "");
+    lab.write(
+        "job.yaml",
+        format!(
+            "name: pty\nboard: {{type: pty-board}}\ntests:\n  - {{name: long, run: 'touch {}; sleep 900'}}\ntimeout: 15m\n",
+            lab.path("begun").display()
+        ),
+    );
+    let job = lab.start(&["run", "job.yaml"]);
+    wait_for_file(&lab.path("begun"));
+    server.stop();
+    let output = job.wait().exits_with(3);
+    let expected = format!("the agent's line: failed to connect to {agents}: ");
+    assert!(output.err().contains(&expected), "{}", output.err());
+    lab.record().is_complete("InfrastructureError", 3);
+}
+
 #[test]
 fn a_raw_tcp_server_is_restarted() {
     let lab = Lab::new("");

@@ -43,6 +43,50 @@ fn an_emulated_line_accepts_another_speed() {
     lab.nothing_runs();
 }
 
+/// The agent has a second UART for itself: the kernel and user space keep the console, and nothing is kept off it.
+#[test]
+fn an_agent_has_a_line_of_its_own() {
+    let _slot = Slot::take();
+    let lab = lab_with_test_image();
+    let socket = lab.path("agents-line").display().to_string();
+    lab.change_board_type(|text| {
+        let emulator = "    - chardev:line\n";
+        let second = format!(
+            "{emulator}    - -chardev\n    - socket,id=agent,path={socket},server=on,wait=off\n    \
+             - -device\n    - pci-serial,chardev=agent\n"
+        );
+        text.replacen(emulator, &second, 1)
+            .replacen(
+                "connection:\n",
+                &format!("agent_connection: unix:{socket}\nconnection:\n"),
+                1,
+            )
+            .replacen("--role master\n", "--role master --line /dev/ttyS0 --coding binary\n", 1)
+            .replacen("--run {run}\n", "--run {run} --line /dev/ttyS0 --coding binary\n", 1)
+    });
+    let (output, record) = lab.run(&job("  - name: console
+    run: |
+      tr '\\t' ' ' < /proc/sys/kernel/printk
+      echo to the console > /dev/console
+      echo '<4>to the kernel' > /dev/kmsg
+  - {name: much, run: 'head -c 300000 /dev/urandom | base64'}
+"));
+    output.exits_with(0);
+    record.is_complete("passed", 0);
+    lab.nothing_runs();
+    let level = record.text("tests/console/stdout.log");
+    assert!(!level.starts_with("1 "), "the console's level is the kernel's own: {level}");
+    let console = record.timeline("console");
+    for line in ["to the console", "to the kernel"] {
+        assert!(console.iter().any(|text| text.ends_with(line)), "{line}: {console:?}");
+    }
+    assert!(record.timeline("kernel").iter().any(|text| text == "to the kernel"));
+    assert!(record.timeline("boot_loader").iter().any(|text| text.starts_with("U-Boot 20")));
+    let agents = record.timeline("agent_line");
+    assert!(agents.iter().all(|text| text.starts_with("@pumice1 ")), "{agents:?}");
+    assert!(!record.text("console.raw").contains("@pumice1 "));
+}
+
 /// A board's memory is for what is tested on it. Two processes: the agent and its keeper.
 #[test]
 fn the_agent_and_its_keeper_take_less_than_a_mebibyte_each() {

@@ -2,19 +2,21 @@
 //! for this machine on a pseudo-terminal. For `connection: {exec: […]}`; its power comes with the process.
 //!
 //! ```text
-//! pty-board AGENT FOLDER [SEED]
+//! pty-board AGENT FOLDER [SEED|SOCKET]
 //! ```
 //!
 //! `FOLDER/master` is the root of the master agent, `FOLDER/testrootfs` that of the injected test agent and the partition
 //! of that name, `FOLDER/testboot` the other partition. With a seed the line is bad, and `FOLDER/inserted` has the lines
-//! of foreign text that came in. `boot` boots what `setenv bootargs` says: the words for an agent. When the agent ends,
+//! of foreign text that came in. With a path the agent has a line of its own, a Unix socket there. `boot` boots what `setenv bootargs` says: the words for an agent. When the agent ends,
 //! the board resets. `FOLDER/boots` has a line for each boot.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use e2e::Noise;
@@ -26,8 +28,10 @@ fn main() {
         eprintln!("usage: pty-board AGENT FOLDER [SEED]");
         std::process::exit(2);
     };
-    let seed = words.next().and_then(|seed| seed.to_str()?.parse().ok());
-    let board = Board { agent: agent.into(), folder: folder.into(), seed };
+    let last = words.next();
+    let seed: Option<u64> = last.as_ref().and_then(|seed| seed.to_str()?.parse().ok());
+    let own_line = last.filter(|_| seed.is_none()).map(|path| OwnLine::at(Path::new(&path)));
+    let board = Board { agent: agent.into(), folder: folder.into(), seed, own_line };
     let (sender, typed) = channel();
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
@@ -49,6 +53,36 @@ struct Board {
     agent: PathBuf,
     folder: PathBuf,
     seed: Option<u64>,
+    own_line: Option<OwnLine>,
+}
+
+/// The agent's line, when it is not the console.
+struct OwnLine {
+    host: Arc<Mutex<Option<UnixStream>>>,
+    typed: Receiver<Vec<u8>>,
+}
+
+impl OwnLine {
+    fn at(path: &Path) -> Self {
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).expect("the lab's folder is ours");
+        let host = Arc::new(Mutex::new(None));
+        let (sender, typed) = channel();
+        let serving = host.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                *serving.lock().expect("nobody panics with it") = stream.try_clone().ok();
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut piece) {
+                    if sender.send(piece[..length].to_vec()).is_err() {
+                        return;
+                    }
+                }
+                *serving.lock().expect("nobody panics with it") = None;
+            }
+        });
+        Self { host, typed }
+    }
 }
 
 /// Until `boot`: what `setenv bootargs` said.
@@ -107,6 +141,11 @@ impl Board {
             drop_one_in: 5000,
             text_every_bytes: 400,
         });
+        let own_host = self.own_line.as_ref().map(|own| own.host.clone());
+        if own_host.is_some() {
+            say("[    1.000000] the agent has a line of its own\r\n");
+        }
+        let typed = self.own_line.as_ref().map_or(typed, |own| &own.typed);
         let folder = self.folder.clone();
         let mut from_board = line.try_clone().expect("a descriptor is left");
         std::thread::spawn(move || {
@@ -114,7 +153,10 @@ impl Board {
             let mut piece = [0; 4096];
             while let Ok(length @ 1..) = from_board.read(&mut piece) {
                 let (bytes, lines) = carry.carry(&piece[..length]);
-                put(&bytes);
+                match &own_host {
+                    Some(host) => put_to(host, &bytes),
+                    None => put(&bytes),
+                }
                 for line in lines {
                     append(&folder.join("inserted"), &line);
                 }
@@ -165,6 +207,14 @@ fn receive(typed: &Receiver<Vec<u8>>) -> Vec<u8> {
 
 fn say(text: &str) {
     put(text.as_bytes());
+}
+
+/// Lost when nobody is there, as on a real line.
+fn put_to(host: &Mutex<Option<UnixStream>>, bytes: &[u8]) {
+    let stream = host.lock().expect("nobody panics with it").as_ref().map(UnixStream::try_clone);
+    if let Some(Ok(mut stream)) = stream {
+        let _ = stream.write_all(bytes);
+    }
 }
 
 fn put(bytes: &[u8]) {
