@@ -9,6 +9,7 @@ use fake_board::FakeBoard;
 use host_dispatcher::board::{
     Board, BoardAction, BoardEvent, BoardSpec, Direction, Goal, RequestId,
 };
+use host_dispatcher::config::connection::LineRole;
 use host_dispatcher::config::lab::Lab;
 use serial_sim::{Line, Options, Rng};
 
@@ -317,7 +318,7 @@ impl World {
             self.fake.handle_timeout(self.now);
             let up = self.up.receive(self.now.as_micros());
             if !up.is_empty() {
-                self.board.handle_bytes(self.now, &up);
+                self.board.handle_bytes(self.now, LineRole::Console, &up);
             }
             self.board.handle_timeout(self.now);
         }
@@ -328,9 +329,9 @@ impl World {
         while let Some(action) = self.board.poll_action() {
             any = true;
             match action {
-                BoardAction::Connect => {
+                BoardAction::Connect(_) => {
                     self.fake.power_on(self.now);
-                    self.board.handle_connected(self.now);
+                    self.board.handle_connected(self.now, LineRole::Console);
                 }
                 BoardAction::SetBaud(baud) => self.next_host_baud = Some(baud),
                 BoardAction::Disconnect | BoardAction::Power(_) => {
@@ -379,7 +380,7 @@ impl World {
         let (now, mut any) = (self.now.as_micros(), false);
         self.tune();
         while self.next_host_baud.is_none() && self.down.queued_writes(now) < 2 {
-            let Some(bytes) = self.board.poll_transmit(self.now) else { break };
+            let Some(bytes) = self.board.poll_transmit(self.now, LineRole::Console) else { break };
             self.down.send(now, &bytes);
             any = true;
         }

@@ -11,6 +11,7 @@ use agent_core::wire::envelope::{self, Envelope};
 use agent_core::wire::response::{Done, Got};
 use agent_core::wire::{Failure, FailureKind, Method, codec, request};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal};
+use host_dispatcher::config::connection::LineRole;
 use host_dispatcher::config::lab::Lab;
 use host_dispatcher::deploy::effort::Effort;
 use host_dispatcher::job::event::{Event as JobEvent, LogRecord};
@@ -159,12 +160,12 @@ impl World {
         let mut any = false;
         while let Some(action) = bench.board(|board, _| board.poll_action()) {
             any = true;
-            if let BoardAction::Connect = action {
+            if let BoardAction::Connect(_) = action {
                 let coding = Coding::TextSafe;
                 let beacon = Beacon { boot_id: [1; 16], nonce: 1, role: 0, coding };
                 let line = LineConfig { coding, baud: 115_200 };
                 self.agent = Some(Box::new(Link::board(self.now, line, beacon)));
-                bench.board(|board, now| board.handle_connected(now));
+                bench.board(|board, now| board.handle_connected(now, LineRole::Console));
             }
         }
         any
@@ -173,7 +174,9 @@ impl World {
     fn carry(&mut self, bench: &Bench) -> bool {
         let is_through = self.now >= self.cut_until;
         let mut any = false;
-        while let Some(bytes) = bench.board(|board, now| board.poll_transmit(now)) {
+        while let Some(bytes) =
+            bench.board(|board, now| board.poll_transmit(now, LineRole::Console))
+        {
             any = true;
             if let Some(agent) = self.agent.as_mut().filter(|_| is_through) {
                 agent.handle_input(self.now, &bytes, &mut |_| {});
@@ -186,7 +189,9 @@ impl World {
         if let Some(length) = sent {
             any = true;
             if is_through {
-                bench.board(|board, now| board.handle_bytes(now, &frame[..length]));
+                bench.board(|board, now| {
+                    board.handle_bytes(now, LineRole::Console, &frame[..length])
+                });
             }
         }
         any

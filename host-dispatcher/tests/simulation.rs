@@ -13,6 +13,7 @@ use agent_core::wire::response::{Exit, Info};
 use agent_core::wire::{Method, request};
 use fake_board::{Death, DieAt, FakeBoard, Program, Step};
 use host_dispatcher::board::{Board, BoardAction, BoardEvent, BoardSpec, Goal, Slot, line_quality};
+use host_dispatcher::config::connection::LineRole;
 use host_dispatcher::config::lab::Lab;
 use host_dispatcher::deploy::effort::Effort;
 use host_dispatcher::job::event::{Event, KernelReport, LogRecord, Source, Stamped};
@@ -442,7 +443,9 @@ fn a_request_that_ends_with_its_board_says_what_became_of_that() {
     let mut world = World::new(11, Options::clean(BAUD));
     world.hands_on(async |bench| {
         let asked = bench.start(Method::INFO, &request::Info {}, &[], LONG);
-        bench.board(|board, now| board.handle_disconnected(now, "the emulator was killed"));
+        bench.board(|board, now| {
+            board.handle_disconnected(now, LineRole::Console, "the emulator was killed")
+        });
         let fault = asked.answer().await.unwrap_err();
         assert!(fault.message.ends_with("(info): the emulator was killed"), "{fault}");
     });
@@ -772,15 +775,17 @@ impl World {
         while let Some(action) = bench.board(|board, _| board.poll_action()) {
             any = true;
             match action {
-                BoardAction::Connect => {
+                BoardAction::Connect(_) => {
                     self.fake.power_on(self.clock.at(self.now));
-                    bench.board(|board, now| board.handle_connected(now));
+                    bench.board(|board, now| board.handle_connected(now, LineRole::Console));
                 }
                 BoardAction::Disconnect => {
                     self.fake.power_off(self.clock.at(self.now));
                     self.up.clear();
                     self.down.clear();
-                    bench.board(|board, now| board.handle_disconnected(now, "closed"));
+                    bench.board(|board, now| {
+                        board.handle_disconnected(now, LineRole::Console, "closed")
+                    });
                 }
                 BoardAction::SetBaud(_) => {}
                 BoardAction::Power(_) => unreachable!("the power of an emulator is its line"),
@@ -793,7 +798,10 @@ impl World {
         let mut any = false;
         let now = self.now.as_micros();
         while self.down.queued_writes(now) < 2 {
-            let Some(bytes) = bench.board(|board, now| board.poll_transmit(now)) else { break };
+            let Some(bytes) = bench.board(|board, now| board.poll_transmit(now, LineRole::Console))
+            else {
+                break;
+            };
             self.down.send(now, &bytes);
             any = true;
         }
@@ -825,7 +833,7 @@ impl World {
         let up = self.up.receive(now);
         bench.board(|board, now| {
             if !up.is_empty() && !is_cut {
-                board.handle_bytes(now, &up);
+                board.handle_bytes(now, LineRole::Console, &up);
             }
             board.handle_timeout(now);
         });
