@@ -116,8 +116,8 @@ what resembles it. --dry-run says what would be sent and how long that takes, an
         board: String,
         /// The image
         image: PathBuf,
-        /// The partition's label
-        #[arg(long = "to", alias = "partition", value_name = "LABEL", default_value = "testrootfs", value_parser = ["testrootfs", "testboot"])]
+        /// The partition's label; of a board that was revived also revived (that of the master image) and card (the whole disk)
+        #[arg(long = "to", alias = "partition", value_name = "LABEL", default_value = "testrootfs", value_parser = ["testrootfs", "testboot", "revived", "card"])]
         partition: String,
         /// Say what would be sent, and write nothing
         #[arg(long, short = 'n')]
@@ -145,6 +145,16 @@ executes it in the shell's place. It lies in memory (/tmp, /run or /dev/shm) unt
 is gone on with. Without --agent it is that of agents: in the lab file for the board's machine. With shell: in the
 board type or the lab every command and every job does this where no agent shows itself.")]
     Bootstrap(BootstrapArgs),
+    /// Bring a board up whose disk holds nothing that boots: kernel and initramfs go over the line into memory
+    #[command(after_help = "Examples:
+  pumice revive qemu-01 --kernel vmlinuz --initrd revive.cpio.xz --master images/master.ext4
+  pumice revive bbb-01 --kernel zImage --initrd revive.cpio.xz --dtb am335x-boneblack.dtb --card images/disk.img
+
+The boot loader receives the files by YMODEM, as commands.revive in the board type says; how long that takes is
+said before. An agent in the initramfs then has the session. It offers the partition of the master image as
+\"revived\", which --master writes, and the whole disk as \"card\", which --card writes with its partition table;
+the board boots from it then. Ctrl-C gives up, and the boot loader waits for commands again.")]
+    Revive(ReviveArgs),
     /// Show what is known of a board: agent, kernel, memory, partitions, addresses
     Info {
         /// The board's name
@@ -467,6 +477,28 @@ pub struct ImportArgs {
     /// Tell only what stands in the way
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `pumice revive`.
+#[derive(Args, Clone, Debug)]
+pub struct ReviveArgs {
+    /// The board's name
+    pub board: String,
+    /// The kernel, as its boot loader boots it
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The initramfs with the agent
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The device tree
+    #[arg(long, value_name = "FILE")]
+    pub dtb: Option<PathBuf>,
+    /// An image for the partition of the master image, file or URL; of a disk image that partition
+    #[arg(long, value_name = "IMAGE")]
+    pub master: Option<String>,
+    /// A disk image for the whole card, file or URL
+    #[arg(long, value_name = "IMAGE", conflicts_with = "master")]
+    pub card: Option<String>,
 }
 
 /// `pumice results`.
@@ -857,6 +889,7 @@ Hands on a board, through its agent:
 
 Hands on a board, without an agent:
   power        Switch the power: on, off, cycle
+  revive       Bring up a board whose disk holds nothing that boots, over the line
   console      Show the raw line, and type on it
   break        Send a BREAK on the line
   sysrq        Send a BREAK and a SysRq key, and show what the kernel says

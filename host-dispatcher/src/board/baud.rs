@@ -3,6 +3,7 @@
 //! `agent_core::agent::baud`.
 
 use super::Board;
+use super::boot_loader::Driver;
 use super::client::RequestId;
 use super::event::{BoardAction, BoardEvent};
 use agent_core::link::LINE_MAX;
@@ -13,6 +14,8 @@ use agent_core::wire::{FailureKind, Method, request};
 #[derive(Clone, Debug)]
 pub(super) struct Speed {
     base: u32,
+    /// The boot loader's, while it has another.
+    loading: Option<u32>,
     /// What sessions shall have.
     wanted: Option<u32>,
     current: u32,
@@ -41,7 +44,7 @@ enum State {
 impl Speed {
     pub(super) fn new(base: u32, wanted: Option<u32>) -> Self {
         let wanted = wanted.filter(|wanted| *wanted != base);
-        Self { base, wanted, current: base, state: State::Steady, failures: 0 }
+        Self { base, loading: None, wanted, current: base, state: State::Steady, failures: 0 }
     }
 
     pub(super) fn current(&self) -> u32 {
@@ -86,9 +89,13 @@ impl Board {
     }
 
     /// The shell could not set the speed of [`BoardAction::SetBaud`]; `why` is for people.
-    pub fn handle_baud_failed(&mut self, why: &str) {
+    pub fn handle_baud_failed(&mut self, now: Instant, why: &str) {
         if self.speed.is_trying() {
             self.give_up_speed(why);
+        } else if let Some(driver) = self.driver.as_mut().filter(|driver| driver.baud().is_some()) {
+            driver.handle_baud_failed(why);
+            self.read_driver(now);
+            self.steer(now);
         }
     }
 
@@ -149,6 +156,8 @@ impl Board {
 
     /// Goes on as far as it can.
     pub(super) fn advance_speed(&mut self, now: Instant) {
+        let driver = self.driver.as_ref().filter(|_| self.is_driving());
+        self.speed.loading = driver.and_then(Driver::baud);
         if !self.link.is_open() {
             return self.rest_speed();
         }
@@ -210,13 +219,13 @@ impl Board {
         self.link.set_baud(self.speed.base);
     }
 
-    /// There is no session: the agent is found at the base speed.
+    /// There is no session: the agent is found at the base speed, as the boot loader is but for its files.
     fn rest_speed(&mut self) {
         if self.speed.is_trying() {
             self.tell_kept("the session ended meanwhile");
         }
         self.speed.state = State::Steady;
-        self.turn_to(self.speed.base);
+        self.turn_to(self.speed.loading.unwrap_or(self.speed.base));
     }
 
     fn give_up_speed(&mut self, why: &str) {

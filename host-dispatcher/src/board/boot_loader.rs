@@ -13,8 +13,10 @@ use std::collections::VecDeque;
 use super::console::{LINE_BYTES_MAX, LineBuffer};
 use super::expect::{Matcher, Patterns};
 use super::loader_command::{LoaderCommand, Ran, RanEnd};
+use super::loading::{Loading, Upload};
 use super::phase::{Cause, Slot};
 use super::spec::{BootLoaderSpec, Deadlines};
+use super::ymodem::Progress;
 use agent_core::time::{Duration, Instant};
 
 /// What the boot loader shall do.
@@ -57,6 +59,13 @@ pub struct Driver {
     ran: Option<Ran>,
     status: Option<u32>,
     last_output: String,
+    /// What commands of the master image's script receive.
+    uploads: Vec<Upload>,
+    /// The speed at which they do, where that is another than the line's.
+    upload_baud: Option<u32>,
+    loading: Option<Loading>,
+    /// How often the file of this command was tried before.
+    failed_loads: u32,
     typing: VecDeque<u8>,
     type_at: Instant,
     paced: Option<Paced>,
@@ -97,6 +106,10 @@ enum State {
     Cancelling { command: usize, tries: u32, cancels: u32 },
     /// It executes this command.
     Running { command: usize },
+    /// It receives a file with this command.
+    Receiving { command: usize },
+    /// It has been told so often to give that up.
+    Dropping { command: usize, asks: u32 },
     /// It executes the last one, which does not return.
     Launched,
     /// It failed; said once.
@@ -121,6 +134,10 @@ impl Driver {
             ran: None,
             status: None,
             last_output: String::new(),
+            uploads: Vec::new(),
+            upload_baud: None,
+            loading: None,
+            failed_loads: 0,
             typing: VecDeque::new(),
             type_at: Instant::ZERO,
             paced: None,
@@ -140,15 +157,64 @@ impl Driver {
             ..self.spec.clone()
         };
         self.leave("the board was started anew");
-        *self = Self { ran: self.ran.take(), ..Self::new(spec, self.deadlines) };
+        let uploads = std::mem::take(&mut self.uploads);
+        let upload_baud = self.upload_baud;
+        let ran = self.ran.take();
+        *self = Self { uploads, upload_baud, ran, ..Self::new(spec, self.deadlines) };
     }
 
     /// What to type for an image from now on; the last command boots it.
     pub fn set_script(&mut self, slot: Slot, commands: Vec<String>) {
         let commands = commands.into_iter().map(|command| command.trim().to_owned()).collect();
         match slot {
-            Slot::Master => self.spec.master = commands,
+            Slot::Master => {
+                self.spec.master = commands;
+                self.uploads.clear();
+            }
             Slot::Test => self.spec.test = commands,
+        }
+    }
+
+    /// The same for the master image, with files that its commands receive; `baud` is appended to these commands, and the
+    /// line has that speed meanwhile.
+    pub fn set_revival(&mut self, commands: Vec<String>, uploads: Vec<Upload>, baud: Option<u32>) {
+        self.set_script(Slot::Master, commands);
+        (self.uploads, self.upload_baud) = (uploads, baud);
+    }
+
+    /// Bytes of all uploads that have arrived, while there is one under way.
+    pub fn sent_bytes(&self) -> Option<u64> {
+        let State::Receiving { command } = self.state else { return None };
+        let before = self.uploads.iter().filter(|upload| upload.command < command);
+        let before: u64 = before.map(|upload| upload.content.len() as u64).sum();
+        match self.loading.as_ref()?.progress() {
+            Progress::Running(bytes) => Some(before + bytes),
+            _ => None,
+        }
+    }
+
+    /// Whether a file is under way, or being given up.
+    pub fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    /// The line's speed, where a file needs another than the line's own.
+    pub fn baud(&self) -> Option<u32> {
+        self.loading.as_ref()?.baud()
+    }
+
+    /// The speed of [`Self::baud`] cannot be had; `why` is for people.
+    pub fn handle_baud_failed(&mut self, why: &str) {
+        if self.baud().is_some() {
+            self.fail_speed(why);
+        }
+    }
+
+    /// Gives up a file that is under way: the boot loader shall wait for commands.
+    pub fn drop_file(&mut self, now: Instant) {
+        self.want = Want::Prompt;
+        if let State::Receiving { command } = self.state {
+            self.drop_loading(now, command, 1);
         }
     }
 
@@ -209,6 +275,10 @@ impl Driver {
 
     /// Text came from the board.
     pub fn handle_text(&mut self, now: Instant, text: &[u8]) {
+        if let Some(loading) = &mut self.loading {
+            loading.handle_bytes(now, text);
+            self.read_loading(now);
+        }
         for byte in text {
             if let Some(found) = self.patterns.step(&mut self.matcher, *byte) {
                 if self.is_asked() {
@@ -229,7 +299,7 @@ impl Driver {
                 }
             }
             if self.line.push(*byte) {
-                self.handle_line();
+                self.handle_line(now);
             } else if let State::Typing { command, .. } = self.state
                 && self.is_echoed(command)
             {
@@ -252,6 +322,11 @@ impl Driver {
             self.quiet_at = None;
             self.handle_prompt(now);
         }
+        if let Some(loading) = &mut self.loading {
+            loading.handle_timeout(now);
+            self.typing.extend(loading.poll_key());
+            self.read_loading(now);
+        }
         if self.deadline.is_some_and(|at| now >= at) {
             self.deadline = None;
             self.handle_deadline(now);
@@ -263,6 +338,12 @@ impl Driver {
             let is_last = times + 1 >= LINE_ENDS_MAX;
             self.line_end = (!is_last).then_some((now + ECHO_SLACK, times + 1));
         }
+    }
+
+    /// The next bytes of a file that is under way.
+    pub fn poll_block(&mut self) -> Option<Vec<u8>> {
+        let loading = self.loading.as_mut().filter(|_| self.typing.is_empty())?;
+        loading.poll_block()
     }
 
     /// The next bytes to type.
@@ -289,7 +370,8 @@ impl Driver {
         let type_at =
             if self.typing.is_empty() { self.paced_timeout() } else { Some(self.type_at) };
         let line_end = self.line_end.map(|(at, _)| at);
-        [self.quiet_at, self.deadline, type_at, line_end].into_iter().flatten().min()
+        let loading = self.loading.as_ref().and_then(Loading::poll_timeout);
+        [self.quiet_at, self.deadline, type_at, line_end, loading].into_iter().flatten().min()
     }
 
     /// Does what is wanted, where the state allows something.
@@ -382,6 +464,13 @@ impl Driver {
         self.paced = None;
         self.last_output.clear();
         let is_last = self.is_last(command);
+        self.line_end = self.spec.has_echo.then_some((now + ECHO_SLACK, 0));
+        if let Some(upload) = self.upload(command) {
+            self.loading = Some(Loading::new(now, upload, self.upload_baud));
+            self.state = State::Receiving { command };
+            self.deadline = None;
+            return;
+        }
         self.state = if is_last { State::Launched } else { State::Running { command } };
         self.deadline =
             Some(now + if is_last { self.deadlines.kernel } else { self.deadlines.command });
@@ -389,14 +478,83 @@ impl Driver {
             // Who asked for it knows how long it may take.
             self.deadline = None;
         }
-        self.line_end = self.spec.has_echo.then_some((now + ECHO_SLACK, 0));
     }
 
-    fn handle_line(&mut self) {
+    /// What a command receives.
+    fn upload(&self, command: usize) -> Option<&Upload> {
+        let uploads = self
+            .uploads
+            .iter()
+            .filter(|_| self.script == Some(Slot::Master) && self.single.is_none());
+        uploads.into_iter().find(|upload| upload.command == command)
+    }
+
+    /// What became of the file that is under way, or of the speed that it needed.
+    fn read_loading(&mut self, now: Instant) {
+        let Some(loading) = &self.loading else { return };
+        if let Some(why) = loading.speed_failure() {
+            let why = why.to_owned();
+            return self.fail_speed(&why);
+        }
+        let State::Receiving { command } = self.state else { return };
+        match loading.progress() {
+            Progress::Done => self.end_loading(now, command),
+            Progress::Failed(why) => {
+                self.last_output = why;
+                self.drop_loading(now, command, 1);
+            }
+            Progress::Running(_) => {}
+        }
+    }
+
+    /// Nobody knows at what speed it listens: it is to be started again, and asked for no other one.
+    fn fail_speed(&mut self, why: &str) {
+        self.upload_baud = None;
+        self.fail(Cause::BootLoader, format!("{why}; it is not asked for another speed again"));
+    }
+
+    /// The boot loader has the file.
+    fn end_loading(&mut self, now: Instant, command: usize) {
+        self.failed_loads = 0;
+        self.state = State::Running { command };
+        self.deadline = Some(now + self.deadlines.command);
+    }
+
+    fn drop_loading(&mut self, now: Instant, command: usize, asks: u32) {
+        if let Some(loading) = &mut self.loading {
+            loading.cancel();
+        }
+        self.state = State::Dropping { command, asks };
+        self.deadline = Some(now + DROP_TIME);
+    }
+
+    /// It waits at its prompt without the file: it is typed at again, if that is still wanted.
+    fn load_again(&mut self, now: Instant, command: usize) {
+        self.loading = None;
+        self.failed_loads += 1;
+        if self.script.map(Want::Boot) != Some(self.want) {
+            self.rest();
+            self.drive(now);
+        } else if self.failed_loads < LOADS_MAX {
+            self.type_command(now, command, 1);
+        } else {
+            let text = format!(
+                "\"{}\" did not get its file in {LOADS_MAX} tries: {}",
+                self.command(command),
+                self.last_output
+            );
+            self.fail(Cause::BootLoader, text);
+        }
+    }
+
+    fn handle_line(&mut self, now: Instant) {
         self.line_end = None;
         let text = self.line.last();
+        if let Some(loading) = &mut self.loading {
+            loading.handle_line(now, text);
+        }
         let command = match self.state {
-            State::Running { command } => command,
+            State::Running { command } | State::Receiving { command } => command,
             State::Launched => self.commands().len().saturating_sub(1),
             State::Typing { .. } if self.wrapped.len() < LINE_BYTES_MAX => {
                 self.wrapped.push_str(text);
@@ -441,6 +599,16 @@ impl Driver {
                 self.drive(now);
             }
             State::Cancelling { command, tries, .. } => self.type_command(now, command, tries + 1),
+            State::Receiving { command }
+                if self.loading.as_ref().is_some_and(Loading::is_complete) =>
+            {
+                // Its last answers were lost.
+                self.end_loading(now, command);
+                self.handle_prompt(now);
+            }
+            State::Receiving { command } | State::Dropping { command, .. } => {
+                self.load_again(now, command);
+            }
             State::Running { .. } if self.single.is_some() => {
                 if self.spec.asks_status && self.status.is_none() {
                     self.leave("a prompt came without the command's status");
@@ -456,6 +624,7 @@ impl Driver {
                 self.fail(Cause::BootLoader, text);
             }
             State::Running { command } => {
+                self.loading = None;
                 if self.script.map(Want::Boot) == Some(self.want) {
                     self.type_command(now, command + 1, 1);
                 } else {
@@ -526,7 +695,18 @@ impl Driver {
                 );
                 self.fail(Cause::NoKernel, text);
             }
-            State::Waiting | State::AtPrompt | State::Failed => {}
+            State::Dropping { command, asks } if asks < DROPS_MAX => {
+                self.drop_loading(now, command, asks + 1);
+            }
+            State::Dropping { command, .. } => {
+                let text = format!(
+                    "\"{}\" gave no prompt after its file was given up: {}",
+                    self.command(command),
+                    self.last_output
+                );
+                self.fail(Cause::BootLoader, text);
+            }
+            State::Waiting | State::AtPrompt | State::Receiving { .. } | State::Failed => {}
         }
     }
 
@@ -546,6 +726,7 @@ impl Driver {
         self.state = State::Failed;
         self.typing.clear();
         (self.deadline, self.quiet_at, self.line_end) = (None, None, None);
+        self.loading = None;
         self.report = Some(Report::Failed(cause, text));
     }
 
@@ -578,9 +759,12 @@ impl Driver {
 
     /// What is typed for a command: all but the last one tell how they ended.
     fn typed_form(&self, index: usize) -> String {
-        let command = self.command(index);
+        let mut command = self.command(index).to_owned();
+        if let Some(baud) = self.upload_baud.filter(|_| self.upload(index).is_some()) {
+            command += &format!(" {baud}");
+        }
         if command.is_empty() || self.is_last(index) || !self.spec.asks_status {
-            command.to_owned()
+            command
         } else {
             format!("{command}; echo {STATUS}$?")
         }
@@ -660,5 +844,11 @@ const MENU_TIME: Duration = Duration::from_secs(10);
 const CHARACTER_TIME: Duration = Duration::from_millis(1);
 /// All but the first are typed one character at a time.
 pub(super) const TYPING_TRIES: u32 = 3;
+/// A boot loader that waits for the rest of a block hears that there is none after 2 s, and is deaf for 2 s more.
+const DROP_TIME: Duration = Duration::from_secs(6);
+/// In the first it may take it for the rest of a block.
+const DROPS_MAX: u32 = 3;
+/// A file that fails so often needs another line; each try may take minutes.
+const LOADS_MAX: u32 = 3;
 /// Bytes of a line that a sentence quotes.
 const QUOTED_MAX: usize = 160;

@@ -120,7 +120,8 @@ impl Board {
         let mut text = std::mem::take(&mut self.text);
         self.read_shell(now, &text);
         self.shell.redact(&mut text);
-        if !self.is_deaf() {
+        // What acknowledges a file is no text.
+        if !self.is_deaf() && !self.is_loading() {
             match &mut self.console_sense {
                 Some(sense) => sense.handle_text(&text),
                 None if !self.link.is_open() => self.sense.handle_text(&text),

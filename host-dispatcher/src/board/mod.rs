@@ -17,7 +17,7 @@
 //! * `doubt`: what a session shows that may be somebody's print
 //! * `shell`: an agent is put there through the console's shell
 //! * `baud`: the line's speed in a session
-//! * [`boot_loader`], [`console`], [`expect`]: text · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
+//! * [`boot_loader`], [`console`], [`expect`]: text · `loading`, [`ymodem`]: files for a boot loader · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
 mod baud;
 pub mod boot_loader;
@@ -33,12 +33,14 @@ mod line_sense;
 mod lines;
 pub mod link_memory;
 mod loader_command;
+mod loading;
 pub mod phase;
 pub mod power;
 pub mod raw_line;
 mod shell;
 pub mod spec;
 mod switching;
+pub mod ymodem;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ pub use event::{BoardAction, BoardEvent, Dropped, PowerState};
 pub use evidence::{AgentStart, Comeback};
 pub use line_sense::Suspicion;
 pub use loader_command::{Ran, RanEnd};
+pub use loading::Upload;
 pub use phase::{Action, Cause, Goal, Phase, Slot};
 pub use power::PowerOperation;
 pub use spec::BoardSpec;
@@ -274,6 +277,33 @@ impl Board {
         self.driver.as_mut()?.poll_ran()
     }
 
+    /// What is typed for the master image from now on, with files that its commands receive over the line, at another
+    /// speed if that is given.
+    pub fn set_revival(&mut self, commands: Vec<String>, uploads: Vec<Upload>, baud: Option<u32>) {
+        if let Some(driver) = &mut self.driver {
+            driver.set_revival(commands, uploads, baud);
+        }
+    }
+
+    /// Bytes of these files that have arrived, while one is under way.
+    pub fn sent_bytes(&self) -> Option<u64> {
+        self.driver.as_ref()?.sent_bytes()
+    }
+
+    /// Whether a file is under way to the boot loader, or being given up.
+    pub fn is_loading(&self) -> bool {
+        self.is_driving() && self.driver.as_ref().is_some_and(Driver::is_loading)
+    }
+
+    /// Gives up a file that is under way: the boot loader shall wait for commands.
+    pub fn drop_file(&mut self, now: Instant) {
+        if self.is_loading()
+            && let Some(driver) = &mut self.driver
+        {
+            driver.drop_file(now);
+        }
+    }
+
     /// What it was made from.
     pub fn spec(&self) -> &BoardSpec {
         &self.spec
@@ -389,7 +419,12 @@ impl Board {
                 if !is_typed_at {
                     return None;
                 }
-                let bytes = self.driver.as_mut()?.poll_transmit(now)?;
+                let driver = self.driver.as_mut()?;
+                // A file is no typing, and nothing that anybody wants to read again.
+                if let Some(block) = driver.poll_block() {
+                    return Some(block);
+                }
+                let bytes = driver.poll_transmit(now)?;
                 self.events.push_console(ConsoleSource::Typed, &bytes);
                 Some(bytes)
             }

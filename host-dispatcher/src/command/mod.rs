@@ -22,6 +22,7 @@ pub mod log;
 pub mod power;
 pub mod report;
 pub mod results;
+pub mod revive;
 pub mod run;
 mod run_roles;
 pub mod serve;
@@ -64,6 +65,7 @@ pub fn run(cli: &Cli) -> u8 {
             return hand_over::hand_over(global, board, program);
         }
         Command::Bootstrap(args) => return bootstrap::bootstrap(global, args),
+        Command::Revive(args) => return revive::revive(global, args),
         Command::Info { board } => return info::info(global, board),
         Command::LineTest(args) => return line_test::line_test(global, args),
         Command::Power { board, operation } => return power::power(global, board, *operation),

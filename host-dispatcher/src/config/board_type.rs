@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::connection_error::BAUDS;
 use super::next_slot::{NextSlot, NextSlotForm};
 use super::power::Power;
+use super::revive::Part;
 use super::shell::{self, Shell, ShellForm};
 use super::template::{NoValue, OnHost, Placeholder, Template, TextIn};
 use super::value::{Name, Period};
@@ -224,6 +225,17 @@ impl BoardType {
         let context =
             BootContext { board, run, partitions: boot.partitions, kernel_args: &boot.kernel_args };
         boot.loader.script(slot, from, &context)
+    }
+
+    /// The commands that boot what is sent over the line, and what each receives; none where that is not known.
+    ///
+    /// # Errors
+    /// A place in a command for which there is no value.
+    pub fn revive_script(&self, board: &str) -> Result<Vec<(String, Option<Part>)>, NoValue> {
+        let Some(boot) = &self.boot else { return Ok(Vec::new()) };
+        let (partitions, kernel_args) = (boot.partitions, &boot.kernel_args);
+        let context = BootContext { board, run: "", partitions, kernel_args };
+        boot.loader.revive_script(&context)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::boot_kind::{BootLoaderKind, Echo, Status};
+use super::revive::{self, Part, ReviveStep};
 use super::template::{InBootLoader, InKernelArgs, NoValue, Placeholder, Template, TextIn, Values};
 use super::value::{Period, shorten};
 use crate::job::event::Slot;
@@ -43,6 +44,10 @@ pub struct BootLoader {
     pub character_delay: Option<Duration>,
     /// What to type to boot, by slot. The last command starts the kernel and has no prompt after it.
     pub commands: BySlot<Vec<Template>>,
+    /// The same to boot what is sent over the line; empty where that is not known.
+    pub revive: Vec<ReviveStep>,
+    /// The rate to which the line is turned for what is sent, by a number behind the command that receives it.
+    pub revive_baud: Option<u32>,
 }
 
 /// A menu, and how it is left for the prompt.
@@ -116,6 +121,19 @@ impl BootLoader {
         let values = context.values(slot, from)?;
         self.commands.get(slot).iter().map(|command| command.expand(&values)).collect()
     }
+
+    /// The commands that boot what is sent over the line, and what each receives.
+    ///
+    /// # Errors
+    /// A place for which there is no value.
+    pub fn revive_script(
+        &self,
+        context: &BootContext<'_>,
+    ) -> Result<Vec<(String, Option<Part>)>, NoValue> {
+        let values = context.values(Slot::Master, BootFrom::Master)?;
+        let expand = |step: &ReviveStep| Ok((step.command.expand(&values)?, step.sends));
+        self.revive.iter().map(expand).collect()
+    }
 }
 
 /// What [`BootLoader::script`] needs to know beside the boot loader.
@@ -185,7 +203,17 @@ pub(super) struct BootLoaderForm {
     status: Option<Status>,
     echo: Option<Echo>,
     character_delay: Option<Period>,
-    commands: BySlot<Vec<TextIn<InBootLoader>>>,
+    commands: CommandsForm,
+    revive_baud: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandsForm {
+    master: Vec<TextIn<InBootLoader>>,
+    test: Vec<TextIn<InBootLoader>>,
+    #[serde(default)]
+    revive: Vec<ReviveStep>,
 }
 
 /// `none`, or a map.
@@ -284,6 +312,9 @@ impl BootLoaderForm {
                 ));
             }
         }
+        revive::check(&self.commands.revive, self.revive_baud)?;
+        let templates =
+            |list: Vec<TextIn<InBootLoader>>| list.into_iter().map(|text| text.template).collect();
         Ok(BootLoader {
             kind,
             banner,
@@ -297,9 +328,12 @@ impl BootLoaderForm {
             status: self.status.unwrap_or(defaults.status),
             echo: self.echo.unwrap_or(Echo::Checked),
             character_delay: self.character_delay.map(Period::duration),
-            commands: self
-                .commands
-                .map(|list| list.into_iter().map(|text| text.template).collect()),
+            commands: BySlot {
+                master: templates(self.commands.master),
+                test: templates(self.commands.test),
+            },
+            revive: self.commands.revive,
+            revive_baud: self.revive_baud,
         })
     }
 }

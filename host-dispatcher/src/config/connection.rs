@@ -141,6 +141,15 @@ impl Connection {
         }
     }
 
+    /// Whether its rate can be changed while it is open. Of a program that is so where it says what sessions have.
+    pub fn can_change_baud(&self) -> bool {
+        match self {
+            Self::Serial { .. } | Self::Rfc2217 { .. } => true,
+            Self::Exec { session_baud, .. } => session_baud.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether a BREAK can be sent on it.
     pub fn has_break(&self) -> bool {
         matches!(self, Self::Serial { .. } | Self::Telnet { .. } | Self::Rfc2217 { .. })

@@ -13,6 +13,7 @@ pub mod lab;
 pub mod matching;
 pub mod next_slot;
 pub mod power;
+pub mod revive;
 pub mod shell;
 pub mod shipped;
 pub mod template;

@@ -48,6 +48,7 @@ mod tests {
     use super::*;
     use crate::board::spec::BoardSpec;
     use crate::config::boot_loader::BootFrom;
+    use crate::config::revive::Part;
     use crate::job::event::Slot;
 
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/board-types");
@@ -103,6 +104,20 @@ mod tests {
                 );
             }
             assert!(loader.errors.iter().any(|error| error == "Failed to load"), "{name}");
+            let revive = board_type.revive_script("b-01").unwrap();
+            let sent: Vec<Part> = revive.iter().filter_map(|(_, part)| *part).collect();
+            assert!([&sent[..1], &sent[sent.len() - 1..]] == [[Part::Kernel], [Part::Initrd]]);
+            for (command, part) in &revive {
+                assert_eq!(command.starts_with("loady ${"), part.is_some(), "{name}: {command}");
+                assert!(command.len() + "; echo pumice-rc=$?".len() < CONFIG_SYS_CBSIZE, "{name}");
+            }
+            let arguments = &revive[revive.len() - 2].0;
+            let console = board_type.line.console.trim_start_matches("/dev/");
+            assert!(arguments.contains(&format!("console={console}")), "{name}: {arguments}");
+            assert!(arguments.ends_with("rdinit=/revive\""), "{name}: {arguments}");
+            let boots = board_type.boot_script(Slot::Master, BootFrom::Master, "b-01", "").unwrap();
+            // ${filesize} is that of the last file: the initramfs.
+            assert_eq!(revive.last().map(|(command, _)| command), boots.last(), "{name}");
         }
     }
 

@@ -42,6 +42,8 @@ pub struct ImageSource {
     pub partition: Option<u32>,
     /// Whether it must be a disk image: one without partitions is refused.
     pub is_disk: bool,
+    /// Whether a disk image goes as it is, with its partition table.
+    pub is_whole: bool,
     /// The size of a file system that is made of files.
     pub file_system_bytes: Option<u64>,
     /// No time in such a file system is later, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
@@ -138,6 +140,7 @@ impl ImageSource {
             role: role.to_owned(),
             partition: None,
             is_disk: false,
+            is_whole: false,
             file_system_bytes: None,
             epoch: None,
             overlays: Vec::new(),
@@ -577,6 +580,9 @@ impl Taking<'_> {
         is_optional: bool,
     ) -> Result<Option<CachedImage>, ImageError> {
         let failed = |cause| ImageError::new(name, cause);
+        if self.source.is_whole {
+            return Ok(Some(image));
+        }
         let Some(partitions) = disk::partitions(&image.file, image.bytes).map_err(failed)? else {
             if self.source.partition.is_some() || self.source.is_disk {
                 let mend = "give it as rootfs: or boot:, without partitions:";

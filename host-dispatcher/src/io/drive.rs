@@ -277,7 +277,7 @@ impl Drive {
             BoardEvent::Disconnected(why) => board.handle_disconnected(now, line, &why),
             BoardEvent::Bytes(bytes) => board.handle_bytes(now, line, &bytes),
             BoardEvent::HolderEnded(why) => board.handle_power_lost(now, &why),
-            BoardEvent::BaudFailed(why) => board.handle_baud_failed(&why),
+            BoardEvent::BaudFailed(why) => board.handle_baud_failed(now, &why),
             BoardEvent::CommandDone(_) | BoardEvent::Held(_) | BoardEvent::Worker => {
                 if let Some(outcome) = switched {
                     board.handle_power(now, outcome);

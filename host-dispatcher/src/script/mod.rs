@@ -31,6 +31,7 @@ mod power;
 pub mod prepare;
 pub mod push;
 pub mod rescue;
+pub mod revive;
 mod secrets;
 mod sources;
 pub mod spans;

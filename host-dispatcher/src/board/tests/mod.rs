@@ -9,6 +9,7 @@ mod dialogue;
 mod life;
 mod loaders;
 mod power;
+mod revive;
 mod shell;
 mod two_lines;
 
