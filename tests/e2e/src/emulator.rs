@@ -108,6 +108,17 @@ impl Disk {
         Self { path: path.to_owned() }
     }
 
+    /// Overwrites the beginning of the disk: no partition can be found on it any more, and of the first one the file
+    /// system is gone.
+    ///
+    /// # Panics
+    /// The disk cannot be written to.
+    pub fn wipe_beginning(&self) {
+        let disk = OpenOptions::new().write(true).open(&self.path).expect("the copy is ours");
+        let bytes = self.offset("master") as usize + WIPED_BYTES;
+        disk.write_all_at(&vec![0; bytes], 0).expect("the disk takes it");
+    }
+
     /// Puts an image into `testrootfs`.
     ///
     /// # Panics
@@ -271,3 +282,5 @@ const SLOTS: u32 = 2;
 const SECTOR: u64 = 512;
 /// A block of a file system.
 const BLOCK: usize = 4096;
+/// Superblock, descriptors and the first files.
+const WIPED_BYTES: usize = 1 << 20;
