@@ -112,7 +112,9 @@ fn revival(board: &lab::Board, args: &ReviveArgs) -> Result<Revival, Fault> {
     }
     let baud = board.connection.baud().unwrap_or(board_type.line.baud);
     let wanted = board_type.boot.as_ref().and_then(|boot| boot.loader.revive_baud);
-    let fast_baud = wanted.filter(|wanted| board.connection.can_change_baud() && *wanted != baud);
+    // Of two lines the agent's is the one whose speed changes.
+    let can_change = board.connection.can_change_baud() && board.agent_connection.is_none();
+    let fast_baud = wanted.filter(|wanted| can_change && *wanted != baud);
     let commands = script.into_iter().map(|(command, _)| command).collect();
     Ok(Revival { commands, uploads, baud, fast_baud })
 }
@@ -133,7 +135,8 @@ fn tell_what_it_takes(board: &lab::Board, revival: &Revival) {
     if let Some(wanted) = wanted.filter(|wanted| *wanted != baud) {
         let _ = writeln!(
             err,
-            "revive_baud: {wanted} of the board type is not used: of connections, serial: and rfc2217: can change their speed"
+            "revive_baud: {wanted} of the board type is not used: the speed of a serial: or rfc2217: connection can be changed, \
+             where the agent has none of its own"
         );
     }
 }
