@@ -18,7 +18,7 @@ pub(super) fn read(
     let mut keys = field.keys(report);
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Boot, report);
-    common(&mut keys, report);
+    common(&mut keys, round, report);
     let named = match keys.take("method") {
         Some(field) => method(&field, is_again, report),
         None => {

@@ -4,7 +4,7 @@ use super::super::output::Map;
 use super::super::report::Report;
 use super::super::tree::{Field, Keys};
 use super::artifact::{self, Artifact};
-use super::round::Rounds;
+use super::round::{Round, Rounds};
 use super::timeout::{Action, Timeouts};
 
 /// Reads one into the round.
@@ -12,7 +12,7 @@ pub(super) fn read(field: Field, rounds: &mut Rounds, timeouts: &Timeouts, repor
     let mut keys = field.keys(report);
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Deploy, report);
-    common(&mut keys, report);
+    common(&mut keys, rounds.now(), report);
     let Some(to) = keys.take("to") else {
         report.missing(at, &keys.path_of("to"), "to: tftp");
         return;
@@ -40,7 +40,7 @@ pub(super) fn read(field: Field, rounds: &mut Rounds, timeouts: &Timeouts, repor
 }
 
 /// Keys that every deploy, boot and test may have.
-pub(super) fn common(keys: &mut Keys, report: &mut Report) {
+pub(super) fn common(keys: &mut Keys, round: &mut Round, report: &mut Report) {
     for key in ["namespace", "connection-namespace"] {
         if let Some(field) = keys.take(key) {
             report.ignored(&field, "the actions run in their order on the one board");
@@ -57,7 +57,7 @@ pub(super) fn common(keys: &mut Keys, report: &mut Report) {
         }
     }
     if let Some(field) = keys.take("protocols") {
-        super::multinode::requests(field, report);
+        super::requests::of_action(field, round, report);
     }
     // Read where the roles are known.
     let _ = keys.take("role");

@@ -7,6 +7,7 @@ mod context;
 mod deploy;
 mod multinode;
 mod notify;
+mod requests;
 mod round;
 mod test;
 mod timeout;
@@ -75,7 +76,7 @@ pub(super) fn import(mut keys: Keys, report: &mut Report) -> Vec<Map> {
     if let Some(environment) = environment {
         job.set("environment", environment);
     }
-    let rounds = Rounds::read(actions, &timeouts, report);
+    let rounds = Rounds::read(actions, None, &timeouts, report);
     numbered(rounds.jobs(&job, &context.kernel_args), &name)
 }
 

@@ -4,6 +4,7 @@ use super::super::output::Map;
 use super::super::report::Report;
 use super::super::tree::{Field, Keys};
 use super::context::{self, Context};
+use super::requests;
 use super::round::Rounds;
 use super::timeout::{Timeouts, timeout};
 use super::variables;
@@ -55,10 +56,11 @@ pub(super) fn import(
         let own: Vec<Field> =
             actions.iter().filter(|action| is_of(action, &name, report)).cloned().collect();
         let mut map = Map::default();
-        let context = board(&mut keys, &mut map, report);
+        let (context, before) = board(&mut keys, &mut map, report);
         keys.end(report);
         let second = own.last().cloned();
-        let mut rounds = Rounds::read(own, timeouts, report).jobs(&map, &context.kernel_args);
+        let mut rounds =
+            Rounds::read(own, before, timeouts, report).jobs(&map, &context.kernel_args);
         if rounds.len() > 1
             && let Some(action) = second
         {
@@ -75,8 +77,8 @@ pub(super) fn import(
     vec![job]
 }
 
-/// What a role says of its boards.
-fn board(keys: &mut Keys, map: &mut Map, report: &mut Report) -> Context {
+/// What a role says of its boards, and the test before all others, if it begins later.
+fn board(keys: &mut Keys, map: &mut Map, report: &mut Report) -> (Context, Option<(String, Map)>) {
     let context = context::read(keys.take("context"), report);
     if let Some(field) = keys.take("count")
         && let Some(count) = field.number(report)
@@ -123,7 +125,7 @@ fn board(keys: &mut Keys, map: &mut Map, report: &mut Report) -> Context {
             let _ = keys.take(key);
         }
     }
-    context
+    (context, requests::of_role(keys, report))
 }
 
 /// Whether an action is one of a role's.
@@ -137,12 +139,4 @@ fn is_of(action: &Field, role: &str, report: &mut Report) -> bool {
             false
         }
     })
-}
-
-/// `protocols` of an action.
-pub(super) fn requests(field: Field, report: &mut Report) {
-    report.unsupported(
-        &field,
-        "requests of an action are not made: send and wait in the tests (lava-send, lava-wait)",
-    );
 }

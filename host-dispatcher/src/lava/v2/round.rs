@@ -44,9 +44,17 @@ struct Step {
 }
 
 impl Rounds {
-    /// Reads the actions.
-    pub(super) fn read(actions: Vec<Field>, timeouts: &Timeouts, report: &mut Report) -> Self {
+    /// Reads the actions. `before` is a test before all others, by its name.
+    pub(super) fn read(
+        actions: Vec<Field>,
+        before: Option<(String, Map)>,
+        timeouts: &Timeouts,
+        report: &mut Report,
+    ) -> Self {
         let mut rounds = Self::default();
+        if let Some((name, test)) = before {
+            rounds.now.add(&name, test);
+        }
         for step in steps(actions, report) {
             if step.is_superseded {
                 report.ignored(

@@ -15,7 +15,7 @@ pub(super) fn read(field: Field, round: &mut Round, timeouts: &Timeouts, report:
     let mut keys = field.keys(report);
     let at = keys.at;
     let period = timeouts.of_action(&mut keys, Action::Test, report);
-    common(&mut keys, report);
+    common(&mut keys, round, report);
     let repeat = keys.take("repeat").and_then(|field| {
         let count = field.number(report)?;
         report.mapped(&field, "the tests, so many times");
