@@ -91,8 +91,12 @@ impl Roles {
         for (index, role) in roles.iter().enumerate() {
             let mut top = form()?;
             let at = place(&top.roles);
-            let (name, role_form) = top.roles.value.0.swap_remove(index);
-            let count = count_of(file, role_form.count.as_ref())?;
+            let (name, mut role_form) = top.roles.value.0.swap_remove(index);
+            let named = role_form.boards.take();
+            let count = match &named {
+                Some(named) => named_count(file, named, &role_form)?,
+                None => count_of(file, role_form.count.as_ref())?,
+            };
             if nodes.len() + count > NODES_MAX {
                 let message = format!("a job has at most {NODES_MAX} boards");
                 return Err(FileError::at(file, at, message).mend("lower count:"));
@@ -103,7 +107,10 @@ impl Roles {
                 let role = role.as_str().to_owned();
                 let label = if count == 1 { role.clone() } else { format!("{role}-{number}") };
                 let name = format!("{} ({label})", job.name);
-                nodes.push(Node { role, label, job: Job { name, ..job.clone() } });
+                let named = named.as_ref().and_then(|named| named.value.get(number - 1));
+                let board =
+                    named.map_or_else(|| job.board.clone(), |name| BoardWish::named(name.as_str()));
+                nodes.push(Node { role, label, job: Job { name, board, ..job.clone() } });
             }
         }
         if nodes.len() < 2 {
@@ -171,6 +178,23 @@ fn count_of(file: &str, form: Option<&Spanned<u32>>) -> Result<usize, FileError>
     }
     let message = format!("count is 1 to {NODES_MAX}");
     Err(FileError::at(file, place(form), message).mend("leave out a role that has no board"))
+}
+
+/// How many boards a role has that names them.
+fn named_count(
+    file: &str,
+    named: &Spanned<Vec<Name>>,
+    role: &RoleForm,
+) -> Result<usize, FileError> {
+    if role.count.is_some() || role.board.is_some() {
+        return Err(FileError::at(file, place(named), "boards: says how many and which")
+            .mend("remove count: and board: beside it"));
+    }
+    if !(1..=NODES_MAX).contains(&named.value.len()) {
+        let message = format!("boards names 1 to {NODES_MAX}");
+        return Err(FileError::at(file, place(named), message));
+    }
+    Ok(named.value.len())
 }
 
 impl RolesForm {
@@ -245,6 +269,7 @@ struct RolesForm {
 struct RoleForm {
     count: Option<Spanned<u32>>,
     board: Option<BoardForm>,
+    boards: Option<Spanned<Vec<Name>>>,
     deploy: Option<Spanned<DeployForm>>,
     boot_with: Option<Spanned<BootWith>>,
     kernel_args: Option<Spanned<String>>,
@@ -338,6 +363,21 @@ timeout: 30m
     }
 
     #[test]
+    fn a_role_may_name_its_boards() {
+        let roles = parse(
+            "name: x\ntests: [{name: a, run: b}]\nboard: {type: t}\nroles:\n  peer: {boards: [b, a]}\n  other: {}\n",
+        );
+        let roles = roles.unwrap().unwrap();
+        let boards: Vec<_> = roles
+            .nodes
+            .iter()
+            .map(|node| (node.label.as_str(), node.job.board.describe()))
+            .collect();
+        let expected = [("peer-1", "named b"), ("peer-2", "named a"), ("other", "of the type t")];
+        assert_eq!(boards, expected.map(|(label, board)| (label, board.to_owned())));
+    }
+
+    #[test]
     fn one_test_for_all_roles_stands_at_the_top() {
         let roles = parse("name: x\ntests: [{name: a, run: b}]\nroles:\n  peer: {count: 3}\n");
         assert_eq!(roles.unwrap().unwrap().nodes.len(), 3);
@@ -374,7 +414,15 @@ timeout: 30m
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a: {{timeout: 5m}}\n  b: {{}}\n"),
-                "job.yaml:4: unknown key \"timeout\": known are count, board, deploy, boot_with, kernel_args, preboot, boot_commands, deadlines, environment, boot_loader_tests, tests, kernel, watchdog",
+                "job.yaml:4: unknown key \"timeout\": known are count, board, boards, deploy, boot_with, kernel_args, preboot, boot_commands, deadlines, environment, boot_loader_tests, tests, kernel, watchdog",
+            ),
+            (
+                &format!("name: x\n{tests}roles:\n  a: {{boards: [c], count: 1}}\n  b: {{}}\n"),
+                "job.yaml:4: boards: says how many and which: remove count: and board: beside it",
+            ),
+            (
+                &format!("name: x\n{tests}roles:\n  a: {{boards: []}}\n  b: {{}}\n"),
+                "job.yaml:4: boards names 1 to 16",
             ),
             (
                 &format!("name: x\n{tests}roles:\n  a b: {{}}\n  b: {{}}\n"),
