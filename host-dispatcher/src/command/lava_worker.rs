@@ -8,8 +8,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use agent_core::time::Duration;
@@ -25,6 +25,7 @@ use crate::io::clock;
 use crate::job::verdict::ErrorClass;
 use crate::lab::view::{JobId, JobView};
 use crate::lava_worker::convert::{Part, is_same};
+use crate::lava_worker::group::{Gathered, Groups};
 use crate::lava_worker::job::{Job, LabAnswer, LabRequest, Now, Want};
 use crate::lava_worker::lines::{PIECE_BYTES, Told};
 use crate::lava_worker::protocol::{self, LavaId, Order, Refusal};
@@ -57,6 +58,7 @@ fn try_work(global: &Global, args: &LavaWorkerArgs) -> Result<(), Fault> {
         lab: lab_client::client_of(args.lab_server.clone())?,
         server,
         jobs,
+        groups: Mutex::default(),
         name: name.clone(),
         every: duration(args.job_log_interval),
     });
@@ -98,6 +100,8 @@ struct Shared {
     lab: Client,
     server: LavaServer,
     jobs: LavaJobs,
+    /// Jobs that wait for others of theirs.
+    groups: Mutex<Groups>,
     name: String,
     every: Duration,
 }
@@ -163,8 +167,13 @@ impl Running {
 }
 
 impl Shared {
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn work(&self, record: Record, told: Told, orders: &mpsc::Receiver<()>) {
         let id = record.id;
+        let mut gathering = None;
         let mut job = Job::new(&self.name, record, told, self.every);
         // Hashes that could not be written yet.
         let mut hashes = Vec::new();
@@ -192,11 +201,19 @@ impl Shared {
                     let answer = self.ask_lab(&request);
                     job.handle_lab(answer, now());
                 }
+                Want::Gather(member) => {
+                    let gathered = self.groups().join(&member, clock::now());
+                    gathering = matches!(gathered, Gathered::Wait).then_some(member);
+                    job.handle_gathered(gathered, now());
+                }
                 Want::Wait(until) => match orders.recv_timeout(wait(until.since(clock::now()))) {
                     Ok(()) => job.cancel(),
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
                 },
                 Want::Forget => {
+                    if let Some(member) = gathering {
+                        self.groups().leave(&member);
+                    }
                     self.jobs.forget(id);
                     note(&format!("LAVA's job {id} is over"));
                     return;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::group::{self, Member};
 use super::protocol::{JobFiles, LavaId, Order};
 use crate::config::yaml::{self, FileError};
 use crate::lava::import::import;
@@ -33,7 +34,16 @@ pub fn board_of(files: &JobFiles) -> Option<String> {
     board.or_else(|| device["hostname"].as_str()).map(str::to_owned)
 }
 
-/// The jobs for `board`, to be run one after the other; at least one.
+/// What a job of LAVA becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Converted {
+    /// Jobs for one board, to be run one after the other; at least one.
+    Parts(Vec<Part>),
+    /// One of several boards that do a job together.
+    Member(Box<Member>),
+}
+
+/// What a job becomes that is to run on `board`.
 ///
 /// # Errors
 /// Sentences: what of LAVA's job cannot be done, where it stands, and what to do about it.
@@ -42,13 +52,14 @@ pub fn convert(
     order: &Order,
     worker: &str,
     board: &str,
-) -> Result<Vec<Part>, Vec<String>> {
+) -> Result<Converted, Vec<String>> {
     let file = file_name(order.id);
     let sentence = |error: FileError| vec![error.to_string()];
     let definition = as_submitted(&files.definition);
     let submitted: Value = yaml::from_str(&file, &definition, &[]).map_err(sentence)?;
-    if submitted["protocols"].get("lava-multinode").is_some() {
-        return Err(vec![format!("{file}: protocols.lava-multinode: {MULTINODE}")]);
+    if group::is_member(&submitted) {
+        let member = Member::new(files, submitted, order, worker, board)?;
+        return Ok(Converted::Member(Box::new(member)));
     }
     let imported = import(&file, &definition).map_err(sentence)?;
     let obstacles = imported.report.obstacles();
@@ -73,7 +84,7 @@ pub fn convert(
     if parts.is_empty() {
         Err(vec![format!("{file}: there is nothing to do in it")])
     } else {
-        Ok(parts)
+        Ok(Converted::Parts(parts))
     }
 }
 
@@ -97,7 +108,7 @@ fn as_submitted(definition: &str) -> String {
 }
 
 /// What the server says for all jobs; what the job says itself outweighs it.
-fn add_variables(job: &mut Map<String, Value>, variables: &Map<String, Value>) {
+pub(super) fn add_variables(job: &mut Map<String, Value>, variables: &Map<String, Value>) {
     if variables.is_empty() {
         return;
     }
@@ -115,7 +126,7 @@ pub fn file_name(id: LavaId) -> String {
 }
 
 /// `overrides` of the server's `env-dut.yaml`.
-fn variables(files: &JobFiles) -> Result<Map<String, Value>, FileError> {
+pub(super) fn variables(files: &JobFiles) -> Result<Map<String, Value>, FileError> {
     let text = files.env_dut.as_deref().unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(Map::new());
@@ -129,9 +140,6 @@ fn variables(files: &JobFiles) -> Result<Map<String, Value>, FileError> {
     });
     Ok(texts.collect())
 }
-
-const MULTINODE: &str = "the jobs of a group would each come by itself, without the others: give the whole job to the lab, with \
-    pumice submit";
 
 #[cfg(test)]
 mod tests {
@@ -181,7 +189,13 @@ actions:
     fn a_job_for_one_board() {
         let mut files = files("");
         files.env_dut = Some("overrides: {A: b, N: 1}".into());
-        let parts = convert(&files, &order(), "w\n1", "bbb-01").unwrap();
+        let convert = |files: &JobFiles, worker: &str, board: &str| {
+            convert(files, &order(), worker, board).map(|converted| match converted {
+                Converted::Parts(parts) => parts,
+                Converted::Member(member) => panic!("{member:?}"),
+            })
+        };
+        let parts = convert(&files, "w\n1", "bbb-01").unwrap();
         assert_eq!((parts.len(), parts[0].name.as_str()), (1, "smoke"));
         assert!(
             parts[0].text.starts_with("# LAVA job 7, by worker w1, e3b98a4da31a127d\n{"),
@@ -192,23 +206,21 @@ actions:
         assert_eq!(job["board"], serde_json::json!({"name": "bbb-01"}));
         assert_eq!(job["environment"], serde_json::json!({"A": "b", "N": "1"}));
         files.env_dut = Some("overrides: [".into());
-        assert!(convert(&files, &order(), "w", "b").unwrap_err()[0].starts_with("env-dut.yaml"));
+        assert!(convert(&files, "w", "b").unwrap_err()[0].starts_with("env-dut.yaml"));
         files.env_dut = None;
         files.definition = JOB.replace("- boot:", "- deploy: {to: fvp}\n- boot:");
-        let wrong = convert(&files, &order(), "w", "b").unwrap_err();
+        let wrong = convert(&files, "w", "b").unwrap_err();
         assert!(wrong[0].starts_with("lava-job-7.yaml:8"), "{wrong:?}");
-        files.definition = format!("{JOB}protocols: {{lava-multinode: {{}}}}\n");
-        assert!(convert(&files, &order(), "w", "b").unwrap_err()[0].contains("pumice submit"));
         files.definition = format!(
             "{JOB}notify: {{criteria: {{status: finished}}, callback: {{url: 'http://a/'}}}}\n"
         );
-        let told_by_lava = convert(&files, &order(), "w", "b").unwrap();
+        let told_by_lava = convert(&files, "w", "b").unwrap();
         assert!(!told_by_lava[0].text.contains("http://a/"), "{}", told_by_lava[0].text);
         let hidden = parts[0].text.replace("smoke", "(secret:NAME)");
         assert!(is_same(&hidden, &parts[0]) && !is_same("# LAVA job 7, by worker w1", &parts[0]));
         for definition in ["", "{", "a: b"] {
             files.definition = definition.into();
-            assert!(!convert(&files, &order(), "w", "b").unwrap_err().is_empty(), "{definition}");
+            assert!(!convert(&files, "w", "b").unwrap_err().is_empty(), "{definition}");
         }
     }
 }

@@ -7,7 +7,8 @@
 use agent_core::time::{Duration, Instant};
 use jiff::Timestamp;
 
-use super::convert::{self, Part};
+use super::convert::{self, Converted, Part};
+use super::group::{Gathered, Member};
 use super::lines::{self, Told};
 use super::protocol::{self, End, JobFiles, Refusal, Reply, Request};
 use super::record::{Record, Run, Stage, results_in};
@@ -25,6 +26,9 @@ pub enum Want {
     Lava(Request),
     /// Ask the lab, then [`Job::handle_lab`].
     Lab(LabRequest),
+    /// Bring this one together with the others of its group ([`Groups::join`](super::group::Groups::join)), then
+    /// [`Job::handle_gathered`].
+    Gather(Box<Member>),
     /// Nothing until then, unless LAVA cancels the job.
     Wait(Instant),
     /// The job is over, and LAVA knows: forget it.
@@ -93,6 +97,8 @@ pub struct Job {
     failures: u32,
     /// Since when the lab does not answer.
     away_since: Option<Instant>,
+    /// Since when another one of the group is to give it to the lab.
+    given_since: Option<Instant>,
     /// Whether the server may have taken the first of the pending lines though it did not say so.
     is_batch_uncertain: bool,
     /// So many lines at most in one request; fewer where the server stumbles over one.
@@ -145,6 +151,7 @@ impl Job {
             not_before: Instant::ZERO,
             failures: 0,
             away_since: None,
+            given_since: None,
             lines_max: usize::MAX,
             stumbles: 0,
         }
@@ -200,6 +207,10 @@ impl Job {
         match &self.record.stage {
             Stage::Ordered if self.files.is_none() => self.ask(Asked::Files, protocol::job(&order)),
             Stage::Ordered => self.ask(Asked::Device, protocol::job_view(order.id)),
+            Stage::Gathering(member) if self.is_uncertain => {
+                Want::Lab(LabRequest::Find(member.part.clone()))
+            }
+            Stage::Gathering(member) => Want::Gather(member.clone()),
             Stage::Submitting(part) if self.is_uncertain => {
                 Want::Lab(LabRequest::Find(part.clone()))
             }
@@ -218,6 +229,22 @@ impl Job {
     pub fn handle_kept(&mut self, is_kept: bool) {
         // Nothing goes on without it.
         self.is_unsaved = !is_kept;
+    }
+
+    /// The others of its group are here, or not.
+    pub fn handle_gathered(&mut self, gathered: Gathered, now: Now) {
+        let Stage::Gathering(member) = &self.record.stage else { return };
+        match gathered {
+            Gathered::Wait => self.not_before = now.instant + self.every,
+            Gathered::Whole(text) => {
+                self.record.is_given_by_another = !member.is_first();
+                let part = Part { name: member.part.name.clone(), text };
+                self.record.stage = Stage::Submitting(part);
+                self.is_uncertain = true;
+                self.is_unsaved = true;
+            }
+            Gathered::Missing(why) => self.end(now, ErrorClass::ConfigurationError, &why),
+        }
     }
 
     /// LAVA's server has answered, or not.
@@ -316,10 +343,15 @@ impl Job {
     fn import(&mut self, board: &str, now: Now) {
         let Some(files) = self.files.take() else { return };
         match convert::convert(&files, &self.record.order(), &self.worker, board) {
-            Ok(mut parts) => {
+            Ok(Converted::Parts(mut parts)) => {
                 parts.reverse();
                 self.record.rest = parts;
                 self.next_part();
+            }
+            Ok(Converted::Member(member)) => {
+                self.is_uncertain = true;
+                self.record.stage = Stage::Gathering(member);
+                self.is_unsaved = true;
             }
             Err(sentences) => {
                 for sentence in sentences.iter().skip(1) {
@@ -393,8 +425,15 @@ impl Job {
 
     fn handle_answer(&mut self, answer: LabAnswer, now: Now) {
         match (&mut self.record.stage, answer) {
-            (Stage::Submitting(_), LabAnswer::Found(None)) => self.is_uncertain = false,
-            (Stage::Submitting(_), LabAnswer::Found(Some(job))) => self.submitted(job, now),
+            (Stage::Submitting(_), LabAnswer::Found(None)) if self.record.is_given_by_another => {
+                self.wait_for_another(now);
+            }
+            (Stage::Gathering(_) | Stage::Submitting(_), LabAnswer::Found(None)) => {
+                self.is_uncertain = false;
+            }
+            (Stage::Gathering(_) | Stage::Submitting(_), LabAnswer::Found(Some(job))) => {
+                self.submitted(job, now);
+            }
             (Stage::Submitting(_), LabAnswer::Job(view)) => self.submitted(view.id, now),
             (Stage::Submitted(_), LabAnswer::Job(view)) => {
                 if self.record.is_canceled {
@@ -404,6 +443,19 @@ impl Job {
             }
             (Stage::Submitted(_), LabAnswer::Bytes(bytes)) => self.handle_bytes(&bytes, now),
             _ => {}
+        }
+    }
+
+    /// The lab does not have it yet.
+    fn wait_for_another(&mut self, now: Now) {
+        let since = *self.given_since.get_or_insert(now.instant);
+        self.not_before = now.instant + self.every;
+        if self.record.is_canceled {
+            self.end(now, ErrorClass::Canceled, "canceled before the lab had it");
+        } else if now.instant.since(since) >= GIVEN_PATIENCE {
+            let why =
+                "the lab was not given the job of this group: the log of its first job says why";
+            self.end(now, ErrorClass::InfrastructureError, why);
         }
     }
 
@@ -536,10 +588,10 @@ impl Job {
             self.away_since.is_some_and(|since| now.instant.since(since) >= CANCEL_PATIENCE);
         match &self.record.stage {
             Stage::Ordered => self.end(now, ErrorClass::Canceled, "canceled before the lab had it"),
-            Stage::Submitting(_) if !self.is_uncertain => {
+            Stage::Gathering(_) | Stage::Submitting(_) if !self.is_uncertain => {
                 self.end(now, ErrorClass::Canceled, "canceled before the lab had it");
             }
-            Stage::Submitting(_) | Stage::Submitted(_) if is_away => {
+            Stage::Gathering(_) | Stage::Submitting(_) | Stage::Submitted(_) if is_away => {
                 self.end(
                     now,
                     ErrorClass::Canceled,
@@ -589,6 +641,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often a server may stumble over the same lines before fewer of them are tried.
 const STUMBLES_MAX: u32 = 3;
+/// A lab that checks a job fetches its definitions first.
+const GIVEN_PATIENCE: Duration = Duration::from_secs(300);
 /// How long a lab that does not answer keeps a canceled job from its end; as long as LAVA's worker gives its own jobs.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(120);
 

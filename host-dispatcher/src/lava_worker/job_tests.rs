@@ -37,6 +37,8 @@ struct Bench {
     definition: String,
     /// Answers of the server in place of its own: to what, and what; the first that fits is used up.
     odd: Vec<(&'static str, Reply)>,
+    /// What comes of the group.
+    gathered: Gathered,
     lab: Lab,
 }
 
@@ -71,6 +73,7 @@ impl Bench {
             device: Some("commands: {connect: pumice console b}"),
             definition: JOB.into(),
             odd: Vec::new(),
+            gathered: Gathered::Wait,
             lab: Lab { state: Some(JobState::Queued), ..Lab::default() },
         }
     }
@@ -87,6 +90,11 @@ impl Bench {
                 Want::Lab(request) => {
                     let answer = self.lab(&request);
                     self.job.handle_lab(answer, self.now);
+                }
+                Want::Gather(member) => {
+                    assert_eq!(member.id, 7);
+                    self.asked.push("gather".into());
+                    self.job.handle_gathered(self.gathered.clone(), self.now);
                 }
                 Want::Wait(_) => return false,
                 Want::Forget => return true,
@@ -163,8 +171,10 @@ impl Bench {
         }
         Ok(match request {
             LabRequest::Find(part) => {
-                assert_eq!(part.name, "smoke");
-                let at = self.lab.jobs.iter().position(|job| *job == part.text);
+                assert!(
+                    ["smoke", "smoke (client)", "smoke (server)"].contains(&part.name.as_str())
+                );
+                let at = self.lab.jobs.iter().position(|job| convert::is_same(job, part));
                 LabAnswer::Found(at.map(|at| at as u64 + 1))
             }
             LabRequest::Submit(file, text) => {
@@ -323,6 +333,75 @@ fn what_is_repeated_is_done_one_after_the_other() {
     }
 }
 
+/// The job of a role, of which LAVA made two jobs; this one is number 7.
+fn of_two(roles: &str, role: &str) -> Bench {
+    let mut bench = Bench::new();
+    let protocol = format!(
+        "protocols: {{lava-multinode: {{target_group: g, role: {role}, group_size: 2, sub_id: 0, roles: {{{roles}}}}}}}\n"
+    );
+    let actions = JOB.replace("- boot: {", &format!("- boot: {{role: {role}, "));
+    let actions = actions.replace("- test:\n", &format!("- test:\n    role: {role}\n"));
+    bench.definition = actions + &protocol;
+    bench
+}
+
+#[test]
+fn the_first_of_a_group_gives_the_lab_the_job() {
+    let mut bench = of_two("'7': client, '8': server", "client");
+    assert!(!bench.go_on());
+    assert_eq!(bench.asked, ["files", "running", "gather"]);
+    bench.die();
+    bench.gathered = Gathered::Whole("# LAVA group g, by worker w\n{}\n".into());
+    assert!(!bench.pass(2));
+    assert_eq!(bench.lab.jobs.len(), 1);
+    bench.runs(&["one."]);
+    bench.ends(Verdict::Passed);
+    assert!(bench.pass(2) || bench.pass(2));
+    assert_eq!((bench.count("one."), bench.asked.last().unwrap().as_str()), (1, "finished pass"));
+}
+
+#[test]
+fn the_others_of_a_group_find_it_there() {
+    let follower = || {
+        let mut bench = of_two("'6': client, '7': server", "server");
+        bench.gathered = Gathered::Whole("# LAVA group g, by worker w\n{}\n".into());
+        assert!(!bench.go_on());
+        assert!(!bench.pass(2));
+        assert_eq!(bench.lab.jobs.len(), 0, "it is not for this one to give it");
+        bench
+    };
+    let mut bench = follower();
+    bench.die();
+    bench.lab.jobs.push("# LAVA group g, by worker w\nanything".into());
+    assert!(!bench.pass(2));
+    bench.runs(&["one."]);
+    bench.ends(Verdict::Failed);
+    assert!(bench.pass(2) || bench.pass(2));
+    assert_eq!(bench.asked.last().unwrap(), "finished pass");
+    let mut bench = follower();
+    assert!(bench.pass(300));
+    assert_eq!(bench.asked.last().unwrap(), "finished fail Infrastructure");
+    assert_eq!(bench.count("the log of its first job says why"), 2);
+    let mut bench = follower();
+    bench.job.cancel();
+    assert!(bench.pass(2));
+    assert_eq!(bench.asked.last().unwrap(), "finished fail Canceled");
+}
+
+#[test]
+fn one_whose_group_does_not_come_ends() {
+    let mut bench = of_two("'7': server, '8': client", "server");
+    assert!(!bench.go_on());
+    bench.gathered = Gathered::Missing("8 did not come".into());
+    assert!(bench.pass(2));
+    assert_eq!(bench.asked.last().unwrap(), "finished fail Configuration");
+    let mut bench = of_two("'7': server, '8': client", "server");
+    assert!(!bench.go_on());
+    bench.job.cancel();
+    assert!(bench.pass(2));
+    assert_eq!(bench.asked.last().unwrap(), "finished fail Canceled");
+}
+
 #[test]
 fn what_cannot_be_done_ends_at_once() {
     let mut bench = Bench::new();
@@ -387,7 +466,7 @@ fn killed_at_any_moment_everything_is_told_once() {
                     }
                 }
                 Want::Wait(_) => bench.now.instant = bench.now.instant + EVERY,
-                Want::Forget => panic!("it is over too early"),
+                Want::Forget | Want::Gather(_) => panic!("it goes another way"),
             }
             left = left.saturating_sub(1);
         }

@@ -9,12 +9,14 @@
 //! | [`job`] | one job, from its order to its end |
 //! | [`record`] | what of it outlives this process |
 //! | [`convert`] | LAVA's job becomes the lab's |
+//! | [`group`] | its jobs for several boards become one of the lab |
 //! | [`lines`] | what a run wrote becomes LAVA's log |
 //!
 //! All of it is bytes and time in, requests out. What reads and writes is in [`client::lava`](crate::client::lava),
 //! [`store::lava_jobs`](crate::store::lava_jobs) and [`command::lava_worker`](crate::command::lava_worker).
 
 pub mod convert;
+pub mod group;
 pub mod job;
 pub mod lines;
 pub mod protocol;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::convert::Part;
+use super::group::Member;
 use super::protocol::{End, LavaId, Order};
 use crate::lab::view::JobId;
 
@@ -37,6 +38,9 @@ pub struct Record {
     /// What the first part came to that did not come to its end.
     #[serde(default)]
     pub failed: Option<End>,
+    /// Another one of its group gives it to the lab.
+    #[serde(default)]
+    pub is_given_by_another: bool,
     /// How long the runs took that are over.
     #[serde(default)]
     pub milliseconds: u64,
@@ -48,6 +52,8 @@ pub struct Record {
 pub enum Stage {
     /// LAVA has ordered it.
     Ordered,
+    /// It waits for the others that do one job with it, unless the lab has that already.
+    Gathering(Box<Member>),
     /// It is being given to the lab, which may have it already.
     Submitting(Part),
     /// The lab has it.
@@ -91,6 +97,7 @@ impl Record {
             results: 0,
             rest: Vec::new(),
             failed: None,
+            is_given_by_another: false,
             milliseconds: 0,
         }
     }
