@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pumice"
 UNPACKED = CACHE / "lava"
 WORKER = "pumice-01"
-BOARD = "qemu-01"
+BOARDS = ["qemu-01", "qemu-02"]
 BOARD_TYPE = "qemu-virt-armv7"
 
 
@@ -69,7 +69,13 @@ class LavaServer:
         return run(["/usr/bin/lavacli", "--uri", uri, *words])
 
     def submit(self, job):
-        return int(self.lavacli("jobs", "submit", HERE / job).strip())
+        return self.submit_all(job)[0]
+
+    def submit_all(self, job):
+        """The numbers of all jobs that one becomes: of several boards they are shown as 7.0, 7.1, …, and are 7, 8, …"""
+        shown = self.lavacli("jobs", "submit", HERE / job).split()
+        first = int(shown[0].split(".")[0])
+        return [first + place for place in range(len(shown))]
 
     def wait_for(self, job, state="Finished"):
         def reached():
@@ -129,11 +135,12 @@ class LavaServer:
     def _lab(self):
         home = self.folder / "lava"
         shutil.copy(HERE / f"{BOARD_TYPE}.jinja2", home / "device-types")
-        shutil.copy(HERE / f"{BOARD}.jinja2", home / "devices")
         self._manage("device-types", "add", BOARD_TYPE)
         added = self._manage("workers", "add", WORKER)
         self.worker_token = added.split("Token:")[1].strip()
-        self._manage("devices", "add", BOARD, "--device-type", BOARD_TYPE, "--worker", WORKER)
+        for board in BOARDS:
+            shutil.copy(HERE / f"{board}.jinja2", home / "devices")
+            self._manage("devices", "add", board, "--device-type", BOARD_TYPE, "--worker", WORKER)
 
     def _answers(self):
         try:

@@ -15,7 +15,7 @@ PUMICE = Path(__file__).resolve().parents[2] / "target/debug/pumice"
 
 
 class Pumice:
-    """A lab of one emulated board, and the worker."""
+    """A lab of two emulated boards, and the worker."""
 
     def __init__(self, processes, server):
         if not PUMICE.exists():
@@ -28,7 +28,7 @@ class Pumice:
         lab = self.folder / "lab.yaml"
         lab.write_text(
             f"images: {images}\n"
-            f"boards:\n  - {{name: {lava_server.BOARD}, type: {lava_server.BOARD_TYPE}}}\n"
+            "boards:\n" + "".join(f"  - {{name: {board}, type: {lava_server.BOARD_TYPE}}}\n" for board in lava_server.BOARDS)
         )
         token = self.folder / "token"
         token.write_text(server.worker_token)
@@ -60,7 +60,8 @@ def run_scenes(processes, server, record):
     refused(server)
     interrupted(processes, server, pumice)
     canceled(processes, server)
-    print("ok: the real LAVA server scheduled 4 jobs onto Pumice")
+    together(server)
+    print("ok: the real LAVA server scheduled 5 jobs onto Pumice")
     return 0
 
 
@@ -131,6 +132,24 @@ def canceled(processes, server):
     expect(view["health"] == "Canceled", f"job {job} is {view['health']}")
     expect("count 90." not in server.get(f"jobs/{job}/logs/"), "the job went on to its end")
     say(f"job {job}: canceled while it ran", begun)
+
+
+def together(server):
+    """What the server takes apart comes together again."""
+    begun = time.monotonic()
+    jobs = server.submit_all("two.yaml")
+    expect(len(jobs) == 2, f"the server made {jobs} of a job of two boards")
+    results, log = {}, ""
+    for job in jobs:
+        view = server.wait_for(job)
+        own = server.get(f"jobs/{job}/logs/")
+        expect(view["health"] == "Complete", f"job {job} is {view['health']}:\n{own[-3000:]}")
+        results.update(results_of(server, job))
+        log += own
+    for name in ["served", "asked", "multinode-send-ready", "multinode-wait-ready"]:
+        expect(results.get(name) == ["pass"], f"{name} is {results.get(name)} and not once pass: {results}")
+    expect("the other one is a armv7l, and I am client" in log, f"the boards did not talk:\n{log[-3000:]}")
+    say(f"jobs {jobs[0]} and {jobs[1]}: two boards of one job, which talk", begun)
 
 
 def results_of(server, job):
