@@ -406,7 +406,7 @@ mod tests {
     fn what_may_not_be_executed_is_told_unless_there_is_another() {
         let folder = crate::files::tests::directory("exec");
         std::fs::write(folder.join("true"), "of mode 0644").unwrap();
-        let start = |others: &str| {
+        let code = |others: &str| {
             let environment = ["PATH=", folder.to_str().unwrap(), others, "\0"].concat();
             let started = start(&Start {
                 argv: b"true\0",
@@ -420,8 +420,8 @@ mod tests {
             });
             started.map(|started| wait(started.pid, true).unwrap().code)
         };
-        assert_eq!(start(":/no/such").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(start(":/bin:/usr/bin").unwrap(), 0);
+        assert_eq!(code(":/no/such").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(code(":/bin:/usr/bin").unwrap(), 0);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
