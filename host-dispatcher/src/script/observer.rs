@@ -210,7 +210,9 @@ impl LineText {
 
     /// The line ends here.
     fn end(&mut self, wall: Timestamp) -> Option<LogRecord> {
-        let text = String::from_utf8_lossy(&self.text).trim_end_matches('\r').to_owned();
+        // A zero stands between the frames of a binary line.
+        let text = String::from_utf8_lossy(&self.text);
+        let text = text.trim_start_matches('\0').trim_end_matches('\r').to_owned();
         self.text.clear();
         // An agent makes itself known with a line of its own, between empty ones.
         (!text.is_empty()).then(|| line_of(wall, self.source, text))

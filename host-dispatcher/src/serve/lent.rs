@@ -22,11 +22,7 @@ impl Fleet {
     ) -> Result<u64, Refusal> {
         let index = self.station_in_hand(name, Some(holder))?;
         let wiring = self.wiring(index).map_err(Refusal::conflict)?;
-        if wiring.agent_endpoint.is_some() {
-            return Err(Refusal::conflict(format!(
-                "{name} has two lines, and one is lent at a time: use it on the lab's host"
-            )));
-        }
+        refuse_two_lines(name, wiring.agent_endpoint.is_some())?;
         let station = self.stations.get_mut(&index).ok_or_else(|| no_board(name))?;
         if !station.is_idle() {
             return Err(Refusal::conflict(format!(
@@ -70,6 +66,7 @@ impl Fleet {
         self.refuse_others(name, Some(holder))?;
         let station = self.by_name.get(name).and_then(|index| self.stations.get(index));
         let board = &station.ok_or_else(|| no_board(name))?.board;
+        refuse_two_lines(name, board.agent_connection.is_some())?;
         let power = match &board.power {
             Power::None => PowerView::None,
             Power::WithConnection => PowerView::WithConnection,
@@ -86,6 +83,16 @@ impl Fleet {
         let board_type = board.board_type.source.to_string();
         Ok(WiringView { board_type, power, image_files: board.image_files.clone() })
     }
+}
+
+/// One line is lent: a dispatcher elsewhere could not reach the agent by the console's.
+fn refuse_two_lines(name: &str, has_two_lines: bool) -> Result<(), Refusal> {
+    if !has_two_lines {
+        return Ok(());
+    }
+    Err(Refusal::conflict(format!(
+        "{name} has two lines, and one is lent: use it on the lab's host"
+    )))
 }
 
 fn milliseconds(period: Duration) -> u64 {

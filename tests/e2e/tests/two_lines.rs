@@ -31,7 +31,7 @@ fn commands_go_over_the_agents_line_alone() {
         }
         lab.pumice(&["pull", "here", &remote, "back"]).exits_with(0);
         assert!(std::fs::read(lab.path("back")).unwrap() == content);
-        let test = lab.pumice(&["line-test", "here", "--seconds", "1"]).exits_with(0).out();
+        let test = lab.pumice(&["line-test", "here", "--seconds", "2"]).exits_with(0).out();
         assert!(test.contains(&format!("line             {}", agents.connection())), "{test}");
         assert_eq!(console.bytes_to_board(), 0, "nobody types at the console");
     }
@@ -76,4 +76,6 @@ fn a_lab_drives_and_frees_both_lines() {
         let job = "name: two\nboard: {name: two}\ntests:\n  - {name: one, run: echo hello}\ntimeout: 5m\n";
         server.wait_for_verdict(server.submit("ann", job, &[]), "passed");
     }
+    server.ask("ann", &["acquire", "two", "--for", "1m"]).exits_with(0);
+    server.ask_elsewhere("ann", &["exec", "two", "--", "true"]).says("two has two lines");
 }
