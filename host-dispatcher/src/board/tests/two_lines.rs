@@ -238,7 +238,10 @@ fn lines_that_come_and_go() {
             let of_line: Vec<bool> =
                 told.iter().filter(|(of, _)| *of == line).map(|(_, is_back)| *is_back).collect();
             let alternates = of_line.iter().enumerate().all(|(n, back)| *back == (n % 2 == 1));
-            assert!(alternates && of_line.len() % 2 == 0, "seed {seed}: {line}: {of_line:?}");
+            assert!(
+                alternates && of_line.len().is_multiple_of(2),
+                "seed {seed}: {line}: {of_line:?}"
+            );
         }
     }
 }
