@@ -24,6 +24,7 @@ use crate::sys::power::{self, ConsoleLevel, Sysrq};
 use crate::sys::tty::LineErrors;
 use crate::sys::watchdog::Watchdog;
 use crate::test_socket::{Said, TestSocket};
+use crate::trial;
 use crate::user_console::Redirection;
 use agent_core::agent::deploy::{Limits, OUT_MAX};
 use agent_core::agent::effect::{Call, Command, Effect, Event, Op, Pipe, Target};
@@ -305,6 +306,10 @@ impl Board {
                 Report::Nothing
             }
             Effect::QuietConsole(quiet) => {
+                // The sign that a dispatcher has a session.
+                if quiet {
+                    trial::confirm();
+                }
                 self.console_level.quiet(quiet);
                 Report::Nothing
             }

@@ -7,6 +7,7 @@
 //! * [`run`]: the poll loop: line, signals, kernel log and the pipes of children, one deadline, no threads;
 //! * [`board`]: does the effects, with one file an idea ([`files`], [`listing`], [`deploy`], [`partitions`],
 //!   [`mounts`], [`children`], [`run_files`], [`test_socket`], [`user_console`], [`info`]);
+//! * [`trial`]: a program that is new on the disk, and the one before it;
 //! * [`helper`]: what the program does under another name, called by a test;
 //! * [`sys`]: the only place that names `nix`, and the only one with `unsafe`.
 //!
@@ -35,6 +36,7 @@ mod scanner;
 mod sys;
 mod test_socket;
 mod text;
+mod trial;
 mod user_console;
 
 use options::{Command, HELP, Options};
@@ -65,7 +67,10 @@ fn run_program(name: &[u8], words: &[OsString]) -> u8 {
             init::keep(words);
             0
         }
-        Ok(Command::Run(options)) => serve(options, is_spared),
+        Ok(Command::Run(options)) => {
+            trial::begin();
+            serve(options, is_spared)
+        }
         Ok(Command::Version) => print(&["pumice-agent ", env!("CARGO_PKG_VERSION"), "\n"]),
         Ok(Command::Help) => print(&[HELP]),
         Err(problem) => {

@@ -3,6 +3,7 @@
 
 use super::child::{self, ANY};
 use super::{clock, directory, disk, file, leftovers, poll};
+use crate::trial;
 use agent_core::time::Duration;
 use nix::libc;
 use nix::sys::signal::SigSet;
@@ -26,6 +27,7 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
     mount_if_missing("/proc/self", "proc", "/proc");
     mount_if_missing("/dev/null", "devtmpfs", "/dev");
     mount_if_missing("/sys/class", "sysfs", "/sys");
+    trial::begin();
     if let Some(line) = line() {
         keep_getty_off(line.strip_prefix("/dev/").unwrap_or(&line));
     }
