@@ -128,12 +128,18 @@ what resembles it. --dry-run says what would be sent and how long that takes, an
   pumice hand-over bbb-01 target/agent/armv7-unknown-linux-musleabihf/pumice-agent
 
 Only what the running agent lacks of it goes over the line. Nothing is written to the board's disk: the
-next boot begins with the agent of the image. With agents: in the lab file every job does this first.")]
+next boot begins with the agent of the image. With agents: in the lab file every job does this first.
+
+With --persist the new agent, once it runs and has a session, takes the place of the one on the disk, which is kept
+beside it as NAME.previous and started again if the new one has no session in its first boots.")]
     HandOver {
         /// The board's name
         board: String,
         /// The agent's program file, built for the board
         program: PathBuf,
+        /// Keep it on the board's disk, on trial until a later boot has a session
+        #[arg(long)]
+        persist: bool,
     },
     /// Put an agent on a board that has none, through the shell on its console
     #[command(after_help = "Examples:

@@ -77,6 +77,7 @@ fn a_large_file_goes_there_as_it_is() {
         effort: Effort::Low,
         line_speed: None,
         agents: Default::default(),
+        persists_agents: false,
         image_files: Vec::new(),
     };
     let asked = World::new(file).run(async |bench, _| {

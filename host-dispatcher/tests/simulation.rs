@@ -692,6 +692,7 @@ impl World {
                 effort: Effort::Low,
                 line_speed: None,
                 agents: board.agents.clone(),
+                persists_agents: false,
                 image_files: Vec::new(),
             },
             boot_image: None,

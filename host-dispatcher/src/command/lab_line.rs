@@ -74,6 +74,7 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
         power,
         tags: Vec::new(),
         agents: Default::default(),
+        persists_agents: false,
         image_files: wiring.image_files,
         // Its password is the lab's, and a file there.
         shell: None,

@@ -61,8 +61,8 @@ pub fn run(cli: &Cli) -> u8 {
         Command::Deploy { board, image, partition, dry_run } => {
             return deploy::deploy(global, board, image, partition, *dry_run);
         }
-        Command::HandOver { board, program } => {
-            return hand_over::hand_over(global, board, program);
+        Command::HandOver { board, program, persist } => {
+            return hand_over::hand_over(global, board, program, *persist);
         }
         Command::Bootstrap(args) => return bootstrap::bootstrap(global, args),
         Command::Revive(args) => return revive::revive(global, args),

@@ -62,6 +62,8 @@ pub struct Board {
     pub tags: Vec<String>,
     /// The lab's agents, by what `uname -m` calls the machine: what runs in the master image is handed over to these.
     pub agents: BTreeMap<String, PathBuf>,
+    /// They stay on the board's disk.
+    pub persists_agents: bool,
     /// Files of its master image that hold images: a deploy may read from them. At most two.
     pub image_files: Vec<String>,
 }
@@ -114,7 +116,7 @@ impl Lab {
             return Err(FileError::at(file, place(&form.boards), "the lab has no board")
                 .mend("add \"- {name: bbb-01, type: generic, connection: …}\""));
         }
-        let agents = form.agents;
+        let (agents, persists_agents) = (form.agents, form.persist_agents);
         let mut lines: HashMap<String, u32> = HashMap::new();
         let mut boards = Vec::with_capacity(form.boards.value.len());
         for form in form.boards.value {
@@ -126,7 +128,7 @@ impl Lab {
                     FileError::at(file, at, message).mend("give each board a name of its own")
                 );
             }
-            boards.push(board_of(file, form, &types, &agents)?);
+            boards.push(board_of(file, form, &types, &agents, persists_agents)?);
         }
         if let Some(checks) = &form.health_checks {
             let unknown = checks.value.keys().find(|name| !types.contains_key(name.as_str()));
@@ -310,6 +312,7 @@ fn board_of(
     form: BoardForm,
     types: &HashMap<String, BoardType>,
     agents: &BTreeMap<String, PathBuf>,
+    persists_agents: bool,
 ) -> Result<Board, FileError> {
     let wanted = form.board_type.value.as_str();
     let Some(board_type) = types.get(wanted) else {
@@ -356,6 +359,7 @@ fn board_of(
         agent_connection,
         power,
         agents: agents.clone(),
+        persists_agents,
         shell,
         tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
         image_files,
@@ -400,6 +404,8 @@ struct LabForm {
     images: Option<PathBuf>,
     #[serde(default)]
     agents: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    persist_agents: bool,
     health_checks: Option<Spanned<BTreeMap<Name, Check>>>,
     #[serde(default)]
     job_folders: Vec<PathBuf>,

@@ -49,6 +49,8 @@ pub struct Deployer {
     pub line_speed: Option<u64>,
     /// The lab's agents, by what `uname -m` calls the machine.
     pub agents: BTreeMap<String, PathBuf>,
+    /// They stay on the board's disk.
+    pub persists_agents: bool,
     /// Files of the master image that a deploy may read from.
     pub image_files: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Deployer {
             effort: Effort::for_line(line),
             line_speed: line,
             agents: board.agents.clone(),
+            persists_agents: board.persists_agents,
             image_files: board.image_files.clone(),
         }
     }

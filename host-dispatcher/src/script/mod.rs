@@ -26,6 +26,7 @@ pub mod live;
 pub mod nodes;
 pub mod observer;
 pub mod output;
+pub mod persist;
 mod placed;
 mod power;
 pub mod prepare;

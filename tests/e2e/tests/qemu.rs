@@ -87,6 +87,28 @@ fn an_agent_has_a_line_of_its_own() {
     assert!(!record.text("console.raw").contains("@pumice1 "));
 }
 
+/// An agent that was handed over to is process 1 of the next boots, until it has no start left.
+#[test]
+fn an_agent_that_stays_starts_the_next_boots() {
+    let _slot = Slot::take();
+    let lab = Lab::emulated(Images::Plain);
+    let shell = |script: &str| lab.pumice(&["exec", "qemu-01", "--", "sh", "-c", script]);
+    let built = shell("cat /sbin/pumice-agent").exits_with(0).stdout;
+    lab.write("newer", [&built[..], b"another"].concat());
+    let output = lab.pumice(&["hand-over", "qemu-01", "newer", "--persist"]).exits_with(0).out();
+    assert!(output.contains("it is /sbin/pumice-agent from now on"), "{output}");
+    // Its keeper too: it began as process 1.
+    let who = "read p p p p r < /proc/$PPID/stat; readlink /proc/$PPID/exe; readlink /proc/$p/exe; ls /sbin/pumice-agent*";
+    let script = format!("{who}; tail -c 7 /proc/$PPID/exe; : > /sbin/pumice-agent.trial; sync");
+    let out = shell(&script).exits_with(0).out();
+    let path = "/sbin/pumice-agent";
+    assert_eq!(out, format!("{path}\n{path}\n{path}\n{path}.previous\nanother"));
+    let out = shell(who).exits_with(0).out();
+    let previous = "/sbin/pumice-agent.previous";
+    assert_eq!(out, format!("{previous}\n{previous}\n{path}\n{previous}\n{path}.trial\n"));
+    lab.nothing_runs();
+}
+
 /// A board's memory is for what is tested on it. Two processes: the agent and its keeper.
 #[test]
 fn the_agent_and_its_keeper_take_less_than_a_mebibyte_each() {
