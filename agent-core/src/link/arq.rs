@@ -5,6 +5,7 @@
 //! frame needs a timer.
 
 use super::frame::near;
+use super::lane::Way;
 use super::memory::{Body, Memory};
 use crate::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ struct Sent<M: Memory> {
     sent_at: Instant,
     order: u64,
     is_first: bool,
+    /// Which way it was sent last.
+    way: Way,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,10 @@ enum State {
 /// What an acknowledgement told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Acked {
-    /// Frames newly acknowledged.
+    /// Frames newly acknowledged that were sent on the line.
     pub(super) frames: u32,
+    /// ... and on the side lane.
+    pub(super) lane_frames: u32,
     /// Frames found lost by it.
     pub(super) lost: u32,
     /// Round trip of the last of them, if it was sent only once.
@@ -62,6 +67,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
                 sent_at: Instant::ZERO,
                 order: 0,
                 is_first: true,
+                way: Way::Line,
             }),
             base: 0,
             next: 0,
@@ -98,22 +104,37 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
     }
 
     /// What was filled in goes out now.
-    pub(super) fn commit(&mut self, now: Instant) -> (u32, &[u8]) {
+    pub(super) fn commit(&mut self, now: Instant, way: Way) -> (u32, &[u8]) {
         let seq = self.next;
         self.next = self.next.wrapping_add(1);
         let index = index::<WINDOW>(seq);
         self.frames[index].is_first = true;
-        self.mark_sent(index, now);
+        self.mark_sent(index, now, way);
         (seq, self.frames[index].body.as_slice())
     }
 
-    /// The oldest lost frame, which goes out again now.
-    pub(super) fn next_lost(&mut self, now: Instant) -> Option<(u32, &[u8])> {
+    /// The oldest lost frame, which goes out again now, on the line; and which way it was lost on.
+    pub(super) fn next_lost(&mut self, now: Instant) -> Option<(u32, Way, &[u8])> {
         let seq = self.seqs().find(|seq| self.at(*seq).state == State::Lost)?;
         let index = index::<WINDOW>(seq);
+        let way = self.frames[index].way;
         self.frames[index].is_first = false;
-        self.mark_sent(index, now);
-        Some((seq, self.frames[index].body.as_slice()))
+        self.mark_sent(index, now, Way::Line);
+        Some((seq, way, self.frames[index].body.as_slice()))
+    }
+
+    /// The side lane is gone, and with it what was on it.
+    pub(super) fn lose_lane(&mut self) {
+        for frame in &mut self.frames {
+            if frame.state == State::Sent && frame.way == Way::Lane {
+                frame.state = State::Lost;
+            }
+        }
+    }
+
+    /// Whether a frame on the side lane is not acknowledged.
+    pub(super) fn waits_for_lane(&self) -> bool {
+        self.frames.iter().any(|frame| frame.state == State::Sent && frame.way == Way::Lane)
     }
 
     /// Whether a frame waits to be sent again.
@@ -131,9 +152,16 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
             acked.is_impossible = ahead < 128;
             return acked;
         }
+        // Each way keeps its own order, and only the line's round trip is of use.
         let mut last_order = None;
         let mut arrived = |frame: &mut Sent<M>| {
             if frame.state == State::Free || frame.state == State::Arrived {
+                return;
+            }
+            if frame.way == Way::Lane {
+                acked.lane_frames += 1;
+                frame.state = State::Arrived;
+                frame.body.clear();
                 return;
             }
             acked.frames += 1;
@@ -159,7 +187,8 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
         }
         if let Some(order) = last_order {
             for frame in &mut self.frames {
-                if frame.state == State::Sent && frame.order < order {
+                let is_on_line = frame.state == State::Sent && frame.way == Way::Line;
+                if is_on_line && frame.order < order {
                     frame.state = State::Lost;
                     acked.lost += 1;
                 }
@@ -170,7 +199,8 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
 
     /// Nothing was heard for too long: the oldest frame counts as lost. Its acknowledgement tells about the others.
     pub(super) fn expire(&mut self) {
-        let oldest = self.seqs().find(|seq| self.at(*seq).state == State::Sent);
+        let is_on_line = |frame: &Sent<M>| frame.state == State::Sent && frame.way == Way::Line;
+        let oldest = self.seqs().find(|seq| is_on_line(self.at(*seq)));
         if let Some(seq) = oldest {
             self.frames[index::<WINDOW>(seq)].state = State::Lost;
         }
@@ -186,19 +216,20 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
         self.base
     }
 
-    /// When the frame sent last went out, if one waits.
+    /// When the frame sent last on the line went out, if one waits.
     pub(super) fn last_sent_at(&self) -> Option<Instant> {
         self.seqs()
             .map(|seq| self.at(seq))
-            .filter(|f| f.state == State::Sent)
+            .filter(|f| f.state == State::Sent && f.way == Way::Line)
             .map(|f| f.sent_at)
             .max()
     }
 
-    fn mark_sent(&mut self, index: usize, now: Instant) {
+    fn mark_sent(&mut self, index: usize, now: Instant, way: Way) {
         self.order += 1;
         let frame = &mut self.frames[index];
         (frame.state, frame.sent_at, frame.order) = (State::Sent, now, self.order);
+        frame.way = way;
     }
 
     fn in_flight(&self) -> u32 {
@@ -277,6 +308,11 @@ impl<const WINDOW: usize, M: Memory> Receiver<WINDOW, M> {
         (self.present != 0).then_some(self.present >> 1)
     }
 
+    /// Whether the owner has read everything that arrived in order.
+    pub(super) fn is_drained(&self) -> bool {
+        self.read == self.next
+    }
+
     /// The body that the owner reads next.
     pub(super) fn front(&self) -> Option<&[u8]> {
         (self.read != self.next).then(|| self.bodies[index::<WINDOW>(self.read)].as_slice())
@@ -308,7 +344,7 @@ mod tests {
     fn send(sender: &mut Sender<8, Inline>, now: Instant) -> u32 {
         assert!(sender.has_room());
         sender.vacant().extend_zeroed(1).unwrap();
-        sender.commit(now).0
+        sender.commit(now, Way::Line).0
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod chunk;
 mod deframer;
 mod event;
 mod handshake;
+mod lane;
 mod memory;
 mod opening;
 mod rtt;
@@ -42,6 +43,7 @@ pub use beacon::Beacon;
 pub use coding::{Coding, LINE_MAX};
 pub use event::{CloseReason, Event, LineConfig, Peer, Progress};
 pub use handshake::{GOODBYE, Hello, HelloAck, VERSION, VERSION_MIN, WRAPS};
+pub use lane::{LANE_FRAME_MAX, LANE_PATIENCE, LaneEnd};
 pub use memory::{Body, Inline, Memory, Queue};
 pub use stats::Stats;
 pub use stream::{BULK_FLOOR, CONTROL_CREDIT, INITIAL_CREDIT, Priority};
@@ -51,6 +53,7 @@ use deframer::{Deframer, Found, Said};
 use frame::{BadFrame, CONTENT_MAX, Frame, Kind};
 use handshake::Nonces;
 use heapless::Deque;
+use lane::Way;
 use session::Session;
 
 /// The host's link, for the longest queue that one line needs.
@@ -107,6 +110,8 @@ pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M:
     reset_due: Option<u8>,
     bye_due: Option<u8>,
     reset_after: Instant,
+    lane_inbox: lane::Inbox,
+    lane_end: Option<LaneEnd>,
     events: Deque<Pending, EVENTS_MAX>,
     stats: Stats,
 }
@@ -185,6 +190,8 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             reset_due: None,
             bye_due: None,
             reset_after: Instant::ZERO,
+            lane_inbox: lane::Inbox::new(),
+            lane_end: None,
             events: Deque::new(),
             stats: Stats::default(),
         }
@@ -381,7 +388,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     }
 
     fn handle_content(&mut self, now: Instant) {
-        let frame = match Frame::checked(self.deframer.content()) {
+        let content = self.deframer.content();
+        // Its check value is right; beside a lane it also says whether its acknowledgement is too old to tell anything.
+        let parsed = match self.session.lane.was_open {
+            true => Frame::parse_in(content, &self.session.numbers()),
+            false => Frame::checked(content),
+        };
+        let frame = match parsed {
             Ok(frame) => frame,
             Err(error) => {
                 self.stats.unknown += 1;
@@ -426,8 +439,11 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             (Side::Host(_), Kind::Bye) => self.stats.unknown += 1,
             (_, Kind::Data | Kind::Ack | Kind::Ping) => {
                 if self.session.is_open() && frame.tag == self.session.tag() {
-                    self.session.handle_frame(now, &frame, &mut self.stats);
+                    self.session.handle_frame(now, &frame, Way::Line, &mut self.stats);
                     self.deframer.set_numbers(self.session.numbers());
+                    if self.session.is_lane_stalled() {
+                        self.end_lane(LaneEnd::Stalled);
+                    }
                     // Behind its own beacon no frame of an agent's old session comes.
                     if self.doubted.take().is_some() {
                         self.stats.stray_beacons += 1;
@@ -455,6 +471,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     }
 
     fn close(&mut self, now: Instant, reason: CloseReason) {
+        self.close_lane();
         self.session.close();
         self.deframer.set_guarded(false);
         self.deframer.set_numbers(self.session.numbers());

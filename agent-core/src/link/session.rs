@@ -5,6 +5,7 @@ mod streams;
 use super::arq::{Acked, Arrival, Receiver, Sender};
 use super::frame::{BODY_MAX, CONTENT_MAX, Frame, Kind, Numbers, wraps_of};
 use super::handshake::session_tag;
+use super::lane::{Lane, Way};
 use super::memory::Memory;
 use super::rtt::RoundTrip;
 use super::sizes::{ADAPTER_LATENCY, BODY_MIN, FRAME_OVERHEAD, body_max, frame_time};
@@ -64,6 +65,9 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     since_bulk: u8,
     /// Counts the frames filled, so that streams of one class take turns.
     turn: u64,
+    /// The second way, for bulk.
+    pub(super) lane: Lane,
+    is_lane_stalled: bool,
     /// Bit n: the peer is to be told that stream n is given up, ...
     resets_due: u32,
     /// ... behind so many written bytes of stream 0, which may have opened it.
@@ -100,6 +104,8 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             silent_at: Instant::ZERO,
             since_bulk: 0,
             turn: 0,
+            lane: Lane::default(),
+            is_lane_stalled: false,
             resets_due: 0,
             resets_behind: 0,
         }
@@ -126,6 +132,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         self.fit_line(line);
         (self.unacked_frames, self.ack_at, self.since_bulk) = (0, None, 0);
         (self.turn, self.resets_due, self.resets_behind) = (0, 0, 0);
+        self.lane = Lane::default();
         self.ping_at = now + PING_AFTER;
         (self.asks, self.asks_in_row, self.is_ping_due) = (Asks::Nothing, 0, false);
         self.heard_at = now;
@@ -143,6 +150,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     pub(super) fn close(&mut self) {
         self.is_open = false;
         self.is_broken = false;
+        self.lane = Lane::default();
         self.sender.release();
         self.receiver.reset();
         self.streams.clear();
@@ -165,7 +173,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     /// Where the numbers stand, for reading the peer's frames.
     pub(super) fn numbers(&self) -> Numbers {
         let tag = if self.is_open && self.has(WRAPS) { self.tag } else { 0 };
-        Numbers { tag, key: self.key, next: self.receiver.next(), base: self.sender.base() }
+        Numbers {
+            tag,
+            key: self.key,
+            next: self.receiver.next(),
+            base: self.sender.base(),
+            has_lane: self.lane.was_open,
+        }
     }
 
     /// How far what was sent has come.
@@ -209,11 +223,36 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         self.round_trip.smoothed()
     }
 
-    /// A frame of this session came.
-    pub(super) fn handle_frame(&mut self, now: Instant, frame: &Frame<'_>, stats: &mut Stats) {
-        self.silent_at = now + SILENT_AFTER;
+    /// The side lane is gone: what was on it goes on the line again.
+    pub(super) fn close_lane(&mut self) {
+        self.sender.lose_lane();
+        self.lane.end();
+        self.is_lane_stalled = false;
+    }
+
+    /// Whether the side lane leads nowhere, though the peer lives.
+    pub(super) fn is_lane_stalled(&self) -> bool {
+        self.is_lane_stalled
+    }
+
+    /// Whether the owner has read everything that came.
+    pub(super) fn is_drained(&self) -> bool {
+        self.receiver.is_drained()
+    }
+
+    /// A frame of this session came. Only the line shows that the peer is there.
+    pub(super) fn handle_frame(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+        way: Way,
+        stats: &mut Stats,
+    ) {
+        if way == Way::Line {
+            self.silent_at = now + SILENT_AFTER;
+        }
         // The acknowledgement of a ping may be as old as it likes: nothing in it tells.
-        let Acked { frames, lost, sample, is_impossible } =
+        let Acked { frames, lane_frames, lost, sample, is_impossible } =
             if self.has(WRAPS) && frame.kind == Kind::Ping {
                 Acked::default()
             } else {
@@ -222,10 +261,17 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         // Else both would be heard and neither get on: every question of one is answered with the same number.
         self.is_broken |= is_impossible;
         self.fit_body(frames, lost);
+        if lane_frames > 0 {
+            self.lane.progressed(now, self.sender.waits_for_lane());
+        }
+        match way {
+            Way::Line => self.is_lane_stalled |= self.lane.heard_on_line(now),
+            Way::Lane => self.lane.is_heard = true,
+        }
         if frames > 0 {
             self.round_trip.progressed();
             (self.asks, self.asks_in_row) = (Asks::Nothing, 0);
-        } else if self.asks == Asks::Asked && frame.kind == Kind::Ack {
+        } else if self.asks == Asks::Asked && frame.kind == Kind::Ack && way == Way::Line {
             // The ping came through and the frame before it did not: it was lost, or the peer has no room for it. Which
             // of the two it is nothing tells, so after some tries in a row the timer has its turn.
             self.asks = Asks::Nothing;
@@ -239,6 +285,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         }
         match frame.kind {
             Kind::Ping => self.acknowledge_now(),
+            Kind::Data if way == Way::Lane => {
+                // What comes together is acknowledged together: the owner reads all of it before it asks for a frame.
+                self.lane.owes = true;
+                if self.receiver.handle_frame(frame.seq, frame.body) == Arrival::Duplicate {
+                    stats.duplicates += 1;
+                }
+            }
             Kind::Data => match self.receiver.handle_frame(frame.seq, frame.body) {
                 Arrival::InOrder if self.receiver.sack().is_none() => {
                     self.unacked_frames = self.unacked_frames.saturating_add(1);
@@ -266,6 +319,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             self.round_trip.expired();
             self.ask_again();
         }
+        self.is_ping_due |= self.lane.handle_timeout(now);
         // A ping that is due and not sent found the line taken, or this end asleep: the peer had no chance to answer.
         let has_asked = self.is_host || now < self.ping_at;
         now >= self.silent_at && has_asked
@@ -274,7 +328,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     /// The next deadline of any kind.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let ping_at = (!self.is_host).then_some(self.ping_at);
-        [Some(self.silent_at), self.retransmit_at(), self.ack_at, ping_at]
+        [Some(self.silent_at), self.retransmit_at(), self.ack_at, ping_at, self.lane.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -283,6 +337,35 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     /// An acknowledgement goes out with the next transmission, whenever the line takes one.
     pub(super) fn acknowledge_now(&mut self) {
         self.ack_at = Some(Instant::ZERO);
+    }
+
+    /// Writes the content of the next frame for the side lane.
+    pub(super) fn poll_lane_transmit(
+        &mut self,
+        now: Instant,
+        out: &mut [u8; CONTENT_MAX],
+    ) -> Option<usize> {
+        if !self.lane.carries_bulk() {
+            return None;
+        }
+        let (from_board, tag, key) = (!self.is_host, self.tag, self.key);
+        let (next, sack) = (self.receiver.next(), self.receiver.sack());
+        let mut emit = |kind: Kind, seq: u32, body: &[u8]| {
+            let wraps = wraps_of(kind, key, seq, next);
+            let (seq, ack) = (seq as u8, next as u8);
+            Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
+        };
+        let length = if self.sender.has_room() && self.fill(Way::Lane) {
+            let (seq, body) = self.sender.commit(now, Way::Lane);
+            self.lane.sent(now);
+            emit(Kind::Data, seq, body)
+        } else if self.lane.owes {
+            emit(Kind::Ack, 0, &[])
+        } else {
+            return None;
+        };
+        self.lane.owes = false;
+        Some(length)
     }
 
     /// Writes the next frame's content.
@@ -301,8 +384,11 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
         };
         let mut has_acked = true;
-        let length = if let Some((seq, body)) = self.sender.next_lost(now) {
-            stats.retransmits += 1;
+        let length = if let Some((seq, way, body)) = self.sender.next_lost(now) {
+            match way {
+                Way::Line => stats.retransmits += 1,
+                Way::Lane => stats.lane_repeats += 1,
+            }
             emit(Kind::Data, seq, body)
         } else if self.asks == Asks::Due || self.is_ping_due {
             if self.asks == Asks::Due {
@@ -311,8 +397,8 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             self.is_ping_due = false;
             has_acked = !has_wraps;
             emit(Kind::Ping, 0, &[])
-        } else if self.sender.has_room() && self.fill() {
-            let (seq, body) = self.sender.commit(now);
+        } else if self.sender.has_room() && self.fill(Way::Line) {
+            let (seq, body) = self.sender.commit(now, Way::Line);
             emit(Kind::Data, seq, body)
         } else if self.ack_at.is_some_and(|at| now >= at) {
             emit(Kind::Ack, 0, &[])

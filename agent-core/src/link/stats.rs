@@ -67,6 +67,16 @@ stats! {
     damaged_bytes "damaged_bytes";
     /// Beacons in an open session that were not the agent's: somebody prints a log of this line.
     stray_beacons "stray_beacons";
+    /// Side lanes opened.
+    lanes "lanes";
+    /// Bytes read from side lanes; none of them is counted above.
+    lane_bytes_in "lane_bytes_in";
+    /// Bytes written to side lanes.
+    lane_bytes_out "lane_bytes_out";
+    /// Side lanes that this end gave up: nothing moved on them, or what came was no frame of the session.
+    lane_faults "lane_faults";
+    /// DATA frames that were on a side lane when it ended, and were sent again on the line.
+    lane_repeats "lane_repeats";
 }
 
 impl fmt::Display for Stats {

@@ -4,6 +4,7 @@ use agent_core::link::{
     Beacon, CloseReason, Coding, Event, INITIAL_CREDIT, LINE_MAX, LineConfig, Link, Priority,
 };
 use agent_core::time::Instant;
+use crate::lane::Net;
 use serial_sim::{Line, Options, Rng};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub(crate) struct Pair {
     pub(crate) down: Line,
     /// Board → host.
     pub(crate) up: Line,
+    /// The side lane between the two, once there is one.
+    pub(crate) net: Net,
     baud: u32,
     coding: Coding,
     rng: Rng,
@@ -134,6 +137,7 @@ impl Pair {
             board: End::new(new_board(0, coding, baud, &mut rng)),
             down,
             up,
+            net: Net::default(),
             baud,
             coding,
             rng,
@@ -194,7 +198,9 @@ impl Pair {
             self.host.wake_at(self.now, &mut self.down),
             self.board.wake_at(self.now, &mut self.up),
         ];
-        let Some(next) = lines.into_iter().chain(ends).flatten().min() else { return false };
+        let net = self.net.next_arrival(self.host.is_dead, self.board.is_dead);
+        let due = lines.into_iter().chain(ends).chain([net]).flatten().min();
+        let Some(next) = due else { return false };
         if next > limit {
             self.now = self.now.max(limit);
             return false;
@@ -210,6 +216,7 @@ impl Pair {
         if self.host.handle(self.now, &bytes) {
             self.host.pump(self.now, &mut self.down);
         }
+        self.move_lane();
         true
     }
 
@@ -278,6 +285,7 @@ impl Pair {
     pub(crate) fn pump(&mut self) {
         self.host.pump(self.now, &mut self.down);
         self.board.pump(self.now, &mut self.up);
+        self.move_lane();
     }
 }
 
@@ -345,7 +353,7 @@ impl<const WINDOW: usize> End<WINDOW> {
     }
 
     /// The contract: drain everything until there is no more. At most two writes wait in the queue below.
-    fn pump(&mut self, now: u64, line: &mut Line) {
+    pub(crate) fn pump(&mut self, now: u64, line: &mut Line) {
         if self.is_dead {
             return;
         }

@@ -4,6 +4,7 @@ use super::super::Event;
 use super::super::chunk::{
     CREDIT, Chunk, ChunkKind, RESET, STREAM_ID_MAX, VARINT_MAX, push_head, push_stream, push_varint,
 };
+use super::super::lane::Way;
 use super::super::memory::{Body, Memory, Queue};
 use super::super::stats::Stats;
 use super::super::stream::{BULK_FLOOR, End, Priority, Stream};
@@ -144,13 +145,17 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         true
     }
 
-    /// Fills the next body with chunks; `false` when there is nothing to send.
-    pub(super) fn fill(&mut self) -> bool {
+    /// Fills the next body with chunks that go this way; `false` when there is nothing to send.
+    pub(super) fn fill(&mut self, way: Way) -> bool {
+        let bulk_way = if self.lane.carries_bulk() { Way::Lane } else { Way::Line };
+        let goes = |priority| way == if priority == Priority::Bulk { bulk_way } else { Way::Line };
         let body = self.sender.vacant();
+        // On the lane, too: the line may have to carry it in the end.
         let limit = self.body_now;
         let control_sent = self.control.sent();
         for stream in core::iter::once(&mut self.control).chain(&mut self.streams) {
-            if stream.id != 0 && stream.behind.is_some_and(|written| control_sent < written) {
+            let is_behind = stream.behind.is_some_and(|written| control_sent < written);
+            if stream.id != 0 && is_behind || !goes(stream.priority) {
                 continue;
             }
             if let Some(offset) = stream.credit_due() {
@@ -161,7 +166,8 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
                 }
             }
         }
-        while self.resets_due != 0 && control_sent >= self.resets_behind && body.len() < limit {
+        let may_reset = way == Way::Line && control_sent >= self.resets_behind;
+        while self.resets_due != 0 && may_reset && body.len() < limit {
             push_head(body, RESET, false, self.resets_due.trailing_zeros() as u8);
             self.resets_due &= self.resets_due - 1;
         }
@@ -173,7 +179,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         };
         self.turn += 1;
         let mut has_bulk = false;
-        for priority in order {
+        for priority in order.iter().filter(|priority| goes(**priority)) {
             if *priority == Priority::Control {
                 push_stream(body, limit, &mut self.control);
             }
@@ -195,7 +201,9 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
                 }
             }
         }
-        self.since_bulk = if has_bulk { 0 } else { (self.since_bulk + 1).min(BULK_FLOOR) };
+        if way == Way::Line {
+            self.since_bulk = if has_bulk { 0 } else { (self.since_bulk + 1).min(BULK_FLOOR) };
+        }
         !body.is_empty()
     }
 
