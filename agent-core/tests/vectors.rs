@@ -174,6 +174,7 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
         (Method::CLOCK_MARK, "request") => same::<ask::ClockMark>(body, shown),
         (Method::CLOCK_MARK, _) => same::<response::ClockMark>(body, shown),
         (Method::BAUD, "request") => same::<ask::Baud>(body, shown),
+        (Method::LANE, "request") => same::<ask::Lane<'_>>(body, shown),
         (Method::FOLLOW, "request") => same::<ask::Follow>(body, shown),
         (Method::EXEC, "request") => same::<ask::Exec<'_>>(body, shown),
         (Method::EXEC, _) => same::<response::Exit>(body, shown),
@@ -217,6 +218,7 @@ fn check_body(method: Method, direction: &str, body: &[u8], shown: &str) {
             | Method::REBOOT
             | Method::SYNC
             | Method::BAUD
+            | Method::LANE
             | Method::NODE_ANSWER,
             _,
         ) => same::<response::Done>(body, shown),

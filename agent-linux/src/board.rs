@@ -522,6 +522,8 @@ impl Board {
                 wall_us: clock::wall_us(),
             })),
             Call::Line => Ok(Answer::Line(moment.line)),
+            // The poll loop has done it.
+            Call::Lane(_) => Err(nothing_open()),
             Call::ClockMark => kernel_log::mark(&mut self.buffer).map(Answer::ClockMark),
             Call::Stat(request) => files::stat(request.path).map(Answer::Stat),
             Call::Remove(request) => files::remove(request.path).map(|()| Answer::Removed),

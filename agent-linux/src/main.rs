@@ -24,6 +24,7 @@ mod files;
 mod helper;
 mod info;
 mod kernel_log;
+mod lane;
 mod line;
 mod listing;
 mod mounts;

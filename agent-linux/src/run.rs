@@ -2,6 +2,7 @@
 
 use crate::board::{Board, Moment, Report, Source};
 use crate::info;
+use crate::lane::Lane;
 use crate::line::{CONSOLE, Line, console};
 use crate::options::Options;
 use crate::problem::{Outcome, Problem, about};
@@ -10,7 +11,7 @@ use crate::sys::init;
 use crate::sys::poll::{Interests, Ready};
 use crate::sys::program;
 use crate::sys::signals::Signals;
-use agent_core::agent::{Agent, Config, Effect};
+use agent_core::agent::{Agent, Call, Config, Effect};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::request;
 use std::io::ErrorKind;
@@ -55,6 +56,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         agent,
         board,
         line,
+        lane: Lane::new(),
         input: vec![0; INPUT_LEN].into_boxed_slice(),
         plan: has_run.then_some(Plan { next_try: now, last_try: now + PLAN_WAIT }),
         received: now,
@@ -76,6 +78,12 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         while let Some(found) = ready.pop() {
             match found.token {
                 Token::Line => goes_on &= shell.take_line(found.readable),
+                Token::Lane => {
+                    let now = clock::now();
+                    if shell.lane.take(now, &mut shell.agent, &mut shell.input) {
+                        goes_on &= shell.settle();
+                    }
+                }
                 Token::Signals => {
                     let came = signals.take();
                     if came.end && !is_spared {
@@ -136,6 +144,7 @@ struct Shell {
     agent: Box<Agent>,
     board: Board,
     line: Line,
+    lane: Lane,
     input: Box<[u8]>,
     /// The plan that is still to be started.
     plan: Option<Plan>,
@@ -159,6 +168,7 @@ struct Plan {
 #[derive(Clone, Copy)]
 enum Token {
     Line,
+    Lane,
     Signals,
     Board(Source),
 }
@@ -171,6 +181,7 @@ impl Shell {
         self.has_more = false;
         loop {
             let now = clock::now();
+            let session = self.agent.session();
             let Some(effect) = self.agent.poll_effect(now) else { break };
             let is_long = matches!(effect, Effect::Read { .. } | Effect::Work { .. });
             let report = match effect {
@@ -178,6 +189,10 @@ impl Shell {
                 Effect::Reboot { how: request::Reboot::HAND_OVER } => {
                     self.hand_over(now);
                     Report::Nothing
+                }
+                Effect::Call { request, call: Call::Lane(wanted) } => {
+                    let begun = self.lane.dial(request, session, wanted);
+                    begun.map_or_else(|why| Report::Answer(request, Err(why)), |()| Report::Nothing)
                 }
                 effect => self.board.perform(now, moment, effect),
             };
@@ -219,6 +234,7 @@ impl Shell {
             let Some(length) = self.agent.poll_transmit(now, room) else { break };
             self.line.send(length);
         }
+        self.lane.transmit(now, &mut self.agent);
     }
 
     /// Starts the plan when its directory can be written to.
@@ -318,6 +334,10 @@ impl Shell {
         self.board.each_interest(&self.agent, |source, fd, write| {
             interests.add(Token::Board(source), fd, !write, write);
         });
+        // Last, so that it is taken first: an answer on the line then also tells of what the lane had brought before.
+        if let Some((fd, read, write)) = self.lane.interest(&self.agent) {
+            interests.add(Token::Lane, fd, read, write);
+        }
         let deadlines = [
             // What is due and cannot be sent waits for room on the line.
             self.agent.poll_timeout().filter(|due| *due > now || !is_full),

@@ -172,6 +172,9 @@ pub enum Call<'a> {
     Unmount(request::Partition<'a>),
     /// Answered with a [`response::Injected`](crate::wire::response::Injected).
     Inject(request::Inject<'a>),
+    /// Connect to the dispatcher, without waiting for it; answered with a [`response::Done`](crate::wire::response::Done)
+    /// once [`Agent::open_lane`](super::Agent::open_lane) has been called. What was connected before is closed.
+    Lane(request::Lane<'a>),
     /// Write out everything (sync(2)); answered with a [`response::Done`](crate::wire::response::Done).
     Sync,
 }

@@ -67,6 +67,9 @@ pub const USER_CONSOLE_MAX: usize = 4096;
 /// Bytes of the longest frame on the line.
 pub const LINE_MAX: usize = link::LINE_MAX;
 
+/// Bytes of the longest frame on a side lane.
+pub const LANE_FRAME_MAX: usize = link::LANE_FRAME_MAX;
+
 /// Longest answer in bytes.
 pub const ANSWER_MAX: usize = 2048;
 const _: () = assert!(ANSWER_MAX <= crate::wire::MESSAGE_MAX);
@@ -307,6 +310,41 @@ impl Agent {
         self.link.poll_transmit(now, out)
     }
 
+    /// The session that is open, by its number; for whoever answers a [`Call`] later.
+    pub fn session(&self) -> Option<u64> {
+        self.session
+    }
+
+    /// The dispatcher was reached over the network, and its token written. `false`: there is no session to use it.
+    pub fn open_lane(&mut self) -> bool {
+        self.link.open_lane(false)
+    }
+
+    /// That connection is gone.
+    pub fn close_lane(&mut self) {
+        self.link.close_lane();
+    }
+
+    /// Whether the connection is of use; when it is not, it is closed.
+    pub fn has_lane(&self) -> bool {
+        self.link.has_lane()
+    }
+
+    /// Whether bytes of the lane are welcome now; with `false` they stay in the socket.
+    pub fn lane_room(&self) -> bool {
+        self.link.is_drained()
+    }
+
+    /// Bytes came from the lane.
+    pub fn handle_lane(&mut self, now: Instant, bytes: &[u8]) {
+        self.link.handle_lane_input(now, bytes);
+    }
+
+    /// Writes the next frame for the lane into `out` (at least [`LANE_FRAME_MAX`] bytes) and returns its length.
+    pub fn poll_lane_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.link.poll_lane_transmit(now, out)
+    }
+
     /// When [`Self::handle_timeout`] must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let link = if self.speed.is_trying() { None } else { self.link.poll_timeout() };
@@ -403,6 +441,10 @@ impl Agent {
                 }
             }
             if !self.handle_link_event() && self.queue.is_empty() {
+                // What waited for all that came to be read, beside a lane.
+                if self.link.has_lane() && self.ops.advance(now, &mut self.link, &mut self.queue) {
+                    continue;
+                }
                 return None;
             }
         }

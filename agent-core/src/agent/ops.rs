@@ -367,6 +367,9 @@ impl Operations {
                         self.free(op);
                     }
                 }
+                // Long work would keep the lane unread, and the dispatcher would think that it leads nowhere.
+                Slot::Transfer { stage: Stage::Moving, .. }
+                    if link.has_lane() && !link.is_drained() => {}
                 Slot::Transfer {
                     transfer: Transfer::Get { stream, is_packed: true, .. },
                     stage: Stage::Moving,
@@ -697,8 +700,19 @@ fn call<'a>(envelope: &Envelope<'a>) -> Result<Option<Call<'a>>, Failure<'static
         Method::UNMOUNT => Call::Unmount(body(envelope)?),
         Method::INJECT => Call::Inject(body(envelope)?),
         Method::SYNC => Call::Sync,
+        Method::LANE => Call::Lane(lane(envelope)?),
         _ => return Ok(None),
     }))
+}
+
+fn lane<'a>(envelope: &Envelope<'a>) -> Result<request::Lane<'a>, Failure<'static>> {
+    let lane: request::Lane<'a> = body(envelope)?;
+    let is_address = matches!(lane.address.len(), 4 | 16);
+    if is_address && lane.token.len() == request::Lane::TOKEN_LEN {
+        Ok(lane)
+    } else {
+        Err(bad_message())
+    }
 }
 
 fn body<'a, T: serde::Deserialize<'a>>(envelope: &Envelope<'a>) -> Result<T, Failure<'static>> {

@@ -308,9 +308,10 @@ impl<const WINDOW: usize, M: Memory> Receiver<WINDOW, M> {
         (self.present != 0).then_some(self.present >> 1)
     }
 
-    /// Whether the owner has read everything that arrived in order.
-    pub(super) fn is_drained(&self) -> bool {
-        self.read == self.next
+    /// Whether the owner has read everything that arrived in order, of the front body `cursor` bytes.
+    pub(super) fn is_drained(&self, cursor: usize) -> bool {
+        let unread = self.next.wrapping_sub(self.read);
+        unread == 0 || unread == 1 && self.front().is_none_or(|body| cursor >= body.len())
     }
 
     /// The body that the owner reads next.

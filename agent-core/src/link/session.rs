@@ -237,7 +237,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
 
     /// Whether the owner has read everything that came.
     pub(super) fn is_drained(&self) -> bool {
-        self.receiver.is_drained()
+        self.receiver.is_drained(self.cursor)
     }
 
     /// A frame of this session came. Only the line shows that the peer is there.

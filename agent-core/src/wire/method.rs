@@ -97,6 +97,8 @@ registry! {
     SYNC = 0x0051, "sync", idempotent;
     /// Changes the line's speed, and back if nothing comes through: [`request::Baud`](super::request::Baud) → `Done`.
     BAUD = 0x0052, "baud", once;
+    /// Opens a side lane for bulk: [`request::Lane`](super::request::Lane) → `Done` when it is connected.
+    LANE = 0x0053, "lane", once;
     /// How far the test plan is: [`request::TestStatus`](super::request::TestStatus) → [`response::TestStatus`](super::response::TestStatus).
     TEST_STATUS = 0x0060, "test-status", idempotent;
     /// What a test says to the tests on other boards, as soon as it says something: [`request::NodeCall`](super::request::NodeCall) → [`response::NodeCall`](super::response::NodeCall).

@@ -293,6 +293,22 @@ impl Baud {
     pub const CONFIRM_MS: core::ops::RangeInclusive<u32> = 500..=30_000;
 }
 
+/// Has the agent connect to the dispatcher over the network. The first bytes there are `token`; behind it come frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane<'a> {
+    /// The dispatcher's address as the board sees it: 4 bytes of IPv4 or 16 of IPv6.
+    pub address: &'a [u8],
+    /// TCP port.
+    pub port: u16,
+    /// [`Lane::TOKEN_LEN`] random bytes, good for one connection.
+    pub token: &'a [u8],
+}
+
+impl Lane<'_> {
+    /// Bytes of a token.
+    pub const TOKEN_LEN: usize = 16;
+}
+
 /// Asks how far the test plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestStatus {}

@@ -54,6 +54,7 @@ fn methods() {
         (0x0050, "reboot"),
         (0x0051, "sync"),
         (0x0052, "baud"),
+        (0x0053, "lane"),
         (0x0060, "test-status"),
         (0x0061, "node-call"),
         (0x0062, "node-answer"),
@@ -281,7 +282,7 @@ fn line_answer() {
         &response::Line {
             overruns: 300,
             errors: 2,
-            stats: Stats { bytes_in: 300000, bytes_out: 200, frames_in: 128, frames_out: 5, console_bytes: 70, damaged_frames: 3, overlong: 0, echoes: 0, stale: 1, unknown: 0, duplicates: 2, retransmits: 4, probes: 1, unclaimed_bytes: 0, sessions: 1, beacons: 2, frame_bytes: 290000, damaged_bytes: 90, stray_beacons: 0 },
+            stats: Stats { bytes_in: 300000, bytes_out: 200, frames_in: 128, frames_out: 5, console_bytes: 70, damaged_frames: 3, overlong: 0, echoes: 0, stale: 1, unknown: 0, duplicates: 2, retransmits: 4, probes: 1, unclaimed_bytes: 0, sessions: 1, beacons: 2, frame_bytes: 290000, damaged_bytes: 90, stray_beacons: 0, lanes: 1, lane_bytes_in: 300000, lane_bytes_out: 200, lane_faults: 0, lane_repeats: 3 },
         },
         &[
             &[0xac, 0x02], // overruns
@@ -305,6 +306,11 @@ fn line_answer() {
             &[0xd0, 0xd9, 0x11], // frame_bytes
             &[0x5a], // damaged_bytes
             &[0x00], // stray_beacons
+            &[0x01], // lanes
+            &[0xe0, 0xa7, 0x12], // lane_bytes_in
+            &[0xc8, 0x01], // lane_bytes_out
+            &[0x00], // lane_faults
+            &[0x03], // lane_repeats
         ],
     );
 }
@@ -876,6 +882,19 @@ fn baud_request() {
         &[
             &[0x80, 0xa0, 0x38], // baud
             &[0xb8, 0x17], // confirm_ms
+        ],
+    );
+}
+
+#[rustfmt::skip]
+#[test]
+fn lane_request() {
+    assert_bytes(
+        &request::Lane { address: &[10, 0, 2, 2], port: 40000, token: &BOOT_ID },
+        &[
+            &[0x04, 0x0a, 0x00, 0x02, 0x02], // address
+            &[0xc0, 0xb8, 0x02], // port
+            &[0x10, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f], // token
         ],
     );
 }

@@ -674,6 +674,7 @@ impl Rest<'_> {
                 Ok(Answer::Done(Method::UNMOUNT))
             }
             Call::Sync => Ok(Answer::Done(Method::SYNC)),
+            Call::Lane(_) => Err(failure(FailureKind::REFUSED, "it has no network")),
             Call::Inject(request) => {
                 if !disk.is_mounted(request.label) {
                     return Err(failure(FailureKind::NOT_FOUND, "the partition is not mounted"));
