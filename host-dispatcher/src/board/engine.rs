@@ -109,6 +109,7 @@ impl Board {
         }
         self.read_client(now);
         self.advance_speed(now);
+        self.advance_lane(now);
         self.link.set_answering(self.is_answering());
     }
 

@@ -7,6 +7,7 @@ use super::console::ConsoleSource;
 use super::line_sense::Suspicion;
 use super::phase::{Cause, Phase, Slot};
 use super::power::PowerOperation;
+use super::side_lane::LaneState;
 use crate::config::connection::LineRole;
 use agent_core::link::{CloseReason, Peer};
 use agent_core::wire::{FailureKind, Method};
@@ -117,6 +118,11 @@ pub enum BoardEvent {
         /// Why it is not the one that was wanted, for people.
         problem: Option<String>,
     },
+    /// The side lane of this session has begun or ended.
+    Lane {
+        /// Which.
+        state: LaneState,
+    },
     /// The kernel panicked.
     Panic {
         /// The line that says so.
@@ -171,6 +177,11 @@ pub enum BoardAction {
     /// Set the speed of the line that carries the agent's frames to so many bits a second, once what was given to it has left. Where there is none
     /// (an emulator, a socket) nothing is to be done. Only a failure is reported, with `handle_baud_failed`.
     SetBaud(u32),
+    /// Listen for the agent on the network. Reported with `handle_lane_offer`, and later with `handle_lane_opened` or
+    /// `handle_lane_closed`.
+    OfferLane,
+    /// Close that connection, or do not wait for it any more.
+    CloseLane,
 }
 
 /// The word for the end of a session.

@@ -412,6 +412,7 @@ impl Board {
         self.enter(now, Phase::Up(slot), "the agent opened a session");
         self.events.push(BoardEvent::SessionOpened { slot, peer });
         self.begin_speed(now);
+        self.begin_lane();
     }
 
     /// There is an agent, and no way to talk with it: another start would not change that.
@@ -467,6 +468,7 @@ impl Board {
         while let Some(event) = Client::poll_event(&mut self.client) {
             let is_own = self.is_about_restart(now, &event)
                 || self.is_about_speed(now, &event)
+                || self.is_about_lane(now, &event)
                 || self.is_about_panic(&event)
                 || self.is_about_banner(now, &event);
             if !is_own {

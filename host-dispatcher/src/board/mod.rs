@@ -16,7 +16,7 @@
 //! * [`line_quality`]: what the counters of both ends say · `line_sense`: what the bytes of a useless line say
 //! * `doubt`: what a session shows that may be somebody's print
 //! * `shell`: an agent is put there through the console's shell
-//! * `baud`: the line's speed in a session
+//! * `baud`: the line's speed in a session · `side_lane`: the second way for bulk
 //! * [`boot_loader`], [`console`], [`expect`]: text · `loading`, [`ymodem`]: files for a boot loader · [`client`]: requests · [`event`]: what goes out · [`spec`]: what goes in
 
 mod baud;
@@ -38,6 +38,7 @@ pub mod phase;
 pub mod power;
 pub mod raw_line;
 mod shell;
+pub mod side_lane;
 pub mod spec;
 mod switching;
 pub mod ymodem;
@@ -76,6 +77,7 @@ use line_sense::LineSense;
 use link_memory::HostLink;
 use power::PowerRun;
 use shell::Shell;
+use side_lane::SideLane;
 use switching::Connection;
 
 /// One board.
@@ -106,6 +108,7 @@ pub struct Board {
     shell: Shell,
     link: Box<HostLink>,
     speed: Speed,
+    lane: SideLane,
     client: Client,
     actions: VecDeque<BoardAction>,
     events: Events,
@@ -138,6 +141,7 @@ impl Board {
             shell: Shell::default(),
             link,
             speed: Speed::new(spec.line.baud, spec.session_baud),
+            lane: SideLane::default(),
             client: Client::new(seed),
             actions: VecDeque::new(),
             events: Events::default(),
@@ -353,7 +357,13 @@ impl Board {
         priority: Priority,
         direction: Direction,
     ) -> Option<u8> {
-        if self.link.is_open() { self.client.open_stream(now, priority, direction) } else { None }
+        if !self.link.is_open() {
+            return None;
+        }
+        if priority == Priority::Bulk {
+            self.want_lane(now);
+        }
+        self.client.open_stream(now, priority, direction)
     }
 
     /// Asks the agent something. `streams` are those that `body` names. Ends in exactly one event: `Answer`, `Failed`,

@@ -27,6 +27,8 @@ pub struct BoardSpec {
     pub has_agent_line: bool,
     /// That line's speed in sessions, where that is another than `line.baud`; in bits a second.
     pub session_baud: Option<u32>,
+    /// Whether bulk may go over the network: the shell knows where.
+    pub has_side_lane: bool,
     /// How the power is switched.
     pub power: PowerSpec,
     /// The boot loader, if there is one that is to be driven.
@@ -183,6 +185,7 @@ impl BoardSpec {
             line: line_config(&board_type.line, board.agents_connection()),
             has_agent_line: board.agent_connection.is_some(),
             session_baud: board.agents_connection().session_baud(),
+            has_side_lane: board.side_lane.is_some(),
             power: PowerSpec::from(&board.power),
             boot_loader,
             next_slot: next_slot.transpose()?,

@@ -76,6 +76,8 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
         agents: Default::default(),
         persists_agents: false,
         image_files: wiring.image_files,
+        // The board may not see this host.
+        side_lane: None,
         // Its password is the lab's, and a file there.
         shell: None,
     })

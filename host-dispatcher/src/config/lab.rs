@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::matching::matching;
 use super::power::Power;
 use super::shell::{self, Shell, ShellForm};
+use super::side_lane::SideLane;
 use super::value::{Name, Period};
 use super::yaml::{self, Examples, FileError, Spanned, did_you_mean, place};
 
@@ -66,6 +67,8 @@ pub struct Board {
     pub persists_agents: bool,
     /// Files of its master image that hold images: a deploy may read from them. At most two.
     pub image_files: Vec<String>,
+    /// Where it finds this host on its network, if bulk may go that way.
+    pub side_lane: Option<SideLane>,
 }
 
 /// The board that a job or a command asks for. What is not named is not asked for.
@@ -363,6 +366,10 @@ fn board_of(
         shell,
         tags: form.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
         image_files,
+        side_lane: match &board_type.emulator {
+            Some(_) => form.side_lane.map(SideLane::emulated),
+            None => form.side_lane,
+        },
         board_type: board_type.clone(),
     })
 }
@@ -423,6 +430,7 @@ struct BoardForm {
     #[serde(default)]
     tags: Vec<Name>,
     image_files: Option<Spanned<Vec<String>>>,
+    side_lane: Option<SideLane>,
     shell: Option<Spanned<ShellForm>>,
 }
 

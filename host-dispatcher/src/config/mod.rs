@@ -16,6 +16,7 @@ pub mod power;
 pub mod revive;
 pub mod shell;
 pub mod shipped;
+pub mod side_lane;
 pub mod template;
 pub mod value;
 pub mod yaml;

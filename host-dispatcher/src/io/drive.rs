@@ -18,6 +18,7 @@ use crate::board::BoardAction;
 use crate::config::connection::LineRole;
 use crate::config::lab::Board;
 use crate::config::power::Power;
+use crate::config::side_lane::SideLane;
 use crate::config::template::{NoValue, Values};
 use crate::script::{Bench, Script};
 
@@ -44,6 +45,8 @@ pub struct Wiring {
     pub power: Power,
     /// What stands for the places in its commands.
     pub values: Values,
+    /// Where it finds this host on its network, if bulk may go that way.
+    pub side_lane: Option<SideLane>,
 }
 
 impl Wiring {
@@ -58,6 +61,7 @@ impl Wiring {
             agent_endpoint: board.agent_connection.as_ref().map(endpoint).transpose()?,
             power: board.power.clone(),
             values,
+            side_lane: board.side_lane,
         })
     }
 }
@@ -278,6 +282,9 @@ impl Drive {
             BoardEvent::Bytes(bytes) => board.handle_bytes(now, line, &bytes),
             BoardEvent::HolderEnded(why) => board.handle_power_lost(now, &why),
             BoardEvent::BaudFailed(why) => board.handle_baud_failed(now, &why),
+            BoardEvent::LaneOpened => board.handle_lane_opened(now),
+            BoardEvent::LaneBytes(bytes) => board.handle_lane_bytes(now, &bytes),
+            BoardEvent::LaneClosed(why) => board.handle_lane_closed(now, &why),
             BoardEvent::CommandDone(_) | BoardEvent::Held(_) | BoardEvent::Worker => {
                 if let Some(outcome) = switched {
                     board.handle_power(now, outcome);
@@ -329,6 +336,7 @@ impl Drive {
     /// nobody else gets one. Returns how long the line may take for that.
     pub fn begin_leave(&mut self, reactor: &mut Reactor) -> Instant {
         self.bench.board(|board, now| board.say_goodbye(now));
+        reactor.close_lane(self.board);
         self.transmit(reactor);
         clock::now() + LEAVE_LIMIT
     }
@@ -359,6 +367,13 @@ impl Drive {
                     self.closing = true;
                 }
                 BoardAction::SetBaud(baud) => reactor.set_baud(self.agents_line(), baud),
+                BoardAction::OfferLane => {
+                    let lane = self.wiring.side_lane.as_ref();
+                    let offer = lane.ok_or("this board has none".to_owned());
+                    let offer = offer.and_then(|lane| reactor.offer_lane(self.board, lane));
+                    self.bench.board(|board, now| board.handle_lane_offer(now, offer));
+                }
+                BoardAction::CloseLane => reactor.close_lane(self.board),
                 BoardAction::Power(operation) => {
                     if let Err(why) = self.switcher.begin(reactor, self.board, operation) {
                         self.bench.board(|board, now| board.handle_power(now, Err(why)));
@@ -396,6 +411,14 @@ impl Drive {
                 let written = reactor.write(line, &bytes);
                 debug_assert_eq!(written, bytes.len(), "there was room for a frame");
             }
+        }
+        let mut frames = Vec::new();
+        while let Some(frame) = self.bench.board(|board, now| board.poll_lane_transmit(now)) {
+            frames.extend(frame);
+        }
+        if !frames.is_empty() {
+            any = true;
+            reactor.write_lane(self.board, &frames);
         }
         any
     }

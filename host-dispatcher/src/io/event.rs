@@ -72,6 +72,12 @@ pub enum BoardEvent {
     Held(Result<(), String>),
     /// The process of [`Reactor::hold`] has ended by itself; a sentence says how.
     HolderEnded(String),
+    /// The board has come to its side lane.
+    LaneOpened,
+    /// Bytes from the side lane, at most [`READ_PER_TURN`].
+    LaneBytes(Vec<u8>),
+    /// The side lane has ended, or nobody came; a sentence says why. Not sent for [`Reactor::close_lane`].
+    LaneClosed(String),
     /// A worker thread of this board has something ([`WorkerWaker::wake`]).
     Worker,
 }

@@ -17,11 +17,14 @@ use super::event::{BoardEvent, IoEvent, LineId};
 use super::holder::Holder;
 use super::port::{Context, Port, ROOM_BELOW, Rest, WRITE_QUEUE_MAX};
 use super::process::Child;
+use super::side_lane::{self, Lanes};
 use super::signals::Signals;
 use super::terminal::{Input, InputRead};
 use super::waker::{WorkerWaker, Workers};
 use crate::board::line_quality::UartErrors;
+use crate::board::side_lane::LaneOffer;
 use crate::config::connection::LineRole;
+use crate::config::side_lane::SideLane;
 
 /// The loop and everything that it waits for.
 pub struct Reactor {
@@ -30,6 +33,7 @@ pub struct Reactor {
     ports: BTreeMap<LineId, Port>,
     commands: BTreeMap<usize, Command>,
     holders: BTreeMap<usize, Holder>,
+    lanes: Lanes,
     signals: Signals,
     input: Option<Input>,
     workers: Arc<Workers>,
@@ -65,6 +69,7 @@ impl Reactor {
             ports: BTreeMap::new(),
             commands: BTreeMap::new(),
             holders: BTreeMap::new(),
+            lanes: Lanes::default(),
             signals,
             input: None,
             workers: Workers::new(waker),
@@ -86,6 +91,7 @@ impl Reactor {
         let mut children_ended = false;
         let (mut lines, mut outputs) =
             (std::mem::take(&mut self.readable), std::mem::take(&mut self.noisy));
+        let mut lanes = self.lanes.take_unfinished();
         for token in ready {
             match token {
                 SIGNALS => {
@@ -99,6 +105,7 @@ impl Reactor {
                         .extend(woken.map(|board| IoEvent::Board(board, BoardEvent::Worker)));
                 }
                 STDIN => self.input.iter_mut().for_each(Input::mark_ready),
+                token if Lanes::is_own(token) || role(token) == LANE => drop(lanes.insert(token)),
                 token if role(token) == LINE => {
                     lines.insert(LineId::new(board(token), LineRole::Console));
                 }
@@ -115,6 +122,12 @@ impl Reactor {
         for line in lines {
             let rest = self.with_port(line, Port::handle_line);
             self.note_rest(line, rest);
+        }
+        for token in lanes {
+            self.with_lanes(|lanes, context| match Lanes::is_own(token) {
+                true => lanes.handle(token, context),
+                false => lanes.handle_board(board(token), context),
+            });
         }
         self.read_input();
         self.handle_timeouts();
@@ -144,6 +157,7 @@ impl Reactor {
         let line = line.into();
         self.with_port(line, Port::disconnect);
         self.forget_line(line);
+        self.lanes.close(line.board);
     }
 
     /// Does that to every line of a board.
@@ -256,6 +270,25 @@ impl Reactor {
         }
     }
 
+    /// Listens for a board on the network, as long as it may take to come: [`BoardEvent::LaneOpened`], or
+    /// [`BoardEvent::LaneClosed`].
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be listened.
+    pub fn offer_lane(&mut self, board: usize, lane: &SideLane) -> Result<LaneOffer, String> {
+        self.lanes.offer(self.poll.registry(), clock::now(), board, lane)
+    }
+
+    /// Queues bytes for a board's side lane; without one they are dropped.
+    pub fn write_lane(&mut self, board: usize, bytes: &[u8]) {
+        self.with_lanes(|lanes, context| lanes.write(board, bytes, context));
+    }
+
+    /// Closes a board's side lane, or expects it no more; no event tells.
+    pub fn close_lane(&mut self, board: usize) {
+        self.lanes.close(board);
+    }
+
     /// Kills a board's command; no event tells.
     pub fn cancel(&mut self, board: usize) {
         self.commands.remove(&board);
@@ -307,6 +340,7 @@ impl Reactor {
         let at_once = !self.events.is_empty()
             || !self.readable.is_empty()
             || !self.noisy.is_empty()
+            || self.lanes.is_unfinished()
             || self.input.as_ref().is_some_and(Input::is_ready);
         let held = (!self.held.is_empty()).then(|| now + HELD_RETRY);
         let ports = self.ports.values().filter_map(Port::poll_timeout);
@@ -315,7 +349,9 @@ impl Reactor {
             .values()
             .filter_map(|command| command.until.or_else(|| command.child.poll_timeout()));
         let holders = self.holders.values().filter_map(Holder::poll_timeout);
-        let until = until.into_iter().chain(held).chain(ports).chain(commands).chain(holders).min();
+        let lanes = self.lanes.poll_timeout();
+        let until = until.into_iter().chain(held).chain(ports).chain(commands).chain(holders);
+        let until = until.chain(lanes).min();
         let timeout = match until {
             _ if at_once => Some(std::time::Duration::ZERO),
             Some(until) => Some(std::time::Duration::from_micros(until.since(now).as_micros())),
@@ -375,6 +411,9 @@ impl Reactor {
             let event = holder.handle_timeout(now);
             self.events.extend(event.map(|event| IoEvent::Board(*board, event)));
         }
+        if self.lanes.poll_timeout().is_some_and(|at| at <= now) {
+            self.with_lanes(Lanes::handle_timeout);
+        }
         let due = |port: &Port| port.poll_timeout().is_some_and(|at| at <= now);
         let lines: Vec<LineId> =
             self.ports.iter().filter(|(_, port)| due(port)).map(|(line, _)| *line).collect();
@@ -426,6 +465,19 @@ impl Reactor {
         result
     }
 
+    fn with_lanes(&mut self, call: impl FnOnce(&mut Lanes, &mut side_lane::Context<'_>)) {
+        let mut context = side_lane::Context {
+            registry: self.poll.registry(),
+            now: clock::now(),
+            token: |board| token(board, LANE),
+            events: Vec::new(),
+            scratch: &mut self.scratch,
+        };
+        call(&mut self.lanes, &mut context);
+        let events = context.events.into_iter();
+        self.events.extend(events.map(|(board, event)| IoEvent::Board(board, event)));
+    }
+
     fn note_rest(&mut self, line: LineId, rest: Rest) {
         if rest.readable {
             self.readable.insert(line);
@@ -468,13 +520,14 @@ const WORKERS: Token = Token(1);
 const STDIN: Token = Token(2);
 const FIRST_BOARD: usize = 3;
 
-const ROLES: usize = 6;
+const ROLES: usize = 7;
 const LINE: usize = 0;
 const LINE_OUTPUT: usize = 1;
 const COMMAND_OUTPUT: usize = 2;
 const HOLDER_OUTPUT: usize = 3;
 const AGENT_LINE: usize = 4;
 const AGENT_LINE_OUTPUT: usize = 5;
+const LANE: usize = 6;
 
 /// 1.4 s of a line at 115200 baud; an emulated line of 3 MB/s needs 190 turns a second for it.
 pub const READ_PER_TURN: usize = 16 * 1024;

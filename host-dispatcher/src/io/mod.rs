@@ -20,6 +20,7 @@ mod port;
 pub(crate) mod power;
 mod process;
 mod serial;
+mod side_lane;
 pub mod signals;
 mod sys;
 mod telnet;

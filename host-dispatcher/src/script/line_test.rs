@@ -144,6 +144,8 @@ impl Bench {
         measured: &mut Measured,
     ) -> Result<(), Fault> {
         let half = test.period.divided_by(2);
+        let longest = test.period + DRAIN_LIMIT.times(2);
+        self.board(|board, now| board.keep_to_line(now, longest));
         let before = self.cancelable(self.line_counters()).await?;
         let mut clock = self.cancelable(Box::pin(self.clock())).await?;
         measured.clock = clock.quality();

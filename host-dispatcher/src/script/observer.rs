@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::board::side_lane::LaneState;
 use crate::board::{BoardEvent, ConsoleSource, PowerState};
 use crate::job::event::{Event, LogRecord, OperationState, Source, Stamped};
 use crate::job::verdict::Verdict;
@@ -343,6 +344,15 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
         BoardEvent::Baud { baud, problem: Some(why) } => {
             Event::Warning { text: format!("the line stays at {baud} baud: {why}") }
         }
+        BoardEvent::Lane { state: LaneState::Open } => {
+            Event::Note { text: "bulk goes over the side lane from now on".to_owned() }
+        }
+        BoardEvent::Lane { state: LaneState::Refused(why) } => {
+            Event::Warning { text: format!("there is no side lane, bulk stays on the line: {why}") }
+        }
+        BoardEvent::Lane { state: LaneState::Ended(why) } => Event::Warning {
+            text: format!("the side lane has ended, bulk goes over the line again: {why}"),
+        },
         BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
         BoardEvent::Printed { what } => Event::Note {
             text: format!("text on the line that looks like {what} was a print: the agent lives"),

@@ -69,6 +69,7 @@ pub(super) fn spec() -> BoardSpec {
         line: LineConfig { coding: Coding::TextSafe, baud: 115_200 },
         has_agent_line: false,
         session_baud: None,
+        has_side_lane: false,
         power: PowerSpec {
             settle: Duration::from_secs(1),
             deadline: Duration::from_secs(60),
@@ -338,7 +339,7 @@ impl World {
                 self.power(false);
                 self.board.handle_disconnected(self.now, LineRole::Console, "closed");
             }
-            BoardAction::SetBaud(_) => {}
+            BoardAction::SetBaud(_) | BoardAction::OfferLane | BoardAction::CloseLane => {}
             BoardAction::Power(operation) => {
                 self.switched.push(operation);
                 if !self.is_lying {
