@@ -50,9 +50,7 @@ impl Lane {
         match &self.state {
             State::None => None,
             State::Dialing(fd, ..) => Some((fd.as_fd(), false, true)),
-            State::Open(fd) => {
-                Some((fd.as_fd(), agent.lane_room(), self.written < self.length))
-            }
+            State::Open(fd) => Some((fd.as_fd(), agent.lane_room(), self.written < self.length)),
         }
     }
 

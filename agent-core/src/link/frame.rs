@@ -206,9 +206,8 @@ impl Numbers {
 
     /// Whether a check value that differs from `wraps`, which is due, is right for an acknowledgement of an earlier turn.
     fn is_behind(&self, frame: &Frame<'_>, wraps: u32, said: u32) -> bool {
-        let is_numbered = matches!(frame.kind, Kind::Data | Kind::Ack)
-            && self.tag != 0
-            && self.tag == frame.tag;
+        let is_numbered =
+            matches!(frame.kind, Kind::Data | Kind::Ack) && self.tag != 0 && self.tag == frame.tag;
         let (due, told) = (wraps ^ self.key, said ^ self.key);
         let turns = (due >> 16).wrapping_sub(told >> 16) as u16;
         self.has_lane && is_numbered && due as u16 == told as u16 && turns <= TURNS_BEHIND_MAX

@@ -65,7 +65,13 @@ pub(super) struct Lane {
 impl Lane {
     /// Begins. The end that knows of the other already may send, and with its first frame tells it so.
     fn open(may_send: bool) -> Self {
-        Self { is_open: true, is_heard: may_send, was_open: true, owes: may_send, ..Self::default() }
+        Self {
+            is_open: true,
+            is_heard: may_send,
+            was_open: true,
+            owes: may_send,
+            ..Self::default()
+        }
     }
 
     /// Ends; what a session must still know of it stays.

@@ -221,8 +221,7 @@ fn a_lane_that_leads_nowhere_is_given_up() {
         pair.settle(20_000);
         (pair.net.down.is_stopped, pair.net.up.is_stopped) = (is_down, is_up);
         let stopped_at = pair.now;
-        let is_over =
-            pair.run_until(stopped_at + 6_000_000, |pair| !pair.host.link.has_lane());
+        let is_over = pair.run_until(stopped_at + 6_000_000, |pair| !pair.host.link.has_lane());
         assert!(is_over, "{}", pair.describe());
         // 1.5 s; twice that where one end has to find out that the other has given it up.
         assert!(pair.now - stopped_at < 3_300_000, "it took {} µs", pair.now - stopped_at);

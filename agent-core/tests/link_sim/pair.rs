@@ -1,10 +1,10 @@
 //! The language of these tests: two links, two lines, one virtual clock (after quinn's `Pair`).
 
+use crate::lane::Net;
 use agent_core::link::{
     Beacon, CloseReason, Coding, Event, INITIAL_CREDIT, LINE_MAX, LineConfig, Link, Priority,
 };
 use agent_core::time::Instant;
-use crate::lane::Net;
 use serial_sim::{Line, Options, Rng};
 use std::collections::BTreeMap;
 

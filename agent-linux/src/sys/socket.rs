@@ -3,8 +3,8 @@
 
 use super::file;
 use crate::text;
-use nix::fcntl::OFlag;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
     UnixAddr, accept4, bind, connect, getsockopt, listen, recv, send, setsockopt, socket, sockopt,

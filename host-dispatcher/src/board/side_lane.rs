@@ -39,6 +39,8 @@ pub(super) struct SideLane {
     state: State,
     /// None is asked for before.
     next_at: Instant,
+    /// Why the last one was refused or ended.
+    problem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ enum State {
 
 impl Default for SideLane {
     fn default() -> Self {
-        Self { state: State::None, next_at: Instant::ZERO }
+        Self { state: State::None, next_at: Instant::ZERO, problem: None }
     }
 }
 
@@ -83,6 +85,7 @@ impl Board {
             return self.drop_lane();
         }
         self.lane.state = State::Open;
+        self.lane.problem = None;
         self.events.push(BoardEvent::Lane { state: LaneState::Open });
         self.steer(now);
     }
@@ -124,6 +127,16 @@ impl Board {
         self.lane.state == State::Open
     }
 
+    /// Why the last lane was refused or ended; `None` when there is one, or it was not tried.
+    pub fn lane_problem(&self) -> Option<&str> {
+        self.lane.problem.as_deref()
+    }
+
+    /// Whether the lane was asked for, and it is not known yet whether the board comes.
+    pub fn is_lane_awaited(&self) -> bool {
+        matches!(self.lane.state, State::Wanted | State::Asked(_))
+    }
+
     /// For so long everything goes over the line: it is the line that is measured.
     pub fn keep_to_line(&mut self, now: Instant, period: Duration) {
         self.lane.next_at = self.lane.next_at.max(now + period);
@@ -131,7 +144,7 @@ impl Board {
     }
 
     /// There is bulk: a lane is of use, where there may be one.
-    pub(super) fn want_lane(&mut self, now: Instant) {
+    pub fn want_lane(&mut self, now: Instant) {
         let is_possible = self.spec.has_side_lane && self.link.is_open();
         if is_possible && self.lane.state == State::None && now >= self.lane.next_at {
             self.lane.state = State::Wanted;
@@ -177,7 +190,9 @@ impl Board {
         match self.lane.state {
             State::Open if !self.link.has_lane() => match self.link.lane_end() {
                 Some(LaneEnd::Stalled) => self.end_lane(now, "nothing moved on it any more"),
-                Some(LaneEnd::Damaged) => self.end_lane(now, "what came was no frame of the session"),
+                Some(LaneEnd::Damaged) => {
+                    self.end_lane(now, "what came was no frame of the session")
+                }
                 None => self.drop_lane(),
             },
             State::Wanted | State::Asked(_) if !self.link.is_open() => self.drop_lane(),
@@ -186,10 +201,12 @@ impl Board {
     }
 
     fn refuse_lane(&mut self, now: Instant, why: &str) {
+        self.lane.problem = Some(why.to_owned());
         self.tell_lane_end(now, LaneState::Refused(why.to_owned()));
     }
 
     fn end_lane(&mut self, now: Instant, why: &str) {
+        self.lane.problem = Some(why.to_owned());
         self.tell_lane_end(now, LaneState::Ended(why.to_owned()));
     }
 
@@ -212,7 +229,10 @@ impl Board {
 impl std::fmt::Debug for LaneOffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { address, port, .. } = self;
-        f.debug_struct("LaneOffer").field("address", address).field("port", port).finish_non_exhaustive()
+        f.debug_struct("LaneOffer")
+            .field("address", address)
+            .field("port", port)
+            .finish_non_exhaustive()
     }
 }
 

@@ -50,6 +50,24 @@ pub struct Description {
     pub line_errors: u32,
 }
 
+/// Whether bulk may go over the network.
+#[derive(Clone, Debug, Serialize)]
+struct LaneReport {
+    /// This host, as the board is told.
+    address: String,
+    /// Why there is none now.
+    problem: Option<String>,
+}
+
+impl std::fmt::Display for LaneReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.problem {
+            None => write!(f, "the board reaches this host at {}", self.address),
+            Some(why) => write!(f, "none, bulk goes over the line: {why}"),
+        }
+    }
+}
+
 /// What an agent said, in words of ours.
 pub fn describe(board: &str, board_type: &str, info: &Info<'_>) -> Description {
     Description {
@@ -78,9 +96,15 @@ pub fn info(global: &Global, board: &str) -> u8 {
         let answer = bench.ask(Method::INFO, &request::Info {}, SHORT_DEADLINE).await?;
         let info: Info<'_> = answer.read()?;
         bench.note_line().await;
-        Ok((describe(board, &lab.board_type.name, &info), bench.line_report()))
+        let lane = match lab.side_lane {
+            Some(lane) => {
+                Some(LaneReport { address: lane.to_string(), problem: bench.try_lane().await })
+            }
+            None => None,
+        };
+        Ok((describe(board, &lab.board_type.name, &info), bench.line_report(), lane))
     });
-    let (description, line) = match described {
+    let (description, line, lane) = match described {
         Ok(described) => described,
         Err(fault) => return fail(&fault),
     };
@@ -88,9 +112,10 @@ pub fn info(global: &Global, board: &str) -> u8 {
     let written = if global.json {
         let mut value = serde_json::json!(description);
         value["line"] = line.to_json().clone();
+        value["side_lane"] = serde_json::json!(lane);
         writeln!(out, "{value}")
     } else {
-        write_table(&mut out, &description, &line)
+        write_table(&mut out, &description, &line, lane.as_ref())
     };
     u8::from(written.is_err())
 }
@@ -99,6 +124,7 @@ fn write_table(
     out: &mut impl Write,
     description: &Description,
     line: &LineReport,
+    lane: Option<&LaneReport>,
 ) -> std::io::Result<()> {
     let rows = [
         ("board", format!("{} ({})", description.board, description.board_type)),
@@ -118,7 +144,8 @@ fn write_table(
         ),
     ];
     let line = line_rows(line, description);
-    for (name, value) in rows.into_iter().chain(line) {
+    let lane = lane.map(|lane| ("side lane", lane.to_string()));
+    for (name, value) in rows.into_iter().chain(line).chain(lane) {
         let value = if value.is_empty() { "-".to_owned() } else { printable(&value) };
         writeln!(out, "{name:<11} {value}")?;
     }

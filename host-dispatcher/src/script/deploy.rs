@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_core::link::Priority;
+use agent_core::link::{Priority, Stats};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::response::{Partition, Written};
 use agent_core::wire::steps::BLOCK;
@@ -65,7 +65,8 @@ impl Deployer {
         Self {
             store,
             board: board.name.clone(),
-            effort: Effort::for_line(line),
+            // A side lane may end, but that is seldom; to pack for the line would cost more than the lane needs.
+            effort: Effort::for_line(line.filter(|_| board.side_lane.is_none())),
             line_speed: line,
             agents: board.agents.clone(),
             persists_agents: board.persists_agents,
@@ -147,6 +148,10 @@ pub struct Deployed {
     pub line_bytes_out: u64,
     /// All bytes that came from it meanwhile, the console's included.
     pub line_bytes_in: u64,
+    /// All bytes that went to the board over the side lane meanwhile; the line's do not count them.
+    pub lane_bytes_out: u64,
+    /// All bytes that came from it that way.
+    pub lane_bytes_in: u64,
     /// What became of the image's bytes.
     pub bytes: ImageBytes,
     /// How long what took.
@@ -220,16 +225,16 @@ impl Bench {
         place: Place,
         image: &Wanted,
     ) -> Result<Deployed, Fault> {
-        let before = self.line_bytes();
+        let before = self.carried();
         let work = self.begin_deploy(deployer, action, place, image).await?;
-        self.carry_through(work, before).await
+        self.carry_through(work, &before).await
     }
 
     /// Plans, sends and verifies until the place holds the image. `before` is what the line had carried before.
     pub(super) async fn carry_through(
         &self,
         mut work: Work,
-        before: (u64, u64),
+        before: &Stats,
     ) -> Result<Deployed, Fault> {
         let name = work.name(self.wall());
         let mut last = None;
@@ -255,7 +260,7 @@ impl Bench {
                     let image = Some(HeldImage { at: self.wall(), ..name });
                     work.held = Held { image, begun: Vec::new() };
                     work.write_held()?;
-                    work.report.count_line(before, self.line_bytes());
+                    work.report.count_carried(before, &self.carried());
                     return Ok(work.report);
                 }
                 let why = format!(
@@ -531,17 +536,18 @@ impl Bench {
         }
     }
 
-    /// Bytes that the line has carried to the board and from it.
-    pub(super) fn line_bytes(&self) -> (u64, u64) {
-        self.board(|board, _| (board.stats().bytes_out, board.stats().bytes_in))
+    /// What the line and its lanes have carried so far.
+    pub(super) fn carried(&self) -> Stats {
+        self.board(|board, _| *board.stats())
     }
 }
 
 impl Deployed {
-    /// What the line carried between two readings of [`Bench::line_bytes`].
-    pub(super) fn count_line(&mut self, before: (u64, u64), after: (u64, u64)) {
-        self.line_bytes_out = after.0 - before.0;
-        self.line_bytes_in = after.1 - before.1;
+    /// What was carried between two readings of [`Bench::carried`].
+    pub(super) fn count_carried(&mut self, before: &Stats, after: &Stats) {
+        let carried = after.since(before);
+        (self.line_bytes_out, self.line_bytes_in) = (carried.bytes_out, carried.bytes_in);
+        (self.lane_bytes_out, self.lane_bytes_in) = (carried.lane_bytes_out, carried.lane_bytes_in);
     }
 }
 
@@ -557,6 +563,14 @@ impl fmt::Display for Deployed {
             percent(self.bytes.copied),
             HumanBytes(self.hash_bytes),
         )?;
+        if self.lane_bytes_out + self.lane_bytes_in > 0 {
+            write!(
+                f,
+                "; {} over the side lane and {} over the line",
+                HumanBytes(self.lane_bytes_out + self.lane_bytes_in),
+                HumanBytes(self.line_bytes_out + self.line_bytes_in)
+            )?;
+        }
         // Worth a word only where it is much of what was sent.
         if self.unpackable_bytes * 4 >= self.plan_bytes
             && let Some(file) = self.unpackable_files.first()

@@ -103,7 +103,7 @@ impl Bench {
         program: &Path,
     ) -> Result<HandedOver, Fault> {
         check_program(program)?;
-        let before = self.line_bytes();
+        let before = self.carried();
         let old_bytes = self.plannable_bytes("").await.ok_or_else(too_old)?;
         let wanted = Wanted::File(program.to_owned());
         let place = Place::Program { old_bytes };
@@ -112,7 +112,7 @@ impl Bench {
         if old_bytes == image.tree.bytes() && self.has_root("", &image.tree).await? {
             return Ok(HandedOver { deployed: None, tree: image.tree.clone() });
         }
-        let deployed = self.carry_through(work, before).await?;
+        let deployed = self.carry_through(work, &before).await?;
         let old = self.board(|board, _| board.agent_start());
         let body = request::Reboot { how: request::Reboot::HAND_OVER };
         self.ask(Method::REBOOT, &body, SHORT_DEADLINE).await?;

@@ -50,6 +50,16 @@ pub(super) struct Uart {
 }
 
 impl Bench {
+    /// Opens the side lane, where there may be one. Why there is none, if there is none.
+    pub async fn try_lane(&self) -> Option<String> {
+        self.board(|board, now| board.want_lane(now));
+        self.until(|| self.board(|board, _| (!board.is_lane_awaited()).then_some(()))).await;
+        self.board(|board, _| match board.has_lane() {
+            true => None,
+            false => Some(board.lane_problem().unwrap_or("there is no session").to_owned()),
+        })
+    }
+
     /// What the host's UART has counted since its line was opened, told from time to time.
     pub fn set_uart(&self, now: UartErrors) {
         let Uart { mut before, now: last } = self.inner.uart.get();

@@ -39,7 +39,7 @@ impl Bench {
             return self.deploy(deployer, PUSH, place, &Wanted::File(local.to_owned())).await;
         }
         let outgoing = outgoing(file, mode).map_err(|error| unreadable(local, &error))?;
-        let (before, total, sha256) = (self.line_bytes(), outgoing.size, outgoing.sha256);
+        let (before, total, sha256) = (self.carried(), outgoing.size, outgoing.sha256);
         let progress = |done_bytes| {
             let (action, total_bytes) = (PUSH.to_owned(), Some(total));
             self.tell(Event::ActionProgress { action, done_bytes, total_bytes });
@@ -54,7 +54,7 @@ impl Bench {
             ..Deployed::default()
         };
         report.bytes.sent = total;
-        report.count_line(before, self.line_bytes());
+        report.count_carried(&before, &self.carried());
         Ok(report)
     }
 }
