@@ -334,6 +334,7 @@ impl World {
                     self.board.handle_connected(self.now, LineRole::Console);
                 }
                 BoardAction::SetBaud(baud) => self.next_host_baud = Some(baud),
+                BoardAction::OfferLane | BoardAction::CloseLane => {}
                 BoardAction::Disconnect | BoardAction::Power(_) => {
                     panic!("nobody wants this board off: {action:?}, {:?}", self.told())
                 }

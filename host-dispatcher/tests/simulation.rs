@@ -788,7 +788,7 @@ impl World {
                         board.handle_disconnected(now, LineRole::Console, "closed")
                     });
                 }
-                BoardAction::SetBaud(_) => {}
+                BoardAction::SetBaud(_) | BoardAction::OfferLane | BoardAction::CloseLane => {}
                 BoardAction::Power(_) => unreachable!("the power of an emulator is its line"),
             }
         }

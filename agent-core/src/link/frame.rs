@@ -75,6 +75,7 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// What is wrong with it; [`BadFrame::Crc`] also when its numbers are those of an earlier turn. An acknowledgement that
     /// was overtaken on a side lane becomes one that tells nothing.
+    #[inline(never)] // Several copies would cost the agent more than a call does.
     pub fn parse_in(content: &'a [u8], numbers: &Numbers) -> Result<Self, BadFrame> {
         let (content, crc) = content.split_last_chunk::<CRC_LEN>().ok_or(BadFrame::Short)?;
         let said = crc32c(content) ^ u32::from_le_bytes(*crc);

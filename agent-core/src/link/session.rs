@@ -241,6 +241,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     }
 
     /// A frame of this session came. Only the line shows that the peer is there.
+    #[inline(never)] // Two copies would cost the agent more than a call does.
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -348,19 +349,13 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         if !self.lane.carries_bulk() {
             return None;
         }
-        let (from_board, tag, key) = (!self.is_host, self.tag, self.key);
-        let (next, sack) = (self.receiver.next(), self.receiver.sack());
-        let mut emit = |kind: Kind, seq: u32, body: &[u8]| {
-            let wraps = wraps_of(kind, key, seq, next);
-            let (seq, ack) = (seq as u8, next as u8);
-            Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
-        };
+        let head = self.head();
         let length = if self.sender.has_room() && self.fill(Way::Lane) {
             let (seq, body) = self.sender.commit(now, Way::Lane);
             self.lane.sent(now);
-            emit(Kind::Data, seq, body)
+            head.emit(Kind::Data, seq, body, out)
         } else if self.lane.owes {
-            emit(Kind::Ack, 0, &[])
+            head.emit(Kind::Ack, 0, &[], out)
         } else {
             return None;
         };
@@ -375,36 +370,29 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         out: &mut [u8; CONTENT_MAX],
         stats: &mut Stats,
     ) -> Option<usize> {
-        let (from_board, tag) = (!self.is_host, self.tag);
-        let (next, sack) = (self.receiver.next(), self.receiver.sack());
-        let (has_wraps, key) = (self.has(WRAPS), self.key);
-        let mut emit = |kind: Kind, seq: u32, body: &[u8]| {
-            let wraps = if has_wraps { wraps_of(kind, key, seq, next) } else { 0 };
-            let (seq, ack) = (seq as u8, next as u8);
-            Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
-        };
+        let (head, has_wraps) = (self.head(), self.has(WRAPS));
         let mut has_acked = true;
         let length = if let Some((seq, way, body)) = self.sender.next_lost(now) {
             match way {
                 Way::Line => stats.retransmits += 1,
                 Way::Lane => stats.lane_repeats += 1,
             }
-            emit(Kind::Data, seq, body)
+            head.emit(Kind::Data, seq, body, out)
         } else if self.asks == Asks::Due || self.is_ping_due {
             if self.asks == Asks::Due {
                 self.asks = Asks::Asked;
             }
             self.is_ping_due = false;
             has_acked = !has_wraps;
-            emit(Kind::Ping, 0, &[])
+            head.emit(Kind::Ping, 0, &[], out)
         } else if self.sender.has_room() && self.fill(Way::Line) {
             let (seq, body) = self.sender.commit(now, Way::Line);
-            emit(Kind::Data, seq, body)
+            head.emit(Kind::Data, seq, body, out)
         } else if self.ack_at.is_some_and(|at| now >= at) {
-            emit(Kind::Ack, 0, &[])
+            head.emit(Kind::Ack, 0, &[], out)
         } else if !self.is_host && now >= self.ping_at {
             has_acked = !has_wraps;
-            emit(Kind::Ping, 0, &[])
+            head.emit(Kind::Ping, 0, &[], out)
         } else {
             return None;
         };
@@ -418,6 +406,17 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
         }
         self.ping_at = now + PING_AFTER;
         Some(length)
+    }
+
+    /// What the frames that are sent now have in common.
+    fn head(&self) -> Head {
+        Head {
+            from_board: !self.is_host,
+            tag: self.tag,
+            key: self.has(WRAPS).then_some(self.key),
+            next: self.receiver.next(),
+            sack: self.receiver.sack(),
+        }
     }
 
     /// The damage on a line decides how long the best frames are: with h bytes of overhead and one byte in n damaged,
@@ -443,6 +442,27 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             return None;
         }
         self.sender.last_sent_at().map(|sent_at| sent_at + self.round_trip.timeout())
+    }
+}
+
+/// All of a frame but its kind, number and body.
+struct Head {
+    from_board: bool,
+    tag: u8,
+    /// What the check values tell, if they do.
+    key: Option<u32>,
+    next: u32,
+    sack: Option<u32>,
+}
+
+impl Head {
+    // Else it would be in the agent once for each kind.
+    #[inline(never)]
+    fn emit(&self, kind: Kind, seq: u32, body: &[u8], out: &mut [u8; CONTENT_MAX]) -> usize {
+        let Self { from_board, tag, key, next, sack } = *self;
+        let wraps = key.map_or(0, |key| wraps_of(kind, key, seq, next));
+        let (seq, ack) = (seq as u8, next as u8);
+        Frame { kind, from_board, tag, ack, sack, seq, body }.emit_wrapped(wraps, out)
     }
 }
 

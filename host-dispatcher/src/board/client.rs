@@ -204,6 +204,13 @@ impl Client {
         matches!(slot, Some(Stream { use_: Use::Taken { is_live: true, .. }, .. }))
     }
 
+    /// Whether a stream for bulk is in use.
+    pub fn has_bulk(&self) -> bool {
+        let is_bulk =
+            |use_| matches!(use_, Use::Taken { priority: Priority::Bulk, is_ended: false, .. });
+        self.streams.iter().any(|stream| is_bulk(stream.use_))
+    }
+
     /// The owner gave a stream up.
     pub fn handle_own_reset(&mut self, now: Instant, stream: u8) {
         self.end(now, stream, true);

@@ -29,8 +29,13 @@ pub enum LaneState {
     Open,
     /// It could not be opened, and why.
     Refused(String),
-    /// It ended, and why; bulk goes over the line again.
-    Ended(String),
+    /// It ended, and why.
+    Ended {
+        /// That, for people.
+        why: String,
+        /// There was bulk on its way, which goes over the line now.
+        was_used: bool,
+    },
 }
 
 /// How far the lane is.
@@ -207,7 +212,8 @@ impl Board {
 
     fn end_lane(&mut self, now: Instant, why: &str) {
         self.lane.problem = Some(why.to_owned());
-        self.tell_lane_end(now, LaneState::Ended(why.to_owned()));
+        let was_used = self.client.has_bulk();
+        self.tell_lane_end(now, LaneState::Ended { why: why.to_owned(), was_used });
     }
 
     fn tell_lane_end(&mut self, now: Instant, state: LaneState) {

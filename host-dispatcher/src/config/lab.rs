@@ -621,6 +621,14 @@ mod tests {
                 "lab.yaml:5: unknown key \"agent_conection\": did you mean \"agent_connection\"?",
             ),
             (
+                "boards:\n - name: a\n   type: qemu-virt-armv7\n   side_lane: lab-host\n",
+                "lab.yaml:4: \"lab-host\" is no address of a side lane: write this host's address on the board's network, as in 192.168.7.1, 192.168.7.1:4000 or \"[fd00::1]:4000\"",
+            ),
+            (
+                "boards:\n - name: a\n   type: qemu-virt-armv7\n   side_lane: {address: 10.1.1.1, listen: 0.0.0.0}\n",
+                "lab.yaml:4: the side lane at 10.1.1.1 needs the port that is forwarded to this host: write \"address: 10.1.1.1:4000\"",
+            ),
+            (
                 "boards:\n - name: a\n   type: qemu-virt-armv7\n   image_files: [base.img]\n",
                 "lab.yaml:4: image_files are at most 2 absolute paths of the board: write \"image_files: [/var/cache/pumice/base.img]\"",
             ),
@@ -652,5 +660,27 @@ mod tests {
         );
         let named = BoardWish { name: Some("a".into()), ..wish("generic", &["audio"]) };
         assert_eq!(lab.find(&named).unwrap_err(), WishError::NotSo("a".into()));
+    }
+
+    #[test]
+    fn a_side_lane_is_this_host_as_the_board_sees_it() {
+        let lane = |board_type: &str, value: &str| {
+            let text = format!(
+                "boards:\n - {{name: a, type: {board_type}, connection: tcp://h:1, power: none, side_lane: {value}}}\n"
+            );
+            parse(&text).unwrap().boards[0].side_lane.unwrap().socket().to_string()
+        };
+        assert_eq!(lane("generic", "192.168.7.1"), "192.168.7.1:0");
+        assert_eq!(lane("generic", "{address: '10.1.1.1:4000', listen: 0.0.0.0}"), "0.0.0.0:4000");
+        assert_eq!(
+            lane("generic", "{address: '10.1.1.1:4000', listen: '[::1]:5000'}"),
+            "[::1]:5000"
+        );
+        // What is sent to the emulator's network leads to the loopback.
+        assert_eq!(lane("qemu-virt-armv7", "10.0.2.2"), "127.0.0.1:0");
+        assert_eq!(
+            parse("boards: [{name: a, type: qemu-virt-armv7}]").unwrap().boards[0].side_lane,
+            None
+        );
     }
 }

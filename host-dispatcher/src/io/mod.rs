@@ -32,4 +32,6 @@ mod reactor_tests;
 #[cfg(test)]
 mod server_tests;
 #[cfg(test)]
+mod side_lane_tests;
+#[cfg(test)]
 pub(crate) mod test_folder;

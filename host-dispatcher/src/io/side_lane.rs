@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::request;
@@ -183,16 +183,7 @@ impl Lanes {
             let port = listener.socket.local_addr().map(|at| at.port());
             return Ok((*number, port.map_err(|error| error.to_string())?));
         }
-        let bound = TcpListener::bind(wanted).or_else(|error| {
-            // Not of this host: what is sent to this port of it is forwarded to this host.
-            match (error.kind(), lane.port) {
-                (ErrorKind::AddrNotAvailable, Some(port)) => {
-                    TcpListener::bind(SocketAddr::new(any_like(lane.address), port))
-                }
-                _ => Err(error),
-            }
-        });
-        let mut socket = bound.map_err(|error| cannot_listen(lane, &error))?;
+        let mut socket = TcpListener::bind(wanted).map_err(|error| cannot_listen(lane, &error))?;
         self.last_number += 1;
         let number = self.last_number;
         let registered =
@@ -330,23 +321,16 @@ fn is_same(token: &[u8; TOKEN_LEN], shown: &[u8]) -> bool {
     std::hint::black_box(differing) == 0 && shown.len() == TOKEN_LEN
 }
 
-fn any_like(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
-}
-
 fn cannot_listen(lane: &SideLane, error: &io::Error) -> String {
     let mend = match error.kind() {
         ErrorKind::AddrNotAvailable => format!(
-            ": it is no address of this host; write one that is, or also the port of it that is forwarded to this host, as in {}:4000",
+            ": it is no address of this host; write one that is, or how it is forwarded, as in side_lane: {{address: {}:4000, listen: 0.0.0.0}}",
             lane.address
         ),
         ErrorKind::AddrInUse => ": another program has this port; write another".to_owned(),
         _ => String::new(),
     };
-    format!("failed to listen on {lane}: {error}{mend}")
+    format!("failed to listen on {}: {error}{mend}", lane.socket())
 }
 
 fn others(strangers: u32) -> String {

@@ -350,9 +350,12 @@ fn event_of(event: &BoardEvent) -> Option<Event> {
         BoardEvent::Lane { state: LaneState::Refused(why) } => {
             Event::Warning { text: format!("there is no side lane, bulk stays on the line: {why}") }
         }
-        BoardEvent::Lane { state: LaneState::Ended(why) } => Event::Warning {
+        BoardEvent::Lane { state: LaneState::Ended { why, was_used: true } } => Event::Warning {
             text: format!("the side lane has ended, bulk goes over the line again: {why}"),
         },
+        BoardEvent::Lane { state: LaneState::Ended { why, was_used: false } } => {
+            Event::Note { text: format!("the side lane has ended: {why}") }
+        }
         BoardEvent::Panic { text } => Event::Warning { text: format!("kernel panic: {text}") },
         BoardEvent::Printed { what } => Event::Note {
             text: format!("text on the line that looks like {what} was a print: the agent lives"),

@@ -8,6 +8,7 @@
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
 //! * [`Carrier`]: socat or ser2net between `pumice` and a line;
+//! * [`Proxy`]: a network between a board and its side lane that breaks when it is told to;
 //! * [`LivingBoard`]: a pretended board that lives on when the dispatcher ends;
 //! * [`Pdudaemon`]: a real one that switches a living board;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
@@ -27,6 +28,7 @@ mod lab_server;
 mod living;
 mod noise;
 mod pdudaemon;
+mod proxy;
 mod random;
 mod record;
 
@@ -37,5 +39,6 @@ pub use living::LivingBoard;
 pub use noise::Noise;
 pub use pdudaemon::Pdudaemon;
 pub use program::{Output, Running};
+pub use proxy::{Fate, Proxy};
 pub use random::random;
 pub use record::Record;

@@ -146,6 +146,7 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
     }
 
     /// Fills the next body with chunks that go this way; `false` when there is nothing to send.
+    #[inline(never)] // Two copies would cost the agent more than a call does.
     pub(super) fn fill(&mut self, way: Way) -> bool {
         let bulk_way = if self.lane.carries_bulk() { Way::Lane } else { Way::Line };
         let goes = |priority| way == if priority == Priority::Bulk { bulk_way } else { Way::Line };
