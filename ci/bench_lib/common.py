@@ -56,10 +56,11 @@ class Agent:
         return (int(behind_name[11]) + int(behind_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def hands_on(pumice, folder, device, baud=115200):
-    """The words and the environment of a `pumice` whose board `here` is at this device."""
+def hands_on(pumice, folder, device, baud=115200, side_lane=None):
+    """The words and the environment of a `pumice` whose board `here` is at this device, and finds this host at `side_lane`."""
     lab = folder / "lab.yaml"
-    lab.write_text(f"boards:\n  - {{name: here, type: generic, connection: 'serial:{device}?baud={baud}'}}\n")
+    lane = f", side_lane: {side_lane}" if side_lane else ""
+    lab.write_text(f"boards:\n  - {{name: here, type: generic, connection: 'serial:{device}?baud={baud}'{lane}}}\n")
     return [pumice, "--lab", lab], os.environ | {"PUMICE_STATE": str(folder / "state")}
 
 

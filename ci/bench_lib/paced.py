@@ -106,8 +106,8 @@ def transfer(programs, way, words, seed):
 class PacedLine:
     """A line for as long as a `with` lasts; then `report` says what happened on it."""
 
-    def __init__(self, programs, words):
-        words = [str(word) for word in [programs / "paced-line", "--baud", BAUD, *words]]
+    def __init__(self, programs, words, baud=BAUD):
+        words = [str(word) for word in [programs / "paced-line", "--baud", baud, *words]]
         self.begun = time.monotonic()
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         ends = json.loads(self.process.stdout.readline())

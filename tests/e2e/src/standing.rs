@@ -50,11 +50,25 @@ impl Standing {
     /// # Panics
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn start() -> Self {
+        Self::begin(None, &[])
+    }
+
+    /// The same with a network, in which this host is 10.0.2.2 and the board may be 10.0.2.15; its lab has a side lane.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn with_network() -> Self {
+        let port = free_port();
+        let lane = format!("{{address: '10.0.2.2:{port}', listen: '127.0.0.1:{port}'}}");
+        Self::begin(Some(&lane), &["-nic", "user,model=virtio-net-device"])
+    }
+
+    fn begin(side_lane: Option<&str>, more: &[&str]) -> Self {
         let lab = Lab::new("");
         let line = lab.path("line");
-        let overlay = prepare(&lab, &format!("unix:{}", line.display()));
+        let overlay = prepare(&lab, &format!("unix:{}", line.display()), side_lane);
         let listener = UnixListener::bind(&line).expect("a socket can be made");
-        let mut emulator = emulator(&overlay, "stdio,id=line,signal=off");
+        let mut emulator = emulator(&overlay, "stdio,id=line,signal=off", more);
         let stdin = emulator.stdin.take().expect("standard input is a pipe");
         let stdout = emulator.stdout.take().expect("standard output is a pipe");
         let shared = Arc::new(Shared::default());
@@ -72,10 +86,10 @@ impl Standing {
     pub fn behind_telnet() -> Self {
         let lab = Lab::new("");
         let port = free_port();
-        let overlay = prepare(&lab, &format!("telnet://127.0.0.1:{port}"));
+        let overlay = prepare(&lab, &format!("telnet://127.0.0.1:{port}"), None);
         let server =
             format!("socket,id=line,host=127.0.0.1,port={port},server=on,wait=on,telnet=on");
-        let emulator = emulator(&overlay, &server);
+        let emulator = emulator(&overlay, &server, &[]);
         wait_for_port(port);
         Self { lab, emulator, shared: Arc::new(Shared::default()) }
     }
@@ -192,15 +206,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// As the board type `qemu-virt-armv7` starts it.
 /// Writes the lab file of a board with this connection, and makes its disk.
-fn prepare(lab: &Lab, connection: &str) -> PathBuf {
+fn prepare(lab: &Lab, connection: &str, side_lane: Option<&str>) -> PathBuf {
     let disk = Disk::copy_to(&lab.path("images"), ARMV7);
     disk.put_master_file("/boot/extlinux", "extlinux.conf", EXTLINUX);
     fs::create_dir_all(lab.path("types")).expect("the lab's folder is ours");
     lab.write("types/standing.yaml", BOARD_TYPE);
+    let lane = side_lane.map_or(String::new(), |lane| format!(", side_lane: {lane}"));
     lab.write(
         "lab.yaml",
         format!(
-            "board_types: types\nboards:\n  - {{name: here, type: standing, connection: \"{connection}\"}}\n"
+            "board_types: types\nboards:\n  - {{name: here, type: standing, connection: \"{connection}\"{lane}}}\n"
         ),
     );
     let overlay = lab.path("disk.qcow2");
@@ -210,7 +225,7 @@ fn prepare(lab: &Lab, connection: &str) -> PathBuf {
     overlay
 }
 
-fn emulator(overlay: &Path, line: &str) -> Child {
+fn emulator(overlay: &Path, line: &str, more: &[&str]) -> Child {
     let drive = format!("if=none,id=disk,file={},format=qcow2", overlay.display());
     let words = "-M virt -cpu cortex-a15 -m 512 -display none -nodefaults -serial chardev:line -bios /usr/lib/u-boot/qemu_arm/u-boot.bin -device virtio-rng-device \
         -device virtio-blk-device,drive=disk -drive";
@@ -218,6 +233,7 @@ fn emulator(overlay: &Path, line: &str) -> Child {
         .args(words.split_whitespace())
         .arg(drive)
         .args(["-chardev", line])
+        .args(more)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
