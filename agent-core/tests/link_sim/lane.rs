@@ -60,15 +60,16 @@ impl Pair {
         loop {
             let mut is_busy = send(self.now, &mut self.host.link, &mut self.net, true);
             is_busy |= send(self.now, &mut self.board.link, &mut self.net, false);
-            if !self.board.is_dead
-                && let Some(what) = self.net.down.receive(self.now)
-            {
+            let now = self.now;
+            let came = |pipe: &mut Pipe, is_dead: bool| match is_dead {
+                true => None,
+                false => pipe.receive(now),
+            };
+            if let Some(what) = came(&mut self.net.down, self.board.is_dead) {
                 is_busy |= take(self.now, &mut self.board.link, what);
                 self.board.pump(self.now, &mut self.up);
             }
-            if !self.host.is_dead
-                && let Some(what) = self.net.up.receive(self.now)
-            {
+            if let Some(what) = came(&mut self.net.up, self.host.is_dead) {
                 is_busy |= take(self.now, &mut self.host.link, what);
                 self.host.pump(self.now, &mut self.down);
             }
