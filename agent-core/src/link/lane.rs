@@ -175,10 +175,10 @@ impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>
             // Never longer than the longest frame.
             let _ = self.lane_inbox.extend_from_slice(piece);
             let length = usize::from(length_of(&self.lane_inbox).unwrap_or(0));
-            let is_length = self.lane_inbox.len() == LENGTH_LEN;
-            if is_length && !(CONTENT_MIN..=CONTENT_MAX).contains(&length) {
-                self.end_lane(LaneEnd::Damaged);
-            } else if self.lane_inbox.len() == LENGTH_LEN + length && !self.take_lane_frame(now) {
+            let has_length = self.lane_inbox.len() == LENGTH_LEN;
+            let is_whole = self.lane_inbox.len() == LENGTH_LEN + length;
+            let is_bad = has_length && !(CONTENT_MIN..=CONTENT_MAX).contains(&length);
+            if is_bad || is_whole && !self.take_lane_frame(now) {
                 self.end_lane(LaneEnd::Damaged);
             }
         }

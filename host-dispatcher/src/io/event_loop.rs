@@ -123,7 +123,8 @@ impl Reactor {
             let rest = self.with_port(line, Port::handle_line);
             self.note_rest(line, rest);
         }
-        for token in lanes {
+        // Listeners last: who has left makes room for who comes.
+        for token in lanes.into_iter().rev() {
             self.with_lanes(|lanes, context| match Lanes::is_own(token) {
                 true => lanes.handle(token, context),
                 false => lanes.handle_board(board(token), context),

@@ -60,7 +60,8 @@ impl Standing {
     pub fn with_network() -> Self {
         let port = free_port();
         let lane = format!("{{address: '10.0.2.2:{port}', listen: '127.0.0.1:{port}'}}");
-        Self::begin(Some(&lane), &["-nic", "user,model=virtio-net-device"])
+        let card = ["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"];
+        Self::begin(Some(&lane), &card)
     }
 
     fn begin(side_lane: Option<&str>, more: &[&str]) -> Self {
