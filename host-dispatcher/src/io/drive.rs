@@ -369,7 +369,7 @@ impl Drive {
                 BoardAction::SetBaud(baud) => reactor.set_baud(self.agents_line(), baud),
                 BoardAction::OfferLane => {
                     let lane = self.wiring.side_lane.as_ref();
-                    let offer = lane.ok_or("this board has none".to_owned());
+                    let offer = lane.ok_or_else(|| "this board has none".to_owned());
                     let offer = offer.and_then(|lane| reactor.offer_lane(self.board, lane));
                     self.bench.board(|board, now| board.handle_lane_offer(now, offer));
                 }
