@@ -1,129 +1,10 @@
-//! The side lane in virtual time: a pair of byte queues beside the lines, which can be cut, stopped and spoilt at any byte.
+//! The side lane: what goes there, and what becomes of it wherever it is cut, stopped or spoilt.
 
 use crate::pair::{Pair, Stream, Told};
 use crate::sweep::{for_each_seed, random_baud, random_coding, random_faults};
-use agent_core::link::{LANE_FRAME_MAX, LaneEnd, Link, Priority};
+use agent_core::link::{LaneEnd, Priority};
 use agent_core::time::Instant;
 use serial_sim::{Options, Rng};
-use std::collections::VecDeque;
-
-/// A connection over a network.
-#[derive(Debug, Default)]
-pub(crate) struct Net {
-    down: Pipe,
-    up: Pipe,
-    latency_us: u64,
-    /// Bytes carried so far, both ways; and after how many the connection breaks.
-    pub(crate) carried: usize,
-    cut_after: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Pipe {
-    /// With the time of arrival; nothing is the end of the connection.
-    flying: VecDeque<(u64, Option<Vec<u8>>)>,
-    /// Takes everything and brings nothing.
-    is_stopped: bool,
-    is_open: bool,
-}
-
-impl Net {
-    pub(crate) fn next_arrival(&self, is_host_dead: bool, is_board_dead: bool) -> Option<u64> {
-        let up = self.up.next_arrival().filter(|_| !is_host_dead);
-        let down = self.down.next_arrival().filter(|_| !is_board_dead);
-        [up, down].into_iter().flatten().min()
-    }
-}
-
-impl Pipe {
-    fn next_arrival(&self) -> Option<u64> {
-        self.flying.front().filter(|_| !self.is_stopped).map(|(at, _)| *at)
-    }
-
-    fn receive(&mut self, now: u64) -> Option<Option<Vec<u8>>> {
-        self.next_arrival().filter(|at| *at <= now)?;
-        self.flying.pop_front().map(|(_, what)| what)
-    }
-}
-
-impl Pair {
-    /// Both ends have a connection now.
-    fn open_lane(&mut self, latency_us: u64, cut_after: Option<usize>) {
-        let pipe = || Pipe { is_open: true, ..Pipe::default() };
-        self.net = Net { down: pipe(), up: pipe(), latency_us, carried: 0, cut_after };
-        assert!(self.host.link.open_lane(true) && self.board.link.open_lane(false));
-        self.pump();
-    }
-
-    /// Carries what is on its way, as the two shells would.
-    pub(crate) fn move_lane(&mut self) {
-        loop {
-            let mut is_busy = send(self.now, &mut self.host.link, &mut self.net, true);
-            is_busy |= send(self.now, &mut self.board.link, &mut self.net, false);
-            let now = self.now;
-            let came = |pipe: &mut Pipe, is_dead: bool| match is_dead {
-                true => None,
-                false => pipe.receive(now),
-            };
-            if let Some(what) = came(&mut self.net.down, self.board.is_dead) {
-                is_busy |= take(self.now, &mut self.board.link, what);
-                self.board.pump(self.now, &mut self.up);
-            }
-            if let Some(what) = came(&mut self.net.up, self.host.is_dead) {
-                is_busy |= take(self.now, &mut self.host.link, what);
-                self.host.pump(self.now, &mut self.down);
-            }
-            if !is_busy {
-                return;
-            }
-        }
-    }
-}
-
-fn take<const WINDOW: usize>(
-    now: u64,
-    link: &mut Link<WINDOW, 16, 4096>,
-    what: Option<Vec<u8>>,
-) -> bool {
-    // What is left of an earlier connection is nobody's.
-    if link.has_lane() {
-        assert!(link.is_drained());
-        match what {
-            Some(bytes) => link.handle_lane_input(Instant::from_micros(now), &bytes),
-            None => link.close_lane(),
-        }
-    }
-    true
-}
-
-/// Puts what a link has for the lane on its way; whether there was anything.
-fn send<const WINDOW: usize>(
-    now: u64,
-    link: &mut Link<WINDOW, 16, 4096>,
-    net: &mut Net,
-    is_down: bool,
-) -> bool {
-    let mut is_busy = false;
-    let mut out = [0; LANE_FRAME_MAX];
-    while let Some(length) = link.poll_lane_transmit(Instant::from_micros(now), &mut out) {
-        is_busy = true;
-        let left = net.cut_after.map_or(length, |cut| cut.saturating_sub(net.carried));
-        net.carried += length.min(left);
-        let pipe = if is_down { &mut net.down } else { &mut net.up };
-        pipe.flying.push_back((now + net.latency_us, Some(out[..length.min(left)].to_vec())));
-        if left < length {
-            // A reset: this end knows at once, the other one when it comes.
-            pipe.flying.push_back((now + net.latency_us, None));
-            link.close_lane();
-        }
-    }
-    let pipe = if is_down { &mut net.down } else { &mut net.up };
-    if pipe.is_open && !link.has_lane() {
-        pipe.is_open = false;
-        pipe.flying.push_back((now + net.latency_us, None));
-    }
-    is_busy
-}
 
 fn bulk(rng: &mut Rng, bytes: usize) -> Stream {
     Stream { extra_credit: 32 * 1024, ..Stream::sending(Priority::Bulk, rng.bytes(bytes)) }
@@ -220,7 +101,7 @@ fn a_lane_that_leads_nowhere_is_given_up() {
         pair.open_lane(1_000, None);
         pair.stream(1, bulk(&mut rng, 400_000), bulk(&mut rng, 400_000));
         pair.settle(20_000);
-        (pair.net.down.is_stopped, pair.net.up.is_stopped) = (is_down, is_up);
+        pair.net.stop(is_down, is_up);
         let stopped_at = pair.now;
         let is_over = pair.run_until(stopped_at + 6_000_000, |pair| !pair.host.link.has_lane());
         assert!(is_over, "{}", pair.describe());

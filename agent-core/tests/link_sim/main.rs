@@ -3,6 +3,7 @@
 mod goodput;
 mod lane;
 mod life;
+mod net;
 mod pair;
 mod sessions;
 mod streams;

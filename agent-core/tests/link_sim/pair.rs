@@ -1,6 +1,6 @@
 //! The language of these tests: two links, two lines, one virtual clock (after quinn's `Pair`).
 
-use crate::lane::Net;
+use crate::net::Net;
 use agent_core::link::{
     Beacon, CloseReason, Coding, Event, INITIAL_CREDIT, LINE_MAX, LineConfig, Link, Priority,
 };

@@ -97,7 +97,7 @@ fn either_of_two_lines_comes_back_and_the_job_goes_on() {
         let adapter = if pulled == "console" { &mut console } else { &mut agents };
         let record = with_a_break(&lab, &entry, || {
             adapter.stop();
-            std::thread::sleep(std::time::Duration::from_millis(600));
+            std::thread::park_timeout(std::time::Duration::from_millis(600));
             adapter.start_again();
         });
         let told = told_of_lines(&record);

@@ -17,6 +17,10 @@ mod kernel_reports;
 mod lava;
 mod links;
 mod messages;
+/// The simulated network beside the simulated line.
+#[allow(dead_code)]
+#[path = "../../../agent-core/tests/link_sim/net.rs"]
+mod net;
 mod outputs;
 mod pack;
 pub mod seeds;

@@ -104,6 +104,21 @@ enum Step {
     Steps {
         count: u8,
     },
+    /// A side lane, which breaks behind so many bytes, or carries nothing from one side on.
+    Lane {
+        cut_after: Option<u16>,
+        latency: u8,
+    },
+    StopLane {
+        down: bool,
+        up: bool,
+    },
+    /// That end hears what nobody sent on the lane.
+    LaneNoise {
+        side: Side,
+        seed: u16,
+        bytes: u8,
+    },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -295,6 +310,28 @@ impl World {
                 self.pair.pump();
             }
             Step::Pass { tenths_ms } => self.pass(u64::from(tenths_ms) * 100),
+            Step::Lane { cut_after, latency } => {
+                let (host, board) = (&self.pair.host.link, &self.pair.board.link);
+                if host.is_open() && board.is_open() && !host.has_lane() && !board.has_lane() {
+                    let cut_after = cut_after.map(usize::from);
+                    self.pair.open_lane(u64::from(latency) * 100, cut_after);
+                }
+            }
+            Step::StopLane { down, up } => self.pair.net.stop(down, up),
+            Step::LaneNoise { side, seed, bytes } => {
+                let noise = Rng::new(u64::from(seed)).bytes(usize::from(bytes));
+                let at = Instant::from_micros(now);
+                match side {
+                    Side::Host if self.pair.host.link.has_lane() => {
+                        self.pair.host.link.handle_lane_input(at, &noise);
+                    }
+                    Side::Board if self.pair.board.link.has_lane() => {
+                        self.pair.board.link.handle_lane_input(at, &noise);
+                    }
+                    _ => {}
+                }
+                self.pair.pump();
+            }
             Step::Steps { count } => {
                 for _ in 0..count {
                     self.pair.step(now + 10_000_000);
