@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use agent_core::time::Instant;
 use host_dispatcher::board::ymodem::{Progress, Sender};
+use host_dispatcher::io::clock;
 
 /// Sends a file to `rb`, with every so-manieth block damaged on its way, and checks what it has written down.
 fn send(bytes: usize, damage_one_in: usize) -> u64 {
@@ -20,14 +22,27 @@ fn send(bytes: usize, damage_one_in: usize) -> u64 {
         .expect("rb is there: install lrzsz, or run ci/setup");
     let (mut to, mut from) = (receiver.stdin.take().unwrap(), receiver.stdout.take().unwrap());
     let content: Arc<[u8]> = (0..bytes).map(|at| (at.wrapping_mul(31) ^ at >> 8) as u8).collect();
-    // The receiver has its own clock; this end needs none as long as nothing is lost.
-    let now = Instant::ZERO;
-    let mut sender = Sender::new(now, "kernel", content.clone());
-    let (mut answer, mut blocks) = ([0; 256], 0);
+    // So that a block can be sent again when nothing comes.
+    let (tell, answers) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut answer = [0; 256];
+        while let Ok(length @ 1..) = from.read(&mut answer) {
+            if tell.send(answer[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut sender = Sender::new(clock::now(), "kernel", content.clone());
+    let mut blocks = 0;
     while sender.progress() != Progress::Done {
-        let length = from.read(&mut answer).unwrap();
-        assert!(length > 0, "rb has left: {:?}", sender.progress());
-        sender.handle_bytes(now, &answer[..length]);
+        match answers.recv_timeout(Duration::from_millis(50)) {
+            Ok(answer) => sender.handle_bytes(clock::now(), &answer),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(_) => panic!("rb has left: {:?}", sender.progress()),
+        }
+        if sender.poll_timeout().is_some_and(|at| at <= clock::now()) {
+            sender.handle_timeout(clock::now());
+        }
         while let Some(mut block) = sender.poll_transmit() {
             blocks += 1;
             if damage_one_in > 0 && blocks % damage_one_in == 0 && block.len() > 100 {
@@ -38,7 +53,10 @@ fn send(bytes: usize, damage_one_in: usize) -> u64 {
         assert!(!matches!(sender.progress(), Progress::Failed(_)), "{:?}", sender.progress());
     }
     drop(to);
-    assert!(receiver.wait().unwrap().success());
+    reader.join().unwrap();
+    let status = receiver.wait().unwrap();
+    // That of Debian 12 frees something twice at its very end where a block was damaged.
+    assert!(status.success() || damage_one_in > 0, "{status}");
     assert!(fs::read(folder.path().join("kernel")).unwrap() == *content, "byte by byte");
     sender.repeats()
 }
