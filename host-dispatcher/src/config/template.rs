@@ -109,6 +109,15 @@ impl Placeholder {
     }
 }
 
+/// The words in braces of a text, without those of `${…}`: letters, digits and `_`.
+pub fn braced(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('{').filter_map(|(at, _)| {
+        let (word, _) = text[at + 1..].split_once('}')?;
+        let is_word = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
+        (is_word && !text[..at].ends_with('$')).then_some(word)
+    })
+}
+
 impl Template {
     /// Reads a text.
     ///

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use regex::Regex;
 use serde::Deserialize;
 
 use super::test::{TEST_TIMEOUT, Test};
 use super::watch::{self, Command, CommandForm};
+use crate::config::template::braced;
 use crate::config::value::{Name, Period};
 use crate::config::yaml::{FileError, Spanned, place};
 
@@ -126,13 +126,9 @@ impl Matched {
     }
 }
 
-/// The words in braces that are none of the boot loader's `${…}`.
+/// The words that a group may be called.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices('{').filter_map(|(at, _)| {
-        let (word, _) = text[at + 1..].split_once('}')?;
-        let is_word = Regex::new(r"^[A-Za-z_]\w*$").is_ok_and(|form| form.is_match(word));
-        (is_word && !text[..at].ends_with('$')).then_some(word)
-    })
+    braced(text).filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What the board printed must not become another command.

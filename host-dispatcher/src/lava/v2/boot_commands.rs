@@ -5,7 +5,7 @@
 
 use super::super::report::Report;
 use super::super::tree::Field;
-use crate::config::template::{Allowed, InBootLoader, Template};
+use crate::config::template::{Allowed, InBootLoader, Template, braced};
 use crate::job::boot::kernel_args_problem;
 
 /// What of a list matters here.
@@ -164,11 +164,9 @@ fn is_variable(word: &str) -> bool {
 
 /// Whether there is `{NAME}` that is none of the boot loader's `${NAME}`.
 fn has_place(text: &str) -> bool {
-    text.match_indices('{').any(|(at, _)| {
-        let name = text[at + 1..].split_once('}').map_or("", |(name, _)| name);
-        let is_name = name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-        is_name && !text[..at].ends_with('$')
+    braced(text).any(|name| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     })
 }
 

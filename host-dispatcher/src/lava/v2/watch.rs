@@ -8,6 +8,7 @@ use super::super::import::name_of;
 use super::super::output::{Map, Yaml};
 use super::super::report::Report;
 use super::super::tree::{Field, Keys, Value};
+use crate::config::template::braced;
 
 /// Where a script of commands is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,11 +174,11 @@ fn command(
         Some(field) => {
             if let Some(text) = field.text(report) {
                 match at {
-                    Place::Shell if places(&text).next().is_some() => report.unsupported(
+                    Place::Shell if braced(&text).next().is_some() => report.unsupported(
                         &field,
                         "words of earlier outputs ({…}) are not put into commands: keep them in variables of the shell",
                     ),
-                    Place::BootLoader if places(&text).any(|word| !known.contains(&word)) => report
+                    Place::BootLoader if braced(&text).any(|word| !known.contains(word)) => report
                         .unsupported(
                             &field,
                             "no success before it matches what stands in braces: write what is meant",
@@ -310,22 +311,12 @@ fn literal(pattern: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The words of `{word}` that is none of the shell's `${word}`.
-fn places(text: &str) -> impl Iterator<Item = String> {
-    let places = Regex::new(r"(?:^|[^$])\{(\w+)\}").ok();
-    let found: Vec<String> = places
-        .iter()
-        .flat_map(|places| places.captures_iter(text).map(|groups| groups[1].to_owned()))
-        .collect();
-    found.into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn texts_and_places() {
+    fn texts_and_braced() {
         for (pattern, text) in [
             ("Starting tests...", Some("Starting tests...")),
             (r"\[end\] of it\.", Some("[end] of it.")),
@@ -335,7 +326,7 @@ mod tests {
         ] {
             assert_eq!(literal(pattern).as_deref(), text, "{pattern}");
         }
-        assert_eq!(places("ping {ip} {x}").collect::<Vec<_>>(), ["ip", "x"]);
-        assert_eq!(places("echo ${ip} {a,b} { x; }").next(), None);
+        assert_eq!(braced("ping {ip} {x}").collect::<Vec<_>>(), ["ip", "x"]);
+        assert_eq!(braced("echo ${ip} {a,b} { x; }").next(), None);
     }
 }
