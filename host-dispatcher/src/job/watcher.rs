@@ -148,7 +148,8 @@ pub(crate) fn ended(command: &Command, number: usize, output: &str) -> Vec<Found
     found
 }
 
-fn name_of(command: &Command, number: usize) -> String {
+/// The case that command `number` of a list is.
+pub(crate) fn name_of(command: &Command, number: usize) -> String {
     command.name.clone().unwrap_or_else(|| format!("command-{number}"))
 }
 

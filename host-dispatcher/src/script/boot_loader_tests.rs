@@ -10,7 +10,7 @@ use crate::job::boot_loader_test::{BootLoaderTest, Matched, Typed};
 use crate::job::event::{Case, CaseOrigin, Event, SuiteEnd};
 use crate::job::output::Found;
 use crate::job::verdict::{CaseResult, ErrorClass};
-use crate::job::watcher::ended;
+use crate::job::watcher::{ended, name_of};
 
 /// How one of them went, so far.
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ impl Bench {
             Ok(text) => text,
             Err(word) => {
                 let why = format!("nothing fit for a command was matched as {word} before");
-                let name = judged.name.clone().unwrap_or_else(|| format!("command-{number}"));
+                let name = name_of(judged, number);
                 self.tell_case(test, &name, CaseResult::Fail, Some(why));
                 return Ok(());
             }
@@ -128,7 +128,7 @@ impl Bench {
             && judged.successes.is_empty()
         {
             // Nothing says that this was meant.
-            let name = judged.name.clone().unwrap_or_else(|| format!("command-{number}"));
+            let name = name_of(judged, number);
             found.clear();
             self.tell_case(test, &name, CaseResult::Fail, Some(format!("no prompt came: {why}")));
         }

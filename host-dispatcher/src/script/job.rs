@@ -116,7 +116,7 @@ pub async fn run(bench: &Bench, job: &JobRun<'_>) {
     let work = job.run_and_collect(bench, &live, &loader_tests);
     let work = race(Box::pin(work), stopped(bench, deadline));
     let fault = match job.begin {
-        Begin::Canceled => Some(canceled()),
+        Begin::Canceled => Some(Fault::canceled()),
         _ => match race(bench.keep_kernel_watch(&live), work).await {
             Either::Second(Either::Second(fault)) => Some(fault),
             _ => None,
@@ -172,15 +172,11 @@ async fn stopped(bench: &Bench, deadline: Instant) -> Fault {
     let interrupts = bench.interrupts();
     let interrupted = bench.until(|| (bench.interrupts() > interrupts).then_some(()));
     match race(interrupted, bench.sleep_until(deadline)).await {
-        Either::First(()) => canceled(),
+        Either::First(()) => Fault::canceled(),
         Either::Second(()) => {
             Fault { class: ErrorClass::Timeout, message: "the job's time is over".to_owned() }
         }
     }
-}
-
-fn canceled() -> Fault {
-    Fault { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() }
 }
 
 impl JobRun<'_> {

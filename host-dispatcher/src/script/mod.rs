@@ -368,10 +368,7 @@ impl Bench {
             Either::First(outcome) => outcome,
             Either::Second(()) => {
                 self.clean_up_bootstrap().await;
-                Err(Fault {
-                    class: ErrorClass::Canceled,
-                    message: "canceled by the user".to_owned(),
-                })
+                Err(Fault::canceled())
             }
         }
     }
@@ -537,6 +534,11 @@ impl Fault {
     /// A fault of the lab's or the job's configuration.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self { class: ErrorClass::ConfigurationError, message: message.into() }
+    }
+
+    /// Who wanted it wants it no more.
+    pub fn canceled() -> Self {
+        Self { class: ErrorClass::Canceled, message: "canceled by the user".to_owned() }
     }
 
     /// A fault of the job.
