@@ -472,21 +472,15 @@ impl Driver {
             return;
         }
         self.state = if is_last { State::Launched } else { State::Running { command } };
-        self.deadline =
-            Some(now + if is_last { self.deadlines.kernel } else { self.deadlines.command });
-        if self.single.is_some() {
-            // Who asked for it knows how long it may take.
-            self.deadline = None;
-        }
+        let period = if is_last { self.deadlines.kernel } else { self.deadlines.command };
+        // Who asked for a single one knows how long it may take.
+        self.deadline = self.single.is_none().then_some(now + period);
     }
 
     /// What a command receives.
     fn upload(&self, command: usize) -> Option<&Upload> {
-        let uploads = self
-            .uploads
-            .iter()
-            .filter(|_| self.script == Some(Slot::Master) && self.single.is_none());
-        uploads.into_iter().find(|upload| upload.command == command)
+        let is_of_master = self.script == Some(Slot::Master) && self.single.is_none();
+        self.uploads.iter().find(|upload| is_of_master && upload.command == command)
     }
 
     /// What became of the file that is under way, or of the speed that it needed.

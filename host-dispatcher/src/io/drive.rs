@@ -425,7 +425,6 @@ impl Drive {
 
     /// The line that carries the agent's frames.
     fn agents_line(&self) -> LineId {
-        let has_own = self.wiring.agent_endpoint.is_some();
-        LineId::new(self.board, if has_own { LineRole::Agent } else { LineRole::Console })
+        LineId::new(self.board, self.bench.board(|board, _| board.agents_line()))
     }
 }
