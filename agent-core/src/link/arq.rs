@@ -42,6 +42,13 @@ enum State {
     Arrived,
 }
 
+impl<M: Memory> Sent<M> {
+    /// Whether it is on its way there.
+    fn is_on(&self, way: Way) -> bool {
+        self.state == State::Sent && self.way == way
+    }
+}
+
 /// What an acknowledgement told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Acked {
@@ -126,7 +133,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
     /// The side lane is gone, and with it what was on it.
     pub(super) fn lose_lane(&mut self) {
         for frame in &mut self.frames {
-            if frame.state == State::Sent && frame.way == Way::Lane {
+            if frame.is_on(Way::Lane) {
                 frame.state = State::Lost;
             }
         }
@@ -134,7 +141,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
 
     /// Whether a frame on the side lane is not acknowledged.
     pub(super) fn waits_for_lane(&self) -> bool {
-        self.frames.iter().any(|frame| frame.state == State::Sent && frame.way == Way::Lane)
+        self.frames.iter().any(|frame| frame.is_on(Way::Lane))
     }
 
     /// Whether a frame waits to be sent again.
@@ -187,8 +194,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
         }
         if let Some(order) = last_order {
             for frame in &mut self.frames {
-                let is_on_line = frame.state == State::Sent && frame.way == Way::Line;
-                if is_on_line && frame.order < order {
+                if frame.is_on(Way::Line) && frame.order < order {
                     frame.state = State::Lost;
                     acked.lost += 1;
                 }
@@ -199,8 +205,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
 
     /// Nothing was heard for too long: the oldest frame counts as lost. Its acknowledgement tells about the others.
     pub(super) fn expire(&mut self) {
-        let is_on_line = |frame: &Sent<M>| frame.state == State::Sent && frame.way == Way::Line;
-        let oldest = self.seqs().find(|seq| is_on_line(self.at(*seq)));
+        let oldest = self.seqs().find(|seq| self.at(*seq).is_on(Way::Line));
         if let Some(seq) = oldest {
             self.frames[index::<WINDOW>(seq)].state = State::Lost;
         }
@@ -220,7 +225,7 @@ impl<const WINDOW: usize, M: Memory> Sender<WINDOW, M> {
     pub(super) fn last_sent_at(&self) -> Option<Instant> {
         self.seqs()
             .map(|seq| self.at(seq))
-            .filter(|f| f.state == State::Sent && f.way == Way::Line)
+            .filter(|frame| frame.is_on(Way::Line))
             .map(|f| f.sent_at)
             .max()
     }
