@@ -335,16 +335,26 @@ nix::ioctl_write_ptr_bad!(fionbio, libc::FIONBIO, c_int);
 mod tests {
     use super::*;
 
-    fn run(argv: &[u8], more: &[u8]) -> (String, Ended) {
-        let mut started = start(&Start {
+    /// A program in a group of its own, without pipes.
+    fn plain<'a>(argv: &'a [u8], environment: &'a [u8]) -> Start<'a> {
+        Start {
             argv,
-            environment: b"PATH=/usr/bin:/bin\0A=1\0B=2\0",
-            more_environment: more,
-            directory: c"/tmp",
-            piped: [false, true, false],
+            environment,
+            more_environment: b"",
+            directory: c"/",
+            piped: [false; 3],
             is_apart: true,
             has_own_group: true,
             cgroup: None,
+        }
+    }
+
+    fn run(argv: &[u8], more: &[u8]) -> (String, Ended) {
+        let mut started = start(&Start {
+            more_environment: more,
+            directory: c"/tmp",
+            piped: [false, true, false],
+            ..plain(argv, b"PATH=/usr/bin:/bin\0A=1\0B=2\0")
         })
         .unwrap();
         let ended = wait(started.pid, true).unwrap();
@@ -364,17 +374,7 @@ mod tests {
 
     #[test]
     fn a_signal_reaches_the_whole_group() {
-        let started = start(&Start {
-            argv: b"sh\0-c\0sleep 60 & wait\0",
-            environment: b"PATH=/usr/bin:/bin\0",
-            more_environment: b"",
-            directory: c"/",
-            piped: [false; 3],
-            is_apart: true,
-            has_own_group: true,
-            cgroup: None,
-        })
-        .unwrap();
+        let started = start(&plain(b"sh\0-c\0sleep 60 & wait\0", b"PATH=/usr/bin:/bin\0")).unwrap();
         assert_eq!(wait(started.pid, false), None);
         signal_group(started.pid, 15);
         let ended = wait(started.pid, true).unwrap();
@@ -383,16 +383,8 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_for_where_its_new_environment_says() {
-        let start = Start {
-            argv: b"sh\0-c\0",
-            environment: b"PATH=/old\0",
-            more_environment: b"A=1\0PATH=/a::/b/\0",
-            directory: c"/",
-            piped: [false; 3],
-            is_apart: true,
-            has_own_group: true,
-            cgroup: None,
-        };
+        let start = plain(b"sh\0-c\0", b"PATH=/old\0");
+        let start = Start { more_environment: b"A=1\0PATH=/a::/b/\0", ..start };
         assert_eq!(programs(&start), b"/a/sh\0sh\0/b//sh\0");
         let start = Start { more_environment: b"", ..start };
         assert_eq!(programs(&start), b"/old/sh\0");
@@ -408,16 +400,7 @@ mod tests {
         std::fs::write(folder.join("true"), "of mode 0644").unwrap();
         let code = |others: &str| {
             let environment = ["PATH=", folder.to_str().unwrap(), others, "\0"].concat();
-            let started = start(&Start {
-                argv: b"true\0",
-                environment: environment.as_bytes(),
-                more_environment: b"",
-                directory: c"/",
-                piped: [false; 3],
-                is_apart: true,
-                has_own_group: true,
-                cgroup: None,
-            });
+            let started = start(&plain(b"true\0", environment.as_bytes()));
             started.map(|started| wait(started.pid, true).unwrap().code)
         };
         assert_eq!(code(":/no/such").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
@@ -427,16 +410,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_an_error_of_the_start() {
-        let missing = Start {
-            argv: b"no-such-program\0",
-            environment: b"PATH=/usr/bin:/bin\0",
-            more_environment: b"",
-            directory: c"/",
-            piped: [true; 3],
-            is_apart: true,
-            has_own_group: true,
-            cgroup: None,
-        };
+        let missing =
+            Start { piped: [true; 3], ..plain(b"no-such-program\0", b"PATH=/usr/bin:/bin\0") };
         assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
         let nowhere = Start { argv: b"true\0", directory: c"/proc/no-such", ..missing };
         assert_eq!(start(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);

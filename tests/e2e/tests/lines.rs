@@ -42,6 +42,24 @@ fn with_a_break(lab: &Lab, entry: &str, break_and_mend: impl FnOnce()) -> Record
     record
 }
 
+/// Runs a job; when the board is in the middle of it, the line is broken for good, which ends it with `expected`.
+fn stays_away(lab: &Lab, entry: &str, expected: &str, break_it: impl FnOnce()) {
+    lab.write_boards(&[entry], "");
+    lab.write(
+        "job.yaml",
+        format!(
+            "name: pty\nboard: {{type: pty-board}}\ntests:\n  - {{name: long, run: 'touch {}; sleep 900'}}\ntimeout: 15m\n",
+            lab.path("begun").display()
+        ),
+    );
+    let job = lab.start(&["run", "job.yaml"]);
+    wait_for_file(&lab.path("begun"));
+    break_it();
+    let output = job.wait().exits_with(3);
+    assert!(output.err().contains(expected), "{}", output.err());
+    lab.record().is_complete("InfrastructureError", 3);
+}
+
 fn wait_for_file(path: &Path) {
     until("mark of the board", || path.exists().then_some(()));
 }
@@ -127,22 +145,8 @@ fn an_agents_line_that_stays_away_is_the_labs_fault() {
     let mut server = Carrier::tcp(&lab, &board.agents_socket());
     let console = format!("unix:{}", board.socket().display());
     let agents = format!("tcp://127.0.0.1:{}", server.port());
-    let entry = board.entry_of_two(&console, &agents);
-    lab.write_boards(&[&entry], "");
-    lab.write(
-        "job.yaml",
-        format!(
-            "name: pty\nboard: {{type: pty-board}}\ntests:\n  - {{name: long, run: 'touch {}; sleep 900'}}\ntimeout: 15m\n",
-            lab.path("begun").display()
-        ),
-    );
-    let job = lab.start(&["run", "job.yaml"]);
-    wait_for_file(&lab.path("begun"));
-    server.stop();
-    let output = job.wait().exits_with(3);
     let expected = format!("the agent's line: failed to connect to {agents}: ");
-    assert!(output.err().contains(&expected), "{}", output.err());
-    lab.record().is_complete("InfrastructureError", 3);
+    stays_away(&lab, &board.entry_of_two(&console, &agents), &expected, || server.stop());
 }
 
 #[test]
@@ -179,22 +183,9 @@ fn an_adapter_that_stays_away_is_the_lab_s_fault() {
     let board = LivingBoard::new(&lab, "gone");
     let mut adapter = Carrier::terminal(&lab, "by-path", board.socket());
     let entry = board.entry_by(&format!("serial:{}", lab.path("by-path").display()));
-    lab.write_boards(&[&entry], "");
-    lab.write(
-        "job.yaml",
-        format!(
-            "name: pty\nboard: {{type: pty-board}}\ntests:\n  - {{name: long, run: 'touch {}; sleep 900'}}\ntimeout: 15m\n",
-            lab.path("begun").display()
-        ),
-    );
-    let job = lab.start(&["run", "job.yaml"]);
-    wait_for_file(&lab.path("begun"));
-    adapter.stop();
-    let output = job.wait().exits_with(3);
     let expected =
         format!("{} is not there: is the adapter plugged in?", lab.path("by-path").display());
-    assert!(output.err().contains(&expected), "{}", output.err());
-    lab.record().is_complete("InfrastructureError", 3);
+    stays_away(&lab, &entry, &expected, || adapter.stop());
 }
 
 #[test]
