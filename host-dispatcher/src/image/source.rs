@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use nix::unistd::{Whence, lseek64};
 use sha2::{Digest, Sha256};
 
 use super::bmap::{BlockMap, MappedRange};
@@ -467,7 +467,7 @@ impl RawFile {
 
     /// Where the next data begins; the end of it goes into `data_end`.
     fn next_data(&mut self) -> Result<u64, Cause> {
-        let seek = |at: u64, whence| match lseek(&self.file, at.cast_signed(), whence) {
+        let seek = |at: u64, whence| match lseek64(&self.file, at.cast_signed(), whence) {
             Ok(at) => Ok(Some(at.cast_unsigned().min(self.bytes))),
             // Nothing but a hole up to the end.
             Err(Errno::ENXIO) => Ok(Some(self.bytes)),

@@ -358,5 +358,5 @@ const ACCEPTED_AT_ONCE: usize = 64;
 /// What waits to be written: the frames of a window (21 KiB), and acknowledgements of what a board sends that reads none.
 const OUTBOX_MAX: usize = 64 * 1024;
 
-/// Above those of boards, whose numbers are below 2⁶⁰.
-const FIRST_TOKEN: usize = 1 << 63;
+/// Above those of boards: the upper half of the numbers.
+const FIRST_TOKEN: usize = 1 << (usize::BITS - 1);
