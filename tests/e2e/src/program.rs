@@ -54,11 +54,15 @@ struct Seen {
 /// Standard output, standard error and the process.
 const ALL_ENDS: u8 = 3;
 
-/// The path of a program that this workspace builds.
+/// The path of a program that this workspace builds. `PUMICE_E2E_PUMICE` names another `pumice`, as that of a lab host of
+/// another architecture: `ci/test hosts`.
 ///
 /// # Panics
 /// It is not built; the message says how.
 pub fn built(name: &str) -> PathBuf {
+    if let Some(pumice) = std::env::var_os("PUMICE_E2E_PUMICE").filter(|_| name == "pumice") {
+        return pumice.into();
+    }
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
     let path = folder.join(name);
