@@ -1,7 +1,7 @@
 //! In place of the C library's on 32-bit ARM: system calls as they are.
 //!
 //! musl's own know what old kernels lacked and what threads need, and have two layouts of every time; together with its
-//! start, which prepares threads, they take 5 KiB. What is not here comes from the C library as ever. A function with a
+//! start, which prepares threads, they take 6 KiB. What is not here comes from the C library as ever. A function with a
 //! variable number of arguments there has those that it can have here: they are passed alike.
 //!
 //! Layouts are those of the `libc` crate for musl, with times of 32 bits, and of the kernel (arch/arm/tools/syscall.tbl,
@@ -84,6 +84,32 @@ calls! {
     prctl(what: c_int, one: c_ulong, two: c_ulong, three: c_ulong, four: c_ulong) -> c_int = libc::SYS_prctl;
     /// Of no address of the caller's choice.
     mremap(old: *mut c_void, before: size_t, length: size_t, flags: c_int) -> *mut c_void = libc::SYS_mremap;
+    /// From here on: without points at which a thread can be canceled.
+    close(fd: c_int) -> c_int = libc::SYS_close;
+    /// See `close`.
+    read(fd: c_int, to: *mut c_void, length: size_t) -> ssize_t = libc::SYS_read;
+    /// See `close`.
+    write(fd: c_int, from: *const c_void, length: size_t) -> ssize_t = libc::SYS_write;
+    /// See `close`.
+    fsync(fd: c_int) -> c_int = libc::SYS_fsync;
+    /// See `close`.
+    fdatasync(fd: c_int) -> c_int = libc::SYS_fdatasync;
+    /// See `close`.
+    poll(fds: *mut libc::pollfd, count: libc::nfds_t, ms: c_int) -> c_int = libc::SYS_poll;
+    /// See `close`. Not by the one call for all that has to do with sockets (`socketcall`), which ARM never had.
+    connect(fd: c_int, who: *const c_void, length: c_uint) -> c_int = libc::SYS_connect;
+    /// See `connect`.
+    bind(fd: c_int, who: *const c_void, length: c_uint) -> c_int = libc::SYS_bind;
+    /// See `connect`.
+    listen(fd: c_int, backlog: c_int) -> c_int = libc::SYS_listen;
+    /// See `connect`.
+    send(fd: c_int, from: *const c_void, length: size_t, flags: c_int) -> ssize_t = libc::SYS_send;
+    /// See `connect`.
+    recv(fd: c_int, to: *mut c_void, length: size_t, flags: c_int) -> ssize_t = libc::SYS_recv;
+    /// See `connect`. Of options that have no times.
+    setsockopt(fd: c_int, level: c_int, what: c_int, from: *const c_void, length: c_uint) -> c_int = libc::SYS_setsockopt;
+    /// See `setsockopt`.
+    getsockopt(fd: c_int, level: c_int, what: c_int, to: *mut c_void, length: *mut c_uint) -> c_int = libc::SYS_getsockopt;
 }
 
 /// # Safety
@@ -118,6 +144,40 @@ unsafe extern "C" fn mmap(
     let offset = (offset >> 12) as c_ulong;
     // SAFETY: the caller's promise.
     unsafe { syscall(libc::SYS_mmap2, at, length, access, flags, fd, offset) as *mut c_void }
+}
+
+/// # Safety
+/// As of pread(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pread64(fd: c_int, to: *mut c_void, length: size_t, at: off_t) -> ssize_t {
+    // A number of 64 bits is in an even register and the next one.
+    let (even, low, high) = (0_usize, at as c_ulong, (at >> 32) as c_ulong);
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_pread64, fd, to, length, even, low, high) as ssize_t }
+}
+
+/// # Safety
+/// As of pwrite(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwrite64(fd: c_int, from: *const c_void, length: size_t, at: off_t) -> ssize_t {
+    let (even, low, high) = (0_usize, at as c_ulong, (at >> 32) as c_ulong);
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_pwrite64, fd, from, length, even, low, high) as ssize_t }
+}
+
+/// Nobody's usage of resources is asked for.
+///
+/// # Safety
+/// As of waitid(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn waitid(
+    kind: c_int,
+    id: c_uint,
+    found: *mut libc::siginfo_t,
+    how: c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_waitid, kind, id, found, how, ptr::null::<u8>()) as c_int }
 }
 
 /// # Safety
@@ -187,3 +247,75 @@ struct WideTime {
 /// arch/arm/tools/syscall.tbl.
 const SYS_CLOCK_GETTIME64: libc::c_long = 403;
 const SYS_PPOLL_TIME64: libc::c_long = 414;
+
+// Memory is moved by words where that is easy, and by bytes; the C library's do all that a processor can, in 1.2 KiB.
+// Volatile: of a loop that moves bytes the compiler would make a call of these very functions.
+
+/// # Safety
+/// As of memcpy(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: size_t) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe { memmove(to, from, length) }
+}
+
+/// # Safety
+/// As of memmove(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: size_t) -> *mut u8 {
+    // SAFETY: the caller's promise: both have so many bytes. What lies ahead and is still to be moved is not overwritten.
+    unsafe {
+        if (to.addr()).wrapping_sub(from.addr()) < length {
+            for at in (0..length).rev() {
+                to.add(at).write_volatile(from.add(at).read_volatile());
+            }
+            return to;
+        }
+        let mut at = 0;
+        if (to.addr() | from.addr()) % 4 == 0 {
+            while at + 4 <= length {
+                to.add(at).cast::<u32>().write_volatile(from.add(at).cast::<u32>().read_volatile());
+                at += 4;
+            }
+        }
+        while at < length {
+            to.add(at).write_volatile(from.add(at).read_volatile());
+            at += 1;
+        }
+    }
+    to
+}
+
+/// # Safety
+/// As of memset(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(to: *mut u8, value: c_int, length: size_t) -> *mut u8 {
+    let mut at = 0;
+    // SAFETY: the caller's promise: there are so many bytes.
+    unsafe {
+        if to.addr() % 4 == 0 {
+            while at + 4 <= length {
+                let word = u32::from_ne_bytes([value as u8; 4]);
+                to.add(at).cast::<u32>().write_volatile(word);
+                at += 4;
+            }
+        }
+        while at < length {
+            to.add(at).write_volatile(value as u8);
+            at += 1;
+        }
+    }
+    to
+}
+
+/// # Safety
+/// As of strlen(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn strlen(text: *const u8) -> size_t {
+    let mut length = 0;
+    // SAFETY: the caller's promise: there is a NUL.
+    while unsafe { text.add(length).read_volatile() } != 0 {
+        length += 1;
+    }
+    length
+}
