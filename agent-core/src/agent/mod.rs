@@ -40,6 +40,7 @@ pub use transfer::{HASH_READ, WRITE_WINDOW};
 use crate::link::frame::CONTENT_MAX;
 use crate::link::{self, Beacon, CONTROL_CREDIT, Coding, LineConfig, Link, Priority};
 use crate::time::Instant;
+use crate::wire::codec::Body;
 use crate::wire::node::NodeCall;
 use crate::wire::record::Record;
 use crate::wire::{Envelope, Failure, FailureKind, Method, codec, envelope, request, response};
@@ -53,7 +54,6 @@ use ops::{Operations, Piece};
 use outcomes::Outcomes;
 use queue::Queue;
 use runner::Runner;
-use serde::Serialize;
 
 /// Operations at a time, the running test among them.
 pub const OPS_MAX: usize = 8;
@@ -387,7 +387,7 @@ impl Agent {
     }
 
     /// Answers a [`Call`].
-    pub fn answer<T: Serialize>(&mut self, method: Method, request: u32, body: &T) {
+    pub fn answer(&mut self, method: Method, request: u32, body: &dyn Body) {
         send(&mut self.link, method, request, body);
     }
 
@@ -771,9 +771,10 @@ fn shortened<'a>(failure: &Failure<'a>, max: usize) -> Failure<'a> {
 
 /// Sends a message to the dispatcher, and notes it where it will be asked for again. [`ANSWER_ROOM`] sees to it that
 /// there is room; without, it is dropped whole, for half a message would make all that follow unreadable.
-fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: &T) {
+#[inline(never)]
+fn send(link: &mut AgentLink, method: Method, request: u32, body: &dyn Body) {
     let mut buffer = [0; ANSWER_MAX];
-    let length = codec::encode(body, &mut buffer[envelope::HEADER_LEN..]).map(<[u8]>::len);
+    let length = codec::encoded(body, &mut buffer[envelope::HEADER_LEN..]);
     send_encoded(link, method, request, &mut buffer, length.ok());
 }
 
@@ -781,15 +782,14 @@ fn send<T: Serialize>(link: &mut AgentLink, method: Method, request: u32, body: 
 fn send_call(link: &mut AgentLink, request: u32, number: u32, packet: &[u8]) {
     let mut buffer = [0; ANSWER_MAX];
     let (_, body) = buffer.split_at_mut(envelope::HEADER_LEN);
-    let length = codec::encode(&number, body).map_or(0, <[u8]>::len);
+    let length = codec::encoded(&number, body).unwrap_or(0);
     if let Some(place) = body.get_mut(length..length + packet.len()) {
         place.copy_from_slice(packet);
     }
     send_encoded(link, Method::NODE_CALL, request, &mut buffer, Some(length + packet.len()));
 }
 
-/// The part that all bodies share. Without a `length` the body was too long.
-#[inline(never)]
+/// Without a `length` the body was too long.
 fn send_encoded(
     link: &mut AgentLink,
     method: Method,

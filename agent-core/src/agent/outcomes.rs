@@ -5,10 +5,10 @@
 //! ([`Method::is_idempotent`]); what else is asked leaves no trace here.
 
 use super::shortened;
+use crate::wire::codec::Body;
 use crate::wire::response::Outcome;
 use crate::wire::{Failure, Method, codec};
 use heapless::Vec;
-use serde::Serialize;
 
 /// Requests that are remembered: more than a dispatcher has under way at a time.
 pub(super) const OUTCOMES_MAX: usize = 16;
@@ -68,17 +68,17 @@ impl Outcomes {
             // Only a failure is so long, for its text.
             let _ = bytes.resize(BODY_MAX, 0);
             let failure = codec::decode::<Failure<'_>>(body).map(|long| shortened(&long, TEXT_MAX));
-            let length = failure.map(|short| codec::encode(&short, &mut bytes).map(<[u8]>::len));
+            let length = failure.map(|short| codec::encoded(&short, &mut bytes));
             bytes.truncate(length.unwrap_or(Ok(0)).unwrap_or(0));
         }
         kept.end = End::Answered(method, bytes);
     }
 
     /// Notes an answer that is not sent, because its session is over.
-    pub(super) fn note<T: Serialize>(&mut self, method: Method, request: u32, body: &T) {
+    pub(super) fn note(&mut self, method: Method, request: u32, body: &dyn Body) {
         let mut buffer = [0; BODY_MAX];
-        if let Ok(body) = codec::encode(body, &mut buffer) {
-            self.answer(method, request, body);
+        if let Ok(length) = codec::encoded(body, &mut buffer) {
+            self.answer(method, request, &buffer[..length]);
         }
     }
 

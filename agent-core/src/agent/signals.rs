@@ -93,7 +93,7 @@ impl Signals {
         let mut noted = Vec::new();
         // It fits: see `SIGNAL_MAX`.
         let _ = noted.resize_default(TEXT_MAX);
-        let length = codec::encode(&body, &mut noted).map_or(0, <[u8]>::len);
+        let length = codec::encoded(&body, &mut noted).unwrap_or(0);
         noted.truncate(length);
         let (number, board_us) = (self.last + 1, now.as_micros());
         let before = queue.overflows;

@@ -9,6 +9,7 @@ use super::deploy::Limits;
 use super::effect::Op;
 use super::pack::{PIECE_MAX, Packer};
 use super::queue::Queued;
+use crate::wire::codec::Body;
 use crate::wire::record::split_counted;
 use crate::wire::response::{BlockTree, Got, Hash, Listed, Written};
 use crate::wire::{Failure, FailureKind, Method, response};
@@ -281,12 +282,13 @@ pub(super) fn failure(kind: FailureKind, text: &'static str) -> Failure<'static>
 impl Done<'_> {
     /// Sends it as the answer to a request of that method.
     pub(super) fn send(self, method: Method, request: u32, link: &mut AgentLink) {
-        match self {
-            Self::Got(body) => super::send(link, method, request, &body),
-            Self::Listed(body) => super::send(link, method, request, &body),
-            Self::Hash(body) => super::send(link, method, request, &body),
-            Self::Tree(body) => super::send(link, method, request, &body),
-        }
+        let body: &dyn Body = match &self {
+            Self::Got(body) => body,
+            Self::Listed(body) => body,
+            Self::Hash(body) => body,
+            Self::Tree(body) => body,
+        };
+        super::send(link, method, request, body);
     }
 }
 

@@ -78,7 +78,7 @@ impl Hello {
     }
 
     pub(super) fn emit(&self, out: &mut [u8; BODY_MAX]) -> usize {
-        codec::encode(self, out).map_or(0, |used| used.len())
+        codec::encoded(self, out).unwrap_or(0)
     }
 }
 
@@ -102,7 +102,7 @@ impl HelloAck {
     }
 
     pub(super) fn emit(&self, out: &mut [u8; BODY_MAX]) -> usize {
-        codec::encode(self, out).map_or(0, |used| used.len())
+        codec::encoded(self, out).unwrap_or(0)
     }
 }
 

@@ -58,7 +58,7 @@ pub fn encode<'o, T: Serialize>(
 ) -> Result<&'o [u8], TooLong> {
     let limit = out.len().min(MESSAGE_MAX);
     let (start, room) = out[..limit].split_first_chunk_mut::<HEADER_LEN>().ok_or(TooLong)?;
-    let length = codec::encode(body, room)?.len();
+    let length = codec::encoded(body, room)?;
     *start = header(method, request, length);
     Ok(&out[..HEADER_LEN + length])
 }

@@ -86,7 +86,7 @@ impl<'a> Record<'a> {
 /// [`TooLong`] when `out` is too short.
 pub fn encode_counted<'o, T: Serialize>(item: &T, out: &'o mut [u8]) -> Result<&'o [u8], TooLong> {
     let (length, body) = out.split_first_chunk_mut::<2>().ok_or(TooLong)?;
-    let used = codec::encode(item, body)?.len();
+    let used = codec::encoded(item, body)?;
     *length = u16::try_from(used).map_err(|_| TooLong)?.to_le_bytes();
     Ok(&out[..used + 2])
 }
