@@ -18,6 +18,8 @@ use crate::run_files::{Capture, RunFiles};
 use crate::scanner::Scanner;
 use crate::sys::child::{ANY, wait_any, words};
 use crate::sys::clock;
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::file::File;
 use crate::sys::kmsg::{Found, RECORD_MAX};
 use crate::sys::leftovers::{self, Cgroup};
 use crate::sys::power::{self, ConsoleLevel, Sysrq};
@@ -33,10 +35,7 @@ use agent_core::time::{Duration, Instant};
 use agent_core::wire::node::NODE_CALL_MAX;
 use agent_core::wire::test_signal::SIGNAL_MAX;
 use agent_core::wire::{FailureKind, Method, request, response};
-use std::fs::File;
-use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 /// The board as the core sees it.
 pub(crate) struct Board {
@@ -495,7 +494,7 @@ impl Board {
         let opened = if self.is_board || !self.root.is_empty() {
             Watchdog::open(&[&self.root, "/dev/watchdog"].concat(), seconds)
         } else {
-            Err(ErrorKind::NotFound.into())
+            Err(Errno::ENOENT)
         };
         let done = opened.and_then(|(watchdog, set)| {
             self.watchdog = Some(watchdog);
@@ -503,10 +502,7 @@ impl Board {
             self.feed(now);
             set
         });
-        done.map_or_else(
-            |error| Report::WatchdogFailed(error.raw_os_error().unwrap_or(0)),
-            |()| Report::Nothing,
-        )
+        done.map_or_else(|error| Report::WatchdogFailed(error.number()), |()| Report::Nothing)
     }
 
     fn call(&mut self, moment: Moment, call: Call<'_>) -> Outcome<Answer> {
@@ -557,7 +553,7 @@ impl Board {
         match target {
             Target::Get { path } => {
                 let (file, found) = files::open(path)?;
-                Ok((Slot::Get(file), found.len(), found.mode() & 0o7777))
+                Ok((Slot::Get(file), found.size, found.mode()))
             }
             Target::Put { path, mode, size } => {
                 Ok((Slot::Put(Put::open(path, mode, size, op.0)?), 0, mode))
@@ -718,7 +714,7 @@ impl Board {
             // First the file, which is the truth, then the live view of what stands in it.
             let (kept, done) = self.run_files.capture(capture, bytes);
             if let Err(error) = done {
-                let os_error = error.raw_os_error().unwrap_or(0);
+                let os_error = error.number();
                 agent.handle_event(now, Event::RunFileFailed { os_error });
                 agent.handle_event(now, Event::OutputLost { op, bytes: length - kept });
                 if kept == 0 {
@@ -819,10 +815,10 @@ fn send(agent: &mut Agent, request: u32, answer: &Answer) {
     }
 }
 
-fn report_files(done: std::io::Result<()>) -> Report {
+fn report_files(done: OsResult<()>) -> Report {
     match done {
         Ok(()) => Report::Nothing,
-        Err(error) => Report::RunFileFailed(error.raw_os_error().unwrap_or(0)),
+        Err(error) => Report::RunFileFailed(error.number()),
     }
 }
 

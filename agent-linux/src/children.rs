@@ -3,14 +3,14 @@
 use crate::problem::{Outcome, Problem};
 use crate::sys::child::{self, Ended, Start, Started};
 use crate::sys::directory::is_directory;
-use crate::sys::file;
+use crate::sys::errno::Errno;
+use crate::sys::file::{self, File};
+use crate::text;
 use agent_core::agent::STDIN_WINDOW;
 use agent_core::time::Instant;
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Exit;
 use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// A child with its pipes.
@@ -80,10 +80,10 @@ impl Child {
             }),
             Err(error) => {
                 let program = argv.split(|byte| *byte == 0).next().unwrap_or_default();
-                let program = String::from_utf8_lossy(program);
+                let program = text::lossy(program);
                 // Whether it is the program or the directory that is not there, the errno does not tell.
                 let is_directory = is_directory(directory_or_root(directory));
-                Err(Problem::os(&error, if is_directory { &program } else { directory }))
+                Err(Problem::os(error, if is_directory { &program } else { directory }))
             }
         }
     }
@@ -108,13 +108,13 @@ impl Child {
 
     /// Writes waiting input and returns how much of it was taken.
     pub(crate) fn feed(&mut self) -> usize {
-        let Some(pipe) = &mut self.pipes[0] else { return 0 };
+        let Some(pipe) = &self.pipes[0] else { return 0 };
         let mut taken = 0;
         while taken < self.input.len() {
             match pipe.write(&self.input[taken..]) {
                 Ok(length) => taken += length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
                 Err(_) => {
                     // The child has closed it: it wants no more, and the stream must not wait for it.
                     taken = self.input.len();
@@ -146,14 +146,10 @@ impl Child {
 
     /// Reads output.
     pub(crate) fn read(&mut self, index: usize, buffer: &mut [u8]) -> Output {
-        let Some(pipe) = &mut self.pipes[index] else { return Output::Nothing };
+        let Some(pipe) = &self.pipes[index] else { return Output::Nothing };
         match pipe.read(buffer) {
             Ok(length) if length > 0 => Output::Bytes(length),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
-                Output::Nothing
-            }
+            Err(error) if error.is_for_later() => Output::Nothing,
             Ok(_) | Err(_) => {
                 self.pipes[index] = None;
                 Output::Bytes(0)

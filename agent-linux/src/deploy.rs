@@ -4,15 +4,14 @@ use crate::files::{self, Put};
 use crate::info;
 use crate::partitions::{Kind, Partitions};
 use crate::problem::{Outcome, Problem, about};
+use crate::sys::errno::Errno;
+use crate::sys::file::File;
 use crate::sys::{disk, program};
 use agent_core::agent::deploy::{Known, Limits, Nothing, Plan, Storage, Trouble, Walk};
 use agent_core::agent::unpack::Unpacker;
 use agent_core::tree::{HASH_LEN, Hash, root_level};
 use agent_core::wire::steps::BLOCK;
 use agent_core::wire::{FailureKind, request};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 
 /// A plan that is being carried out.
 pub(crate) struct Deployment {
@@ -72,24 +71,24 @@ impl Deployment {
                 return Err(Problem::new(FailureKind::TOO_LARGE, "memory"));
             }
             let new = program::in_memory().map_err(about("memory"))?;
-            disk::cut(&new, image_bytes).map_err(about("memory"))?;
+            new.cut(image_bytes).map_err(about("memory"))?;
             Target::Program(new, own)
         } else if is_file {
             let old = match files::open(name) {
                 Ok((file, found)) => {
-                    sizes[0] = found.len();
+                    sizes[0] = found.size;
                     Some(file)
                 }
                 Err(problem) if problem.kind == FailureKind::NOT_FOUND => None,
                 Err(problem) => return Err(problem),
             };
             let put = Put::open(name, mode, image_bytes, number)?;
-            disk::cut(put.file(), image_bytes).map_err(about(name))?;
+            put.file().cut(image_bytes).map_err(about(name))?;
             Target::File(put, old)
         } else {
             let (file, size) = partitions.find(name)?.open_to_write(name)?;
             sizes[0] = size;
-            let is_device = file.metadata().is_ok_and(|found| files::is_device(&found));
+            let is_device = file.found().is_ok_and(|found| found.is_device());
             Target::Partition { file, is_device }
         };
         let memory = vec![0; limits.memory()].into_boxed_slice();
@@ -117,7 +116,7 @@ impl Deployment {
         }
         let Some((walk, root)) = &mut self.check else { return Ok((taken, false)) };
         let file = self.place.file();
-        let mut read = |offset, out: &mut [u8]| file.read_at(out, offset).map_err(number);
+        let mut read = |offset, out: &mut [u8]| file.read_at(out, offset).map_err(Errno::number);
         walk.work(buffer, &mut read, &mut Nothing).map_err(problem)?;
         if walk.has_more() {
             return Ok((taken, true));
@@ -161,20 +160,20 @@ impl Storage for Place {
             (None, Target::File(_, old)) => old.as_ref(),
             (None, Target::Program(_, own)) => Some(own),
         };
-        file.ok_or(ENOENT)?.read_exact_at(out, offset).map_err(number)
+        file.ok_or(Errno::ENOENT.number())?.read_exact_at(out, offset).map_err(Errno::number)
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), i32> {
-        self.file().write_all_at(bytes, offset).map_err(number)
+        self.file().write_all_at(bytes, offset).map_err(Errno::number)
     }
 
     fn zero(&mut self, offset: u64, length: u64) -> Result<(), i32> {
         let is_device = matches!(self.target, Target::Partition { is_device: true, .. });
-        disk::zero(self.file(), is_device, offset, length).map_err(number)
+        disk::zero(self.file(), is_device, offset, length).map_err(Errno::number)
     }
 
     fn sync(&mut self) -> Result<(), i32> {
-        self.file().sync_data().map_err(number)
+        self.file().sync_data().map_err(Errno::number)
     }
 }
 
@@ -204,13 +203,13 @@ impl Hashing {
             program::own().map_err(about("program"))?
         } else if wanted.target.starts_with('/') {
             let (file, found) = files::open(wanted.target)?;
-            (file, found.len())
+            (file, found.size)
         } else {
             partitions.find(wanted.target)?.open_to_read()?
         };
         let walk = Walk::new(wanted, size).map_err(problem)?;
         if wanted.is_fresh {
-            let is_device = file.metadata().is_ok_and(|found| files::is_device(&found));
+            let is_device = file.found().is_ok_and(|found| found.is_device());
             disk::drop_cache(&file, is_device);
         }
         Ok((Self { file, walk }, size))
@@ -219,7 +218,7 @@ impl Hashing {
     /// See [`Walk::work`].
     pub(crate) fn work(&mut self, buffer: &mut [u8], known: &mut dyn Known) -> Outcome<bool> {
         let Self { file, walk } = self;
-        let mut read = |offset, out: &mut [u8]| file.read_at(out, offset).map_err(number);
+        let mut read = |offset, out: &mut [u8]| file.read_at(out, offset).map_err(Errno::number);
         walk.work(buffer, &mut read, known).map_err(problem)?;
         Ok(walk.has_more())
     }
@@ -253,7 +252,7 @@ pub(crate) fn limits() -> Limits {
 fn open_source(partitions: &Partitions, name: &str, target: Option<&str>) -> Outcome<(File, u64)> {
     if name.starts_with('/') {
         let (file, found) = files::open(name)?;
-        return Ok((file, found.len()));
+        return Ok((file, found.size));
     }
     let partition = partitions.find(name)?;
     if partition.kind == Kind::Directory || target == Some(&partition.path) {
@@ -269,14 +268,6 @@ fn open_source(partitions: &Partitions, name: &str, target: Option<&str>) -> Out
 fn problem(trouble: Trouble) -> Problem {
     Problem { os_error: trouble.os_error, ..Problem::new(trouble.kind, &trouble.text()) }
 }
-
-fn number(error: io::Error) -> i32 {
-    // Without a number it is the end of something that was longer before.
-    error.raw_os_error().unwrap_or(EIO)
-}
-
-const ENOENT: i32 = 2;
-const EIO: i32 = 5;
 
 /// With so much memory to spare, bins are as large as they help.
 const PLENTY_KIB: u64 = 64 * 1024;

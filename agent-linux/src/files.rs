@@ -1,46 +1,40 @@
 //! Files: reading one, putting one in place whole or not at all, and removing.
 
 use crate::problem::{Outcome, Problem, about};
+use crate::sys::errno::OsResult;
+use crate::sys::file::File;
+use crate::sys::path::{self as paths, Found};
 use crate::sys::{directory, disk, file};
 use crate::text;
 use agent_core::wire::FailureKind;
 use agent_core::wire::response::Stat;
-use std::fs::{self, File, Metadata};
-use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 
 /// Opens a regular file for reading. Anything else is refused: a pipe or a terminal could make the agent wait.
-pub(crate) fn open(path: &str) -> Outcome<(File, Metadata)> {
+pub(crate) fn open(path: &str) -> Outcome<(File, Found)> {
     absolute(path)?;
     let file = file::open(path, file::READ_ANYTHING).map_err(about(path))?;
-    let metadata = file.metadata().map_err(about(path))?;
-    if metadata.is_file() { Ok((file, metadata)) } else { Err(Problem::refused("not a file")) }
+    let found = file.found().map_err(about(path))?;
+    if found.is_file() { Ok((file, found)) } else { Err(Problem::refused("not a file")) }
 }
 
 /// Kind, size and permissions, of a link itself.
 pub(crate) fn stat(path: &str) -> Outcome<Stat> {
     absolute(path)?;
-    Ok(stat_of(&fs::symlink_metadata(path).map_err(about(path))?))
+    Ok(stat_of(&paths::link_stat(path).map_err(about(path))?))
 }
 
 /// As it travels.
-pub(crate) fn stat_of(metadata: &Metadata) -> Stat {
-    let kind = metadata.file_type();
-    let kind = if kind.is_file() {
+pub(crate) fn stat_of(found: &Found) -> Stat {
+    let kind = if found.is_file() {
         Stat::FILE
-    } else if kind.is_dir() {
+    } else if found.is_directory() {
         Stat::DIRECTORY
-    } else if kind.is_symlink() {
+    } else if found.is_link() {
         Stat::LINK
     } else {
         Stat::OTHER
     };
-    Stat { kind, size: metadata.len(), mode: metadata.mode() & 0o7777 }
-}
-
-/// Whether it is a block device.
-pub(crate) fn is_device(metadata: &Metadata) -> bool {
-    metadata.file_type().is_block_device()
+    Stat { kind, size: found.size, mode: found.mode() }
 }
 
 /// Removes a file, or a directory with all that is in it.
@@ -49,9 +43,9 @@ pub(crate) fn remove(path: &str) -> Outcome<()> {
     if path.bytes().all(|byte| byte == b'/') {
         return Err(Problem::refused("/"));
     }
-    let metadata = fs::symlink_metadata(path).map_err(about(path))?;
+    let found = paths::link_stat(path).map_err(about(path))?;
     let removed =
-        if metadata.is_dir() { directory::remove_all(path) } else { fs::remove_file(path) };
+        if found.is_directory() { directory::remove_all(path) } else { paths::remove_file(path) };
     removed.map_err(about(path))
 }
 
@@ -109,10 +103,10 @@ impl Put {
         self.commit_io().map_err(about(&self.path))
     }
 
-    fn commit_io(&mut self) -> std::io::Result<()> {
-        self.file.set_permissions(fs::Permissions::from_mode(self.mode & 0o7777))?;
+    fn commit_io(&mut self) -> OsResult<()> {
+        self.file.set_mode(self.mode & 0o7777)?;
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
+        paths::rename(&self.temporary, &self.path)?;
         self.is_in_place = true;
         sync_directory(split_name(&self.path).0)
     }
@@ -122,7 +116,7 @@ impl Drop for Put {
     fn drop(&mut self) {
         if !self.is_in_place {
             // Nothing can be done about one that stays; its name says whose it is.
-            let _ = fs::remove_file(&self.temporary);
+            let _ = paths::remove_file(&self.temporary);
         }
     }
 }
@@ -148,13 +142,14 @@ pub(crate) fn split_name(path: &str) -> (&str, &str) {
 }
 
 /// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &str) -> std::io::Result<()> {
+pub(crate) fn sync_directory(path: &str) -> OsResult<()> {
     file::open(path, file::READ)?.sync_all()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::fs;
     use std::path::{Path, PathBuf};
 
     /// A directory of a test's own, empty.

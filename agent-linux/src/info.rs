@@ -104,7 +104,7 @@ fn parse_uuid(text: &str) -> [u8; 16] {
 fn read_line(path: &str) -> String {
     let bytes = file::read(path);
     let line = bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
-    let mut text = String::from_utf8_lossy(line).into_owned();
+    let mut text = text::lossy(line);
     text.truncate(floor(&text, TEXT_MAX));
     text
 }

@@ -5,7 +5,6 @@ use crate::sys::socket;
 use agent_core::agent::{Agent, LANE_FRAME_MAX};
 use agent_core::time::Instant;
 use agent_core::wire::{Method, request, response};
-use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// The connection, if there is one.
@@ -67,7 +66,7 @@ impl Lane {
                         agent.answer(Method::LANE, request, &response::Done {});
                     }
                 }
-                Err(error) => agent.fail(request, &Problem::os(&error, NAME).failure()),
+                Err(error) => agent.fail(request, &Problem::os(error, NAME).failure()),
             },
             State::Open(fd) if !agent.lane_room() => {
                 self.state = State::Open(fd);
@@ -78,7 +77,7 @@ impl Lane {
                     self.state = State::Open(fd);
                     agent.handle_lane(now, &buffer[..length]);
                 }
-                Err(error) if is_for_later(&error) => {
+                Err(error) if error.is_for_later() => {
                     self.state = State::Open(fd);
                     return false;
                 }
@@ -103,16 +102,12 @@ impl Lane {
             }
             match socket::tell(fd, &self.out[self.written..self.length]) {
                 Ok(written) => self.written += written,
-                Err(error) if is_for_later(&error) => return,
+                Err(error) if error.is_for_later() => return,
                 Err(_) => agent.close_lane(),
             }
         }
         self.state = State::None;
     }
-}
-
-fn is_for_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// What it is called in a failure.

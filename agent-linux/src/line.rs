@@ -1,15 +1,15 @@
 //! The serial line as the poll loop sees it: frames go out whole, the terminal stays raw, and a line that hung up is
 //! opened again.
 
-use crate::sys::poll::{Interests, Ready};
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::path as paths;
+use crate::sys::poll;
 use crate::sys::tty::{LineErrors, Tty, TtyError};
 use crate::sys::{clock, file};
 use agent_core::agent::LINE_MAX;
 use agent_core::time::{Duration, Instant};
 use embedded_io::{Read as _, Write as _, WriteReady as _};
-use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
 
 /// The line, open or not.
 pub(crate) struct Line {
@@ -36,7 +36,7 @@ pub(crate) struct Line {
 
 impl Line {
     /// Opens it.
-    pub(crate) fn open(path: String, baud: Option<u32>, now: Instant) -> io::Result<Self> {
+    pub(crate) fn open(path: String, baud: Option<u32>, now: Instant) -> OsResult<Self> {
         let tty = Tty::open(&path, baud, QUEUE_LIMIT)?;
         let errors_at_start = tty.errors();
         Ok(Self { errors_at_start, tty: Some(tty), ..Self::closed(path, baud, now) })
@@ -44,7 +44,7 @@ impl Line {
 
     /// Whether it is one of the kernel's consoles, whatever it is called here. A device that is not there yet is none.
     pub(crate) fn is_console(&self) -> bool {
-        let device = |path: &str| std::fs::metadata(path).map(|found| found.rdev());
+        let device = |path: &str| paths::stat(path).map(|found| found.device);
         let Ok(line) = device(&self.path) else { return false };
         // As /dev/console is one of its own.
         let names = ["console ", &file::read_text(CONSOLE)].concat();
@@ -79,12 +79,11 @@ impl Line {
 
     /// Sets another rate, once what was written has left; from here on it is the line's own. A line that is not open
     /// is opened with it. The rate is as it was after an error.
-    pub(crate) fn set_baud(&mut self, now: Instant, baud: u32) -> io::Result<()> {
+    pub(crate) fn set_baud(&mut self, now: Instant, baud: u32) -> OsResult<()> {
         let until = now + DRAIN_MAX;
         // What the kernel had no room for, too.
         while self.room(now).is_none() && self.tty.is_some() && clock::now() < until {
-            let mut ready: Vec<Ready<()>> = Vec::new();
-            Interests::new().wait(Some(DRAIN_PAUSE), &mut ready);
+            poll::pause(DRAIN_PAUSE);
         }
         if let Some(tty) = &mut self.tty {
             tty.set_baud(baud, until)?;
@@ -132,7 +131,7 @@ impl Line {
 
     /// Repairs a terminal that somebody else set up differently, and opens one that hung up. An error means that it
     /// will never come back.
-    pub(crate) fn tend(&mut self, now: Instant) -> io::Result<()> {
+    pub(crate) fn tend(&mut self, now: Instant) -> OsResult<()> {
         let check_after = if self.is_settling() { CHECK_SETTLING_AFTER } else { CHECK_AFTER };
         match &mut self.tty {
             Some(tty) if now.since(self.checked_at) >= check_after => {
@@ -142,7 +141,7 @@ impl Line {
                     Err(_) => self.lose(now),
                 }
             }
-            None if self.is_gone => return Err(io::ErrorKind::NotConnected.into()),
+            None if self.is_gone => return Err(Errno::ENOTCONN),
             None if now >= self.retry_at => {
                 self.retry_at = now + RETRY_AFTER;
                 // An error is a console whose driver is loaded later, a gadget that will be plugged in again.

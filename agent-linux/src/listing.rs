@@ -3,13 +3,11 @@
 use crate::files;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::directory::Directory;
+use crate::sys::path as paths;
 use crate::text;
 use agent_core::wire::FailureKind;
 use agent_core::wire::codec;
 use agent_core::wire::response::Entry;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// A listing under way.
 #[derive(Debug)]
@@ -97,18 +95,17 @@ impl Listing {
 
     /// Encodes the entry at `path` and goes down into it; `false` when it cannot be listed.
     fn take(&mut self) -> bool {
-        let path = OsStr::from_bytes(&self.path);
         // Of a link itself. What was removed meanwhile is left out too: a listing that leaves out nothing is exact.
-        let Ok(metadata) = fs::symlink_metadata(path) else { return false };
-        let stat = files::stat_of(&metadata);
+        let Ok(found) = paths::link_stat(&self.path) else { return false };
+        let stat = files::stat_of(&found);
         let name = &self.path[self.top..];
         let body = Entry { path: name, kind: stat.kind, size: stat.size, mode: stat.mode };
         let mut buffer = [0; COUNTED_MAX - 2];
         let Ok(bytes) = codec::encode(&body, &mut buffer) else { return false };
         self.waiting.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
         self.waiting.extend_from_slice(bytes);
-        if self.is_recursive && metadata.is_dir() && self.levels.len() < DEPTH_MAX {
-            match Directory::open(path) {
+        if self.is_recursive && found.is_directory() && self.levels.len() < DEPTH_MAX {
+            match Directory::open(&self.path) {
                 Ok(directory) => {
                     self.path.push(b'/');
                     self.levels.push((directory, self.path.len()));
@@ -131,6 +128,7 @@ mod tests {
     use super::*;
     use agent_core::wire::record::split_counted;
     use agent_core::wire::response::Stat;
+    use std::fs;
     use std::path::Path;
 
     fn list(path: &Path, is_recursive: bool, max: usize) -> (Vec<(String, u8)>, Option<Problem>) {

@@ -4,10 +4,9 @@ use crate::files;
 use crate::options::is_plain_name;
 use crate::partitions::{Kind, Partitions, is_mount_point, mount_table};
 use crate::problem::{Outcome, Problem, about};
+use crate::sys::path as paths;
 use crate::sys::{directory, disk, file, program};
 use agent_core::wire::{FailureKind, request};
-use std::fs;
-use std::io::Read as _;
 
 /// Mounts a partition, or changes whether its mount is read-only, and returns where.
 pub(crate) fn mount(
@@ -38,15 +37,15 @@ pub(crate) fn mount(
         match disk::mount(device, &place, kind, wanted.read_only, false, data) {
             Ok(()) => return Ok(place),
             Err(error) => {
-                problem = Problem::os(&error, device);
-                if !disk::is_other_kind(&error) {
+                problem = Problem::os(error, device);
+                if !disk::is_other_kind(error) {
                     break;
                 }
             }
         }
     }
     // The directory is of no use without a mount.
-    let _ = fs::remove_dir(&place);
+    let _ = paths::remove_directory(&place);
     Err(problem)
 }
 
@@ -69,7 +68,7 @@ pub(crate) fn unmount(root: &str, partitions: &Partitions, label: &str) -> Outco
     if place.is_ours {
         disk::unmount(&place.path).map_err(about(&place.path))?;
         // A directory that stays is used by the next mount.
-        let _ = fs::remove_dir(&place.path);
+        let _ = paths::remove_directory(&place.path);
     }
     Ok(())
 }
@@ -85,7 +84,7 @@ pub(crate) fn inject(
         return Err(Problem { text: wanted.label.to_owned(), ..not_mounted() });
     };
     let path = below(&place.path, wanted.path)?;
-    let (mut own, size) = program::own().map_err(about(program::OWN))?;
+    let (own, size) = program::own().map_err(about(program::OWN))?;
     // 255 is no operation's number.
     let mut put = files::Put::open(&path, 0o755, size, 255)?;
     let mut copied = 0;
@@ -132,7 +131,7 @@ fn below(top: &str, path: &str) -> Outcome<String> {
         is_empty = false;
         whole.push('/');
         whole.push_str(part);
-        let is_link = fs::symlink_metadata(&whole).is_ok_and(|found| found.is_symlink());
+        let is_link = paths::link_stat(&whole).is_ok_and(|found| found.is_link());
         if part == ".." || is_link {
             return Err(Problem { text: whole, ..Problem::refused("") });
         }
@@ -150,6 +149,7 @@ const FILE_SYSTEMS: [&str; 7] = ["ext4", "ext3", "ext2", "vfat", "squashfs", "bt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

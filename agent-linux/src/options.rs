@@ -4,6 +4,7 @@ use crate::text;
 use agent_core::agent::Role;
 use agent_core::link::Coding;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -74,11 +75,11 @@ pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWo
     let mut role = None;
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let word = word.to_string_lossy();
+        let word = text::lossy(word.as_bytes());
         // Both `--line X` and `--line=X`, as everywhere.
         let (name, joined) = match word.split_once('=') {
             Some((name, value)) if name.starts_with("--") => (name, Some(value)),
-            _ => (&*word, None),
+            _ => (word.as_str(), None),
         };
         if !OPTIONS.contains(&name) {
             match name {
@@ -91,7 +92,7 @@ pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWo
         let value = match joined {
             Some(value) => value.to_owned(),
             None => match words.next() {
-                Some(value) => value.to_string_lossy().into_owned(),
+                Some(value) => text::lossy(value.as_bytes()),
                 None if tolerant => continue,
                 None => return Err(BadWord::new("no value behind", name)),
             },

@@ -4,12 +4,12 @@ use crate::files;
 use crate::options::is_plain_name;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::directory::Directory;
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::file::File;
+use crate::sys::path as paths;
 use crate::sys::{disk, file};
-use crate::text::number;
+use crate::text::{lossy, number};
 use agent_core::wire::FailureKind;
-use std::fs::{self, File};
-use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 
 /// Finds partitions.
 #[derive(Debug)]
@@ -61,18 +61,18 @@ impl Partitions {
             });
         }
         let Some(path) = path else { return Err(Problem::new(FailureKind::NOT_FOUND, label)) };
-        let metadata = fs::metadata(&path).map_err(about(&path))?;
-        let kind = if metadata.is_dir() {
+        let found = paths::stat(&path).map_err(about(&path))?;
+        let kind = if found.is_directory() {
             Kind::Directory
-        } else if files::is_device(&metadata) {
+        } else if found.is_device() {
             Kind::Device
-        } else if metadata.is_file() {
+        } else if found.is_file() {
             Kind::File
         } else {
             return Err(Problem::refused(&path));
         };
         let (is_mounted, is_mounted_to_write) = match kind {
-            Kind::Device => mounts(&mount_table(), disk::major_minor(metadata.rdev())),
+            Kind::Device => mounts(&mount_table(), disk::major_minor(found.device)),
             Kind::File => (false, false),
             Kind::Directory => (true, true),
         };
@@ -124,14 +124,15 @@ impl Partition {
         let how = if self.kind == Kind::Device { file::ALONE } else { file::READ_WRITE };
         let opened = self.with_size(file::open(&self.path, how))?;
         if disk::is_read_only(&opened.0) {
-            return Err(about(&self.path)(io::Error::from_raw_os_error(EROFS)));
+            // As devices say that do tell when they are opened.
+            return Err(Problem::os(Errno::EROFS, &self.path));
         }
         Ok(opened)
     }
 
-    fn with_size(&self, file: io::Result<File>) -> Outcome<(File, u64)> {
-        let mut file = file.map_err(about(&self.path))?;
-        let size = file.seek(SeekFrom::End(0)).map_err(about(&self.path))?;
+    fn with_size(&self, file: OsResult<File>) -> Outcome<(File, u64)> {
+        let file = file.map_err(about(&self.path))?;
+        let size = file.end().map_err(about(&self.path))?;
         Ok((file, size))
     }
 }
@@ -164,7 +165,7 @@ fn mounts(table: &str, (major, minor): (u32, u32)) -> (bool, bool) {
 fn each_labeled(f: &mut dyn FnMut(&str, &str)) {
     let Ok(mut entries) = Directory::open("/sys/class/block") else { return };
     while let Ok(Some(name)) = entries.next() {
-        let path = ["/sys/class/block/", &String::from_utf8_lossy(name), "/uevent"].concat();
+        let path = ["/sys/class/block/", &lossy(name), "/uevent"].concat();
         let text = file::read_text(path);
         if let Some((label, device)) = parse_uevent(&text) {
             f(label, device);
@@ -182,12 +183,10 @@ fn parse_uevent(text: &str) -> Option<(&str, &str)> {
 /// The label that is never written.
 const MASTER: &str = "master";
 
-/// "Read-only file system": what devices say that do tell when they are opened.
-const EROFS: i32 = 30;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_uevent_names_label_and_device() {
@@ -236,7 +235,7 @@ mod tests {
             assert_eq!((found.kind, found.size()), (Kind::Device, Ok(1 << 20)));
             let refused = found.open_to_write("testboot").unwrap_err();
             let Problem { kind, os_error, text } = refused;
-            assert_eq!((kind, os_error, text.as_str()), (FailureKind::OS, EROFS, device));
+            assert_eq!((kind, os_error, text.as_str()), (FailureKind::OS, 30, device));
         });
         assert!(fs::read(&disk).unwrap() == vec![7; 1 << 20]);
         fs::remove_dir_all(top).unwrap();

@@ -1,7 +1,7 @@
 //! Why something could not be done: an owned [`Failure`], and how an operating system's error becomes one.
 
+use crate::sys::errno::Errno;
 use agent_core::wire::{Failure, FailureKind};
-use std::io;
 
 /// Result of whatever can fail on the board's side.
 pub(crate) type Outcome<T> = Result<T, Problem>;
@@ -29,15 +29,14 @@ impl Problem {
     }
 
     /// The operating system's word on `text`. What has a kind of its own gets it.
-    pub(crate) fn os(error: &io::Error, text: &str) -> Self {
-        let os_error = error.raw_os_error().unwrap_or(0);
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound => FailureKind::NOT_FOUND,
-            io::ErrorKind::ResourceBusy => FailureKind::BUSY,
-            io::ErrorKind::StorageFull => FailureKind::TOO_LARGE,
+    pub(crate) fn os(error: Errno, text: &str) -> Self {
+        let kind = match error {
+            Errno::ENOENT => FailureKind::NOT_FOUND,
+            Errno::EBUSY => FailureKind::BUSY,
+            Errno::ENOSPC => FailureKind::TOO_LARGE,
             _ => FailureKind::OS,
         };
-        Self { kind, os_error, text: text.to_owned() }
+        Self { kind, os_error: error.number(), text: text.to_owned() }
     }
 
     /// As it travels. The text is cut so that a message with it always fits.
@@ -51,8 +50,8 @@ impl Problem {
 }
 
 /// For `map_err`: the operating system's word on `text`.
-pub(crate) fn about(text: &str) -> impl Fn(io::Error) -> Problem + '_ {
-    move |error| Problem::os(&error, text)
+pub(crate) fn about(text: &str) -> impl Fn(Errno) -> Problem + '_ {
+    move |error| Problem::os(error, text)
 }
 
 /// Longest text in bytes: a path is longer only when somebody means it.

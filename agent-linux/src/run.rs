@@ -7,14 +7,14 @@ use crate::line::{CONSOLE, Line, console};
 use crate::options::Options;
 use crate::problem::{Outcome, Problem, about};
 use crate::sys::clock;
+use crate::sys::errno::Errno;
 use crate::sys::init;
-use crate::sys::poll::{Interests, Ready};
+use crate::sys::poll::{self, Interests, Ready};
 use crate::sys::program;
 use crate::sys::signals::Signals;
 use agent_core::agent::{Agent, Call, Config, Effect};
 use agent_core::time::{Duration, Instant};
 use agent_core::wire::request;
-use std::io::ErrorKind;
 
 /// Serves the line until it is gone for good or a signal ends the agent. One that stands beside the real init
 /// (`is_spared`) is ended by neither.
@@ -29,7 +29,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         Ok(line) => line,
         // Nobody would read a message, and the line may come.
         Err(_) if is_spared => Line::closed(path, options.baud, now),
-        Err(error) => return Err(Problem::os(&error, &path)),
+        Err(error) => return Err(Problem::os(error, &path)),
     };
     if is_spared {
         let_init_begin(&mut line);
@@ -125,7 +125,6 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
 fn let_init_begin(line: &mut Line) {
     let begun = clock::now();
     let (mut changed, mut repairs) = (begun, 0);
-    let mut ready: Vec<Ready<Token>> = Vec::new();
     loop {
         let now = clock::now();
         // It cannot be gone for good: it is no pseudo-terminal that an init has as its console.
@@ -136,7 +135,7 @@ fn let_init_begin(line: &mut Line) {
         if now.since(changed) >= INIT_QUIET || now.since(begun) >= INIT_LIMIT {
             return;
         }
-        Interests::new().wait(Some(10_000), &mut ready);
+        poll::pause(10_000);
     }
 }
 
@@ -214,8 +213,7 @@ impl Shell {
 
     /// Waits until two frames have left, so that they arrive whole: nothing else on this line is worth doing meanwhile.
     fn set_baud(&mut self, now: Instant, baud: u32) -> Result<(), i32> {
-        let set = self.line.set_baud(now, baud);
-        set.map_err(|error| error.raw_os_error().unwrap_or(0))
+        self.line.set_baud(now, baud).map_err(Errno::number)
     }
 
     /// Goes on as the agent that was brought, if one was. Returns when it cannot; the session is none then, and the
@@ -249,7 +247,7 @@ impl Shell {
         let plan = files.read_plan();
         let journal = files.read_journal(&mut self.input);
         let plan = match (&plan, &journal) {
-            (Err(error), _) if error.kind() == ErrorKind::NotFound => Err("there is no plan"),
+            (Err(Errno::ENOENT), _) => Err("there is no plan"),
             (Err(_), _) => Err("the plan cannot be read"),
             (_, Err(_)) => Err("its journal cannot be read"),
             (Ok(bytes), Ok(_)) => Ok(&bytes[..]),

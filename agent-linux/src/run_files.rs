@@ -1,12 +1,12 @@
 //! The run's directory on the board: `<root>/.pumice/runs/<run>/`, in the layout of the host's (docs/store.md).
 
 use crate::files::sync_directory;
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::file::File;
 use crate::sys::{directory, disk, file};
 use agent_core::agent::effect::RunFile;
 use agent_core::agent::plan::PLAN_MAX;
 use agent_core::agent::{JOURNAL_MAX, Journal};
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
 
 /// The files of a run; open from their first byte on.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) struct CapturedConsole {
     pub(crate) offset: u64,
     /// It is the first that was cut.
     pub(crate) is_full: bool,
-    pub(crate) written: io::Result<()>,
+    pub(crate) written: OsResult<()>,
 }
 
 /// More than an init prints in a week; a program that prints without end must not fill the board's disk.
@@ -91,20 +91,20 @@ impl RunFiles {
     pub(crate) fn is_writable(&self) -> bool {
         let path = [&self.directory, "/agent.log"].concat();
         let opened = file::open(path, file::APPEND);
-        !matches!(opened, Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+        !matches!(opened, Err(Errno::EROFS))
     }
 
     /// What an earlier start wrote into the journal. What stands behind its last whole line is cut off.
-    pub(crate) fn read_journal(&mut self, buffer: &mut [u8]) -> io::Result<Journal> {
+    pub(crate) fn read_journal(&mut self, buffer: &mut [u8]) -> OsResult<Journal> {
         let mut journal = Journal::new();
-        let mut file =
-            match file::open([&self.directory, "/journal.ndjson"].concat(), file::READ_WRITE) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(journal),
-                opened => opened?,
-            };
-        let length = file.metadata()?.len();
+        let file = match file::open([&self.directory, "/journal.ndjson"].concat(), file::READ_WRITE)
+        {
+            Err(Errno::ENOENT) => return Ok(journal),
+            opened => opened?,
+        };
+        let length = file.found()?.size;
         if length > JOURNAL_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Err(Errno::EFBIG);
         }
         loop {
             match file.read(buffer)? {
@@ -113,22 +113,22 @@ impl RunFiles {
             }
         }
         if journal.whole_bytes() < length {
-            disk::cut(&file, journal.whole_bytes())?;
+            file.cut(journal.whole_bytes())?;
             file.sync_all()?;
         }
         Ok(journal)
     }
 
     /// The plan, cut behind its longest length, which makes one that is too long unreadable.
-    pub(crate) fn read_plan(&self) -> io::Result<Vec<u8>> {
-        let mut plan = file::read_path([&self.directory, "/plan"].concat().as_ref())?;
+    pub(crate) fn read_plan(&self) -> OsResult<Vec<u8>> {
+        let mut plan = file::read_path([&self.directory, "/plan"].concat().as_bytes())?;
         plan.truncate(PLAN_MAX + 1);
         Ok(plan)
     }
 
     /// Test `suite` begins: returns its directory, and the environment that tells the test where it is, `more` at its
     /// end.
-    pub(crate) fn begin_test(&mut self, suite: &str, more: &[u8]) -> io::Result<(String, Vec<u8>)> {
+    pub(crate) fn begin_test(&mut self, suite: &str, more: &[u8]) -> OsResult<(String, Vec<u8>)> {
         let directory = [&self.directory, "/tests/", suite].concat();
         directory::make_all(&directory)?;
         // The files of the test before are synced by the core before this.
@@ -153,7 +153,7 @@ impl RunFiles {
     }
 
     /// Appends to a file of the run.
-    pub(crate) fn append(&mut self, file: RunFile, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, file: RunFile, bytes: &[u8]) -> OsResult<()> {
         let (log, directory, name) = match file {
             RunFile::Journal => (&mut self.journal, &self.directory, "journal.ndjson"),
             RunFile::KernelLog => (&mut self.kernel, &self.directory, "kernel.log"),
@@ -181,7 +181,7 @@ impl RunFiles {
 
     /// Appends to what the running test printed as much as there is room for; returns how many bytes that are, with the
     /// reason if they are not all.
-    pub(crate) fn capture(&mut self, capture: Capture, bytes: &[u8]) -> (usize, io::Result<()>) {
+    pub(crate) fn capture(&mut self, capture: Capture, bytes: &[u8]) -> (usize, OsResult<()>) {
         match capture {
             Capture::Stdout => self.stdout.append(bytes),
             Capture::Stderr => self.stderr.append(bytes),
@@ -193,8 +193,8 @@ impl RunFiles {
         let mut written = Ok(());
         if !self.directory.is_empty() && self.user_console.file.is_none() {
             written = self.user_console.open(&self.directory, "user-console.log");
-            let found = self.user_console.file.as_ref().and_then(|file| file.metadata().ok());
-            self.user_console_bytes += found.map_or(0, |found| found.len());
+            let found = self.user_console.file.as_ref().and_then(|file| file.found().ok());
+            self.user_console_bytes += found.map_or(0, |found| found.size);
         }
         let offset = self.user_console_bytes;
         self.user_console_bytes += bytes.len() as u64;
@@ -212,7 +212,7 @@ impl RunFiles {
     }
 
     /// Makes all that was appended durable. The first error is reported after all have been tried.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> OsResult<()> {
         let logs = [
             &mut self.stdout,
             &mut self.stderr,
@@ -236,13 +236,13 @@ impl RunFiles {
 }
 
 impl Log {
-    fn open(&mut self, directory: &str, name: &str) -> io::Result<()> {
+    fn open(&mut self, directory: &str, name: &str) -> OsResult<()> {
         if self.file.is_some() {
             return Ok(());
         }
         let path = [directory, "/", name].concat();
         let file = file::open(path, file::APPEND)?;
-        self.length = file.metadata()?.len();
+        self.length = file.found()?.size;
         self.reserved = self.length;
         // Its name must be as durable as its bytes will be.
         sync_directory(directory)?;
@@ -251,14 +251,14 @@ impl Log {
     }
 
     /// Writes as much as there is room for.
-    fn append(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+    fn append(&mut self, bytes: &[u8]) -> (usize, OsResult<()>) {
         let Some(file) = &mut self.file else { return (bytes.len(), Ok(())) };
         self.is_dirty = true;
         let mut written = 0;
         while written < bytes.len() {
             let done = match file.write(&bytes[written..]) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) => Err(Errno::EIO),
+                Err(Errno::EINTR) => continue,
                 done => done,
             };
             match done {
@@ -274,7 +274,7 @@ impl Log {
 
     fn cut(&mut self, length: u64) {
         if let Some(file) = &self.file {
-            if self.length > length && disk::cut(file, length).is_ok() {
+            if self.length > length && file.cut(length).is_ok() {
                 self.length = length;
                 self.reserved = length;
             }
@@ -293,7 +293,7 @@ impl Log {
         }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> OsResult<()> {
         match &self.file {
             Some(file) if self.is_dirty => {
                 self.is_dirty = false;
@@ -366,8 +366,8 @@ mod tests {
         files.append(RunFile::Journal, b"next\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"event\":\"plan_started\"}\nnext\n");
         // A hole costs no disk; nobody reads through it.
-        File::options().write(true).open(&path).unwrap().set_len(JOURNAL_MAX + 1).unwrap();
-        assert_eq!(whole_bytes(&mut files).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::File::options().write(true).open(&path).unwrap().set_len(JOURNAL_MAX + 1).unwrap();
+        assert_eq!(whole_bytes(&mut files).unwrap_err(), Errno::EFBIG);
         fs::remove_dir_all(root).unwrap();
     }
 
@@ -393,7 +393,7 @@ mod tests {
                 break error;
             }
         };
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(error, Errno::ENOSPC);
         let length = |name: &str| fs::metadata(top.join(name)).unwrap().len();
         assert_eq!(length("tests/fills/stdout.log"), captured, "what is kept was counted");
         // Of other files whole lines, or none.

@@ -2,11 +2,10 @@
 
 use crate::partitions::Partitions;
 use crate::sys::clock;
+use crate::sys::file::File;
 use agent_core::agent::deploy::{HASHES_MAX, Known, Nothing, PIECE_MAX, REGIONS, Scan};
 use agent_core::time::{Duration, Instant};
 use agent_core::tree::{HASH_LEN, Hash};
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 /// See the module.
 pub(crate) struct Scanner {

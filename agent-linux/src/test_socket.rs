@@ -3,11 +3,10 @@
 //! At most [`CLIENTS_MAX`] clients are connected. One more takes the place of one of them, in turn, but of none that waits
 //! for an answer: a helper whose packet was not read yet is told so (ECONNRESET) and comes again.
 
+use crate::sys::errno::Errno;
+use crate::sys::path as paths;
 use crate::sys::socket;
-use std::fs::{self, Permissions};
-use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
 
 /// Clients at a time.
 pub(crate) const CLIENTS_MAX: usize = 8;
@@ -42,9 +41,9 @@ impl TestSocket {
     /// possible there is none, and helpers print their signals as text.
     pub(crate) fn open(&mut self, directory: &str) -> Option<String> {
         let path = [directory, "/", NAME].concat();
-        let _ = fs::remove_file(&path);
+        let _ = paths::remove_file(&path);
         let listener = socket::serve(directory, NAME).ok()?;
-        fs::set_permissions(&path, Permissions::from_mode(0o666)).ok()?;
+        paths::set_mode(&path, 0o666).ok()?;
         self.listener = Some(listener);
         Some(path)
     }
@@ -87,7 +86,7 @@ impl TestSocket {
                 self.owed[index] = true;
                 Said::Packet(length)
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Said::Nothing,
+            Err(Errno::EAGAIN) => Said::Nothing,
             Ok(_) | Err(_) => {
                 (self.clients[index], self.owed[index]) = (None, false);
                 Said::Goodbye
@@ -110,11 +109,12 @@ impl TestSocket {
 mod tests {
     use super::*;
     use crate::files::tests::directory;
-    use std::io;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
-    fn receive(fd: &OwnedFd) -> Result<Vec<u8>, ErrorKind> {
+    fn receive(fd: &OwnedFd) -> Result<Vec<u8>, Errno> {
         let mut buffer = [0; 8];
-        let length = socket::receive(fd, &mut buffer).map_err(|error: io::Error| error.kind())?;
+        let length = socket::receive(fd, &mut buffer)?;
         Ok(buffer[..length].to_vec())
     }
 
@@ -167,7 +167,7 @@ mod tests {
             .collect();
         assert_eq!(socket.clients().count(), CLIENTS_MAX);
         assert_eq!(receive(&helpers[0]), Ok(vec![]), "it had said nothing");
-        assert_eq!(receive(&helpers[1]), Err(ErrorKind::ConnectionReset));
+        assert_eq!(receive(&helpers[1]), Err(Errno::ECONNRESET));
         for (helper, client) in
             helpers.iter().zip([0, 1].into_iter().chain(2..8).chain([0, 1])).skip(2)
         {

@@ -11,8 +11,9 @@
 //! The dispatcher makes all three (`pumice hand-over --persist`); here they are only counted down.
 
 use crate::files::{split_name, sync_directory};
+use crate::sys::errno::Errno;
+use crate::sys::path as paths;
 use crate::sys::{file, program};
-use std::fs;
 
 /// Counts this start. Returns when this program is to go on; else the one before it has taken over.
 pub(crate) fn begin() {
@@ -28,7 +29,7 @@ pub(crate) fn begin() {
 /// A dispatcher has a session: the trial is over.
 pub(crate) fn confirm() {
     let path = own_path();
-    if fs::remove_file([&path, MARK].concat()).is_ok() {
+    if paths::remove_file([&path, MARK].concat()).is_ok() {
         let _ = sync_directory(split_name(&path).0);
     }
 }
@@ -37,16 +38,15 @@ pub(crate) fn confirm() {
 fn count(path: &str) -> bool {
     let mark = match file::open([path, MARK].concat(), file::READ_WRITE) {
         Ok(mark) => mark,
-        Err(error) => return error.kind() == std::io::ErrorKind::NotFound,
+        Err(error) => return error == Errno::ENOENT,
     };
-    let left = mark.metadata().map_or(0, |found| found.len());
-    left > 0 && mark.set_len(left - 1).and_then(|()| mark.sync_all()).is_ok()
+    let left = mark.found().map_or(0, |found| found.size);
+    left > 0 && mark.cut(left - 1).and_then(|()| mark.sync_all()).is_ok()
 }
 
 /// Where this program lies. One that runs from memory has a name there that no file has.
 fn own_path() -> String {
-    let path = fs::read_link(program::OWN).unwrap_or_default();
-    path.into_os_string().into_string().unwrap_or_default()
+    String::from_utf8(paths::read_link(program::OWN).unwrap_or_default()).unwrap_or_default()
 }
 
 const MARK: &str = ".trial";
@@ -55,6 +55,7 @@ const MARK: &str = ".trial";
 mod tests {
     use super::*;
     use crate::files::tests::directory;
+    use std::fs;
 
     #[test]
     fn starts_are_counted_down_and_none_is_left() {

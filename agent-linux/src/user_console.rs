@@ -58,7 +58,7 @@ impl Redirection {
         let captured = files.capture_console(bytes);
         let offset = captured.offset;
         if let Err(error) = captured.written {
-            let os_error = error.raw_os_error().unwrap_or(0);
+            let os_error = error.number();
             agent.handle_event(now, Event::RunFileFailed { os_error });
         }
         if captured.is_full {

@@ -7,12 +7,12 @@ use super::tell::{problem, tell};
 use super::{End, case, say, variable};
 use crate::files::{file_name, split_name, sync_directory};
 use crate::sys::directory::{Directory, make_all};
-use crate::sys::file;
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::file::{self, File};
+use crate::sys::path as paths;
 use crate::text;
 use agent_core::wire::test_signal::TestSignal;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// `CASE FILE|DIRECTORY [TYPE]`.
@@ -54,21 +54,20 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     fn keep(&mut self, from: &[u8], folder: &str, name: &str, depth: u32) -> Result<(), End> {
-        let shown = String::from_utf8_lossy(from);
-        let path = OsStr::from_bytes(from);
-        let os = |error: io::Error| case::about(&shown, &error);
+        let shown = text::lossy(from);
+        let os = |error: Errno| case::about(&shown, error);
         // What the caller names may be a link; what is found below it is not followed.
-        let kind = if depth == 0 { fs::metadata(path) } else { fs::symlink_metadata(path) };
-        let kind = kind.map_err(os)?.file_type();
+        let kind = if depth == 0 { paths::stat(from) } else { paths::link_stat(from) };
+        let kind = kind.map_err(os)?;
         let place = [folder, "/", &plain(name)].concat();
-        if kind.is_dir() {
+        if kind.is_directory() {
             if depth == DEPTH_MAX {
                 return Err(problem("more than 8 directories deep"));
             }
-            let mut entries = Directory::open(path).map_err(os)?;
+            let mut entries = Directory::open(from).map_err(os)?;
             while let Some(name) = entries.next().map_err(os)? {
                 let below = [from, b"/", name].concat();
-                self.keep(&below, &place, &String::from_utf8_lossy(name), depth + 1)?;
+                self.keep(&below, &place, &text::lossy(name), depth + 1)?;
             }
             return Ok(());
         }
@@ -80,14 +79,14 @@ impl Keeper<'_> {
         if self.files > FILES_MAX {
             return Err(problem("more than 1000 files"));
         }
-        let mut source = file::open(path, file::READ_ANYTHING).map_err(os)?;
+        let source = file::open(from, file::READ_ANYTHING).map_err(os)?;
         make_all(&[&self.top, "/", folder].concat()).map_err(os)?;
-        let (place, mut copy) = self.fresh(&place).map_err(os)?;
-        let copied = copy_all(&mut source, &mut copy);
+        let (place, copy) = self.fresh(&place).map_err(os)?;
+        let copied = copy_all(&source, &copy);
         let synced = copied.and_then(|()| copy.sync_all()).and_then(|()| self.sync(folder));
         if let Err(error) = synced {
             // Half a file must not look like a whole one.
-            let _ = fs::remove_file([&self.top, "/", &place].concat());
+            let _ = paths::remove_file([&self.top, "/", &place].concat());
             return Err(os(error));
         }
         let kind = TestSignal::ATTACHMENT;
@@ -95,22 +94,22 @@ impl Keeper<'_> {
     }
 
     /// A new file at `place`, or at the first number behind it that is free.
-    fn fresh(&self, place: &str) -> io::Result<(String, File)> {
+    fn fresh(&self, place: &str) -> OsResult<(String, File)> {
         for number in 1_u32.. {
             let place = match number {
                 1 => place.to_owned(),
                 _ => [place, ".", &text::number(number)].concat(),
             };
             match file::open([&self.top, "/", &place].concat(), file::NEW) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < SAME_MAX => {}
+                Err(Errno::EEXIST) if number < SAME_MAX => {}
                 opened => return opened.map(|file| (place, file)),
             }
         }
-        Err(ErrorKind::AlreadyExists.into())
+        Err(Errno::EEXIST)
     }
 
     /// Makes the names of everything from the file up to the suite's directory durable.
-    fn sync(&self, folder: &str) -> io::Result<()> {
+    fn sync(&self, folder: &str) -> OsResult<()> {
         let mut folder = folder;
         loop {
             sync_directory(&[&self.top, "/", folder].concat())?;
@@ -128,7 +127,7 @@ fn own_name(path: &[u8]) -> String {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
     match file_name(&path[..end]) {
         b"" | b"." | b".." => "_".to_owned(),
-        name => String::from_utf8_lossy(name).into_owned(),
+        name => text::lossy(name),
     }
 }
 
@@ -145,7 +144,7 @@ pub(super) fn plain(name: &str) -> String {
     plain
 }
 
-fn copy_all(from: &mut File, to: &mut File) -> io::Result<()> {
+fn copy_all(from: &File, to: &File) -> OsResult<()> {
     let mut buffer = [0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer)?;

@@ -8,11 +8,11 @@ use super::tell::{failed, problem};
 use super::{End, attach, variable};
 use crate::sys::child::{self, Start};
 use crate::sys::directory::make_all;
+use crate::sys::errno::Errno;
 use crate::sys::file;
+use crate::sys::path as paths;
 use crate::text;
 use std::ffi::OsString;
-use std::fs;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// `NAME --cmd COMMAND...`.
@@ -34,10 +34,10 @@ pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
         has_own_group: true,
         cgroup: None,
     });
-    let os = |error: std::io::Error| failed(name, error.raw_os_error().unwrap_or(0));
+    let os = |error: Errno| failed(name, error.number());
     let pid = started.map_err(os)?.pid;
-    let written = file::open(&path, file::FRESH)
-        .and_then(|mut file| file.write_all(text::errno(pid).as_bytes()));
+    let written =
+        file::open(&path, file::FRESH).and_then(|file| file.write_all(text::errno(pid).as_bytes()));
     if written.is_err() {
         // Nobody could stop it.
         child::signal_group(pid, child::KILL);
@@ -58,7 +58,7 @@ pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
         return Err(problem("no such process was started"));
     }
     child::signal_group(pid, TERM);
-    let _ = fs::remove_file(path);
+    let _ = paths::remove_file(path);
     for (index, word) in words.iter().enumerate() {
         if *word == "--attach" {
             let files = raw.get(index + 1..index + 2).filter(|files| !files.is_empty());
@@ -71,8 +71,7 @@ pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 fn pid_file(name: &str) -> Result<String, End> {
     let folder = variable("LAVA_RESULT_DIR=").unwrap_or_else(|| "/tmp".to_owned());
     let folder = folder + "/background";
-    let made = make_all(&folder);
-    made.map_err(|error| failed("LAVA_RESULT_DIR", error.raw_os_error().unwrap_or(0)))?;
+    make_all(&folder).map_err(|error| failed("LAVA_RESULT_DIR", error.number()))?;
     Ok([&folder, "/", &attach::plain(name)].concat())
 }
 

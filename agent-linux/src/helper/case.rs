@@ -3,12 +3,13 @@
 use super::End;
 use super::tell::{failed, print_end, tell};
 use crate::sys::child::{self, Start};
+use crate::sys::errno::{Errno, OsResult};
+use crate::sys::file::File;
 use crate::sys::output::{self, STDOUT};
 use crate::sys::{clock, file};
 use agent_core::wire::response::Exit;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// `lava-test-case`. `raw` are the words as they came, for a command.
@@ -26,9 +27,9 @@ pub(super) fn run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
     let (measurement, units) = (measurement.unwrap_or_default(), units.unwrap_or_default());
     if let Some(path) = output {
         // What cannot be shown must not look like a case that said nothing.
-        let mut file = file::open(path, file::READ).map_err(|error| about(path, &error))?;
+        let file = file::open(path, file::READ).map_err(|error| about(path, error))?;
         tell(&TestSignal { kind: TestSignal::CASE_STARTED, name, ..TestSignal::default() })?;
-        show(&mut file).map_err(|error| about(path, &error))?;
+        show(&file).map_err(|error| about(path, error))?;
         print_end(name);
     }
     let kind = TestSignal::CASE_ENDED;
@@ -58,7 +59,7 @@ fn run_command(name: &str, command: &[OsString]) -> Result<(), End> {
     let exit = match shell(text, words, variable.as_bytes()) {
         Ok(exit) => exit,
         Err(error) => {
-            let code = error.raw_os_error().unwrap_or(0) as u8;
+            let code = error.number() as u8;
             Exit { end: Exit::NOT_STARTED, code, ..Exit::default() }
         }
     };
@@ -72,7 +73,7 @@ fn run_command(name: &str, command: &[OsString]) -> Result<(), End> {
 }
 
 /// Runs a shell's text to its end, on this process's own input, output and process group.
-pub(super) fn shell(text: &[u8], words: &[OsString], variable: &[u8]) -> std::io::Result<Exit> {
+pub(super) fn shell(text: &[u8], words: &[OsString], variable: &[u8]) -> OsResult<Exit> {
     let mut argv = [b"/bin/sh\0-c\0", text, b"\0sh\0"].concat();
     for word in words {
         argv.extend_from_slice(word.as_bytes());
@@ -89,7 +90,7 @@ pub(super) fn shell(text: &[u8], words: &[OsString], variable: &[u8]) -> std::io
         cgroup: None,
     })?;
     let Some(ended) = child::wait(started.pid, true) else {
-        return Err(std::io::Error::last_os_error());
+        return Err(Errno::last());
     };
     Ok(Exit {
         end: if ended.signaled { Exit::SIGNALED } else { Exit::EXITED },
@@ -122,7 +123,7 @@ fn result_of(word: &str) -> Option<u8> {
     (0..4).find(|result| TestSignal::result_word(*result) == word)
 }
 
-fn show(file: &mut std::fs::File) -> std::io::Result<()> {
+fn show(file: &File) -> OsResult<()> {
     let mut buffer = [0; 4096];
     loop {
         let length = file.read(&mut buffer)?;
@@ -133,8 +134,8 @@ fn show(file: &mut std::fs::File) -> std::io::Result<()> {
     }
 }
 
-pub(super) fn about(path: &str, error: &std::io::Error) -> End {
-    failed(path, error.raw_os_error().unwrap_or(0))
+pub(super) fn about(path: &str, error: Errno) -> End {
+    failed(path, error.number())
 }
 
 const USAGE: &str = "ID --shell COMMAND... | ID --result pass|fail|skip|unknown [--measurement NUMBER] [--units UNITS] \

@@ -2,9 +2,8 @@
 
 use super::each_name;
 use crate::sys::directory::make_all;
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use crate::sys::path as paths;
+use crate::sys::program;
 
 /// Makes the links in `<root>/.pumice/bin` anew, and returns the folder. What cannot be made is
 /// missing in the tests, whose shell then says so.
@@ -12,15 +11,15 @@ pub(crate) fn make(root: &str) -> String {
     let folder = [root, "/.pumice/bin"].concat();
     let _ = make_all(&folder);
     // On a test bench the agent is started from where it was built.
-    let program = if fs::metadata([root, "/.pumice/agent"].concat()).is_ok() {
-        PathBuf::from("../agent")
+    let program = if paths::exists([root, "/.pumice/agent"].concat()) {
+        b"../agent".to_vec()
     } else {
-        fs::read_link("/proc/self/exe").unwrap_or_default()
+        paths::read_link(program::OWN).unwrap_or_default()
     };
     each_name(|name| {
         let link = [&folder, "/", name].concat();
-        let _ = fs::remove_file(&link);
-        let _ = symlink(&program, &link);
+        let _ = paths::remove_file(&link);
+        let _ = paths::link(&program, &link);
     });
     folder
 }
@@ -29,6 +28,7 @@ pub(crate) fn make(root: &str) -> String {
 mod tests {
     use super::*;
     use crate::files::tests::directory;
+    use std::fs;
     use std::path::Path;
 
     #[test]

@@ -19,6 +19,7 @@ use crate::sys::output::{self, STDERR};
 use crate::text;
 use agent_core::wire::test_signal::TestSignal;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use tell::tell;
 
 /// How a helper ends that did not succeed.
@@ -38,7 +39,7 @@ pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
     if !is_known {
         return None;
     }
-    let text: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let text: Vec<_> = words.iter().map(|word| text::lossy(word.as_bytes())).collect();
     let text: Vec<&str> = text.iter().map(String::as_str).collect();
     let done = match name {
         "lava-test-case" => case::run(&text, words),
@@ -163,7 +164,7 @@ fn tell_text(kind: u8, text: &str) -> Result<(), End> {
 fn variable(name: &str) -> Option<String> {
     let environment = file::read("/proc/self/environ");
     let value = words(&environment).find_map(|word| word.strip_prefix(name.as_bytes()))?;
-    Some(String::from_utf8_lossy(value.strip_suffix(b"\0")?).into_owned())
+    Some(text::lossy(value.strip_suffix(b"\0")?))
 }
 
 /// A line on standard error, in one write.

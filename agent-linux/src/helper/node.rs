@@ -6,12 +6,12 @@
 use super::tell::{self, Told, exchange, problem, tell};
 use super::{End, case, say, variable};
 use crate::sys::file;
+use crate::sys::path as paths;
+use crate::text;
 use agent_core::wire::codec;
 use agent_core::wire::node::{NODE_ANSWER_MAX, NODE_CALL_MAX, NodeCall};
 use agent_core::wire::request::NodeAnswer;
 use agent_core::wire::test_signal::TestSignal;
-use std::fs;
-use std::io::Write as _;
 
 /// Runs the helper of this name.
 pub(super) fn run(name: &str, words: &[&str]) -> Result<(), End> {
@@ -65,7 +65,7 @@ fn call(call: &NodeCall<'_>) -> Result<(), End> {
         NodeAnswer::DONE if call.kind == NodeCall::SEND => Ok(()),
         NodeAnswer::DONE => keep(data),
         NodeAnswer::FAILED => {
-            say(&[&String::from_utf8_lossy(data)]);
+            say(&[&text::lossy(data)]);
             Err(End::Status(1))
         }
         tell::EINVAL => Err(End::Usage(USAGE)),
@@ -76,12 +76,12 @@ fn call(call: &NodeCall<'_>) -> Result<(), End> {
 fn keep(data: &[u8]) -> Result<(), End> {
     let path = variable("LAVA_MULTI_NODE_CACHE=");
     let path = path.as_deref().unwrap_or("/tmp/lava_multi_node_cache.txt");
-    let _ = fs::remove_file(path);
+    let _ = paths::remove_file(path);
     if data.is_empty() {
         return Ok(());
     }
     let file = file::open(path, file::APPEND);
-    file.and_then(|mut file| file.write_all(data)).map_err(|error| case::about(path, &error))
+    file.and_then(|file| file.write_all(data)).map_err(|error| case::about(path, error))
 }
 
 /// Of `lava-send`, of `lava-wait-all`, and of the others the ID alone.

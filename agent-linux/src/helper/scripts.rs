@@ -3,6 +3,7 @@
 use super::{End, case, variable};
 use crate::sys::identity;
 use crate::sys::output::{self, STDOUT};
+use crate::text;
 use std::ffi::OsString;
 
 /// Runs the script of this name; its status is the helper's.
@@ -10,7 +11,7 @@ pub(super) fn run(name: &str, words: &[OsString]) -> Result<(), End> {
     let text = SCRIPTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
     let text = [FUNCTIONS, text].concat();
     let exit =
-        case::shell(text.as_bytes(), words, b"").map_err(|error| case::about("/bin/sh", &error))?;
+        case::shell(text.as_bytes(), words, b"").map_err(|error| case::about("/bin/sh", error))?;
     match (exit.end, exit.code) {
         (agent_core::wire::response::Exit::EXITED, 0) => Ok(()),
         (agent_core::wire::response::Exit::EXITED, status) => Err(End::Status(status)),
@@ -30,7 +31,7 @@ pub(super) fn address(name: &str, words: &[&str]) -> Result<(), End> {
     let told = if interface.is_none() { variable("TARGET_DEVICE_IP=") } else { None };
     let found = match told {
         Some(told) => told,
-        None => first_ipv4(&String::from_utf8_lossy(&identity::addresses(true)), interface),
+        None => first_ipv4(&text::lossy(&identity::addresses(true)), interface),
     };
     output::print(STDOUT, &[&found, "\n"].concat());
     Ok(())

@@ -2,13 +2,13 @@
 
 use super::{End, variable};
 use crate::files::split_name;
+use crate::sys::errno::Errno;
 use crate::sys::output::{self, STDOUT};
-use crate::sys::poll::Interests;
+use crate::sys::poll;
 use crate::sys::socket;
 use crate::text;
 use agent_core::wire::codec;
 use agent_core::wire::test_signal::{SIGNAL_MAX, TestSignal};
-use std::io::ErrorKind;
 
 /// Tells it, and returns when it is on the disk.
 pub(super) fn tell(signal: &TestSignal<'_>) -> Result<(), End> {
@@ -61,18 +61,14 @@ pub(super) fn exchange(place: &str, packet: &[u8], answer: &mut [u8]) -> Result<
         // It may have been noted: told again, it would be there twice.
         Ok(0) => Err(problem("the agent ended before it answered")),
         Ok(length) => Ok(Told::Answer(length)),
-        Err(error)
-            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
-        {
-            Ok(Told::Unheard)
-        }
-        Err(error) => Err(failed("there is no agent", error.raw_os_error().unwrap_or(0))),
+        Err(Errno::ECONNRESET | Errno::EPIPE) => Ok(Told::Unheard),
+        Err(error) => Err(failed("there is no agent", error.number())),
     }
 }
 
 /// Until the next try.
 pub(super) fn pause() {
-    Interests::<()>::new().wait(Some(PAUSE_US), &mut Vec::new());
+    poll::pause(PAUSE_US);
 }
 
 /// The agent answered with the low byte of an `errno`.

@@ -1,12 +1,12 @@
 //! Children: fork, exec, signal, wait. Not `std::process::Command`, which costs 20 KiB of program, cannot reset what
 //! the agent changed for itself, and hides the resource usage of `wait4(2)`.
 
-use super::file;
+use super::errno::{Errno, OsResult, done};
+use super::file::{self, File};
+use super::signals;
 use nix::libc;
 use std::ffi::{CStr, c_char, c_int};
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::ptr;
 
 /// What to start.
@@ -59,7 +59,7 @@ pub(crate) struct Ended {
 ///
 /// # Errors
 /// Whatever kept it from running, up to the `exec` itself (`NotFound`: no such program or directory).
-pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
+pub(crate) fn start(start: &Start<'_>) -> OsResult<Started> {
     let (mut argv, mut environment) = (Vec::new(), Vec::new());
     push_pointers(&mut argv, words(start.argv));
     let is_kept =
@@ -70,7 +70,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
         list.push(ptr::null());
     }
     let programs = programs(start);
-    let null = OwnedFd::from(file::open("/dev/null", file::READ_WRITE)?);
+    let null = file::open("/dev/null", file::READ_WRITE)?;
     let mut mine = [const { None }; 3];
     let mut theirs = [const { None }; 3];
     for index in 0..3 {
@@ -78,7 +78,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
             let (reader, writer) = pipe()?;
             let (own, other) = if index == 0 { (writer, reader) } else { (reader, writer) };
             set_non_blocking(&own)?;
-            mine[index] = Some(File::from(own));
+            mine[index] = Some(own);
             theirs[index] = Some(other);
         }
     }
@@ -100,7 +100,7 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
         pid
     };
     if pid < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(Errno::last());
     }
     drop(tell);
     if start.has_own_group {
@@ -113,9 +113,9 @@ pub(crate) fn start(start: &Start<'_>) -> io::Result<Started> {
     }
     // The pipe closes with a successful exec. Until then takes as long as the kernel needs to load a program.
     let mut errno = [0; 4];
-    if File::from(told).read(&mut errno)? == errno.len() {
+    if told.read(&mut errno)? == errno.len() {
         let _ = wait(pid, true);
-        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)));
+        return Err(Errno::new(i32::from_ne_bytes(errno)));
     }
     Ok(Started { pid, pipes: mine })
 }
@@ -252,9 +252,7 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/bin:/usr/bin\0";
 unsafe fn stand_apart(cgroup: Option<&CStr>) {
     // SAFETY: system calls on plain numbers and constants.
     unsafe {
-        let mut none = std::mem::MaybeUninit::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+        signals::block_none();
         // What is ignored stays so across exec: SIGPIPE is, by this process, and SIGINT where a script started
         // the agent with '&'. Two signals cannot be set, and stay as they are.
         for signal in 1..32 {
@@ -303,7 +301,10 @@ fn errno() -> i32 {
 }
 
 /// Appends pointers to words that end with a NUL.
-fn push_pointers<'a>(list: &mut Vec<*const c_char>, words: impl Iterator<Item = &'a [u8]>) {
+pub(super) fn push_pointers<'a>(
+    list: &mut Vec<*const c_char>,
+    words: impl Iterator<Item = &'a [u8]>,
+) {
     for word in words {
         list.push(word.as_ptr().cast());
     }
@@ -314,11 +315,18 @@ fn is_same_name(word: &[u8], other: &[u8]) -> bool {
     word[..name(word)] == other[..name(other)]
 }
 
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+/// The end to read from, and that to write to.
+#[allow(unsafe_code)]
+fn pipe() -> OsResult<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel fills two numbers, which are new descriptors and nobody else's.
+    unsafe {
+        done(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC).into())?;
+        Ok((File::own(ends[0] as usize), File::own(ends[1] as usize)))
+    }
 }
 
-fn set_non_blocking(fd: &OwnedFd) -> io::Result<()> {
+fn set_non_blocking(fd: &File) -> OsResult<()> {
     let yes: c_int = 1;
     // SAFETY: the kernel reads one int.
     #[allow(unsafe_code)]
@@ -359,7 +367,8 @@ mod tests {
         .unwrap();
         let ended = wait(started.pid, true).unwrap();
         let mut text = String::new();
-        started.pipes[1].take().unwrap().read_to_string(&mut text).unwrap();
+        let pipe = std::os::fd::OwnedFd::from(started.pipes[1].take().unwrap());
+        std::io::Read::read_to_string(&mut std::fs::File::from(pipe), &mut text).unwrap();
         (text, ended)
     }
 
@@ -403,7 +412,7 @@ mod tests {
             let started = start(&plain(b"true\0", environment.as_bytes()));
             started.map(|started| wait(started.pid, true).unwrap().code)
         };
-        assert_eq!(code(":/no/such").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(code(":/no/such").unwrap_err(), Errno::new(libc::EACCES));
         assert_eq!(code(":/bin:/usr/bin").unwrap(), 0);
         std::fs::remove_dir_all(folder).unwrap();
     }
@@ -412,8 +421,8 @@ mod tests {
     fn a_program_that_is_not_there_is_an_error_of_the_start() {
         let missing =
             Start { piped: [true; 3], ..plain(b"no-such-program\0", b"PATH=/usr/bin:/bin\0") };
-        assert_eq!(start(&missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(start(&missing).unwrap_err(), Errno::ENOENT);
         let nowhere = Start { argv: b"true\0", directory: c"/proc/no-such", ..missing };
-        assert_eq!(start(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(start(&nowhere).unwrap_err(), Errno::ENOENT);
     }
 }

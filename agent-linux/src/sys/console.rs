@@ -6,12 +6,11 @@
 //! (`__tty_hangup`). A program that prints waits for nothing but this process, and that only when 64 KiB have not been
 //! taken.
 
-use super::file;
+use super::errno::{Errno, OsResult};
+use super::file::{self, File};
+use super::terminal;
 use nix::libc;
-use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 /// The redirection, for as long as this lives.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ impl UserConsole {
     /// # Errors
     /// No pseudo-terminal (its file system may not be mounted yet), no right to do it, or EBUSY: somebody else has
     /// redirected it.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> OsResult<Self> {
         let master = file::open("/dev/ptmx", file::TERMINAL)?;
         let unlocked: libc::c_int = 0;
         // The peer blocks: who prints more than there is room for must wait a moment, and not get an error.
@@ -34,12 +33,12 @@ impl UserConsole {
         #[allow(unsafe_code)]
         let slave = unsafe {
             ioctls::set_lock(master.as_raw_fd(), &raw const unlocked)?;
-            File::from_raw_fd(ioctls::open_peer(master.as_raw_fd(), how)?)
+            File::own(ioctls::open_peer(master.as_raw_fd(), how)? as usize)
         };
         // Byte by byte as it was printed.
-        let mut termios = tcgetattr(&slave)?;
-        cfmakeraw(&mut termios);
-        tcsetattr(&slave, SetArg::TCSANOW, &termios)?;
+        let mut settings = terminal::settings(&slave)?;
+        terminal::make_raw(&mut settings);
+        terminal::set(&slave, libc::TCSANOW, &settings)?;
         // SAFETY: TIOCCONS takes no argument.
         #[allow(unsafe_code)]
         unsafe {
@@ -54,9 +53,9 @@ impl UserConsole {
     }
 
     /// Reads what was printed, without waiting; 0 when there is nothing. An error means that the redirection is over.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> OsResult<usize> {
         match self.master.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(Errno::EAGAIN) => Ok(0),
             other => other,
         }
     }

@@ -1,16 +1,12 @@
 //! Directories: what is in them, making them, and removing them with all that is in them. The standard library does the
 //! same over the C library's `opendir`, which brings the C library's allocator with it.
 
-use super::file;
-use nix::fcntl::{OFlag, openat};
+use super::errno::{Errno, OsResult, done};
+use super::file::{self, File};
+use super::path;
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, mkdir, unlinkat};
-use std::ffi::CString;
-use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
 
 /// An open directory, read to its end once.
 #[derive(Debug)]
@@ -25,7 +21,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Opens one.
-    pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+    pub(crate) fn open(path: impl AsRef<[u8]>) -> OsResult<Self> {
         Ok(Self::of(file::open(path, OFlag::O_DIRECTORY)?))
     }
 
@@ -34,7 +30,7 @@ impl Directory {
     }
 
     /// The name of the next entry, in the file system's order, without `.` and `..`; `None` at the end.
-    pub(crate) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub(crate) fn next(&mut self) -> OsResult<Option<&[u8]>> {
         let name = loop {
             if self.next >= self.end {
                 let (records, length) = (self.records.as_mut_ptr(), self.records.len());
@@ -43,7 +39,7 @@ impl Directory {
                 let filled = unsafe {
                     libc::syscall(libc::SYS_getdents64, self.file.as_raw_fd(), records, length)
                 };
-                let filled = usize::try_from(filled).map_err(|_| io::Error::last_os_error())?;
+                let filled = done(filled)?;
                 if filled == 0 {
                     return Ok(None);
                 }
@@ -63,52 +59,45 @@ impl Directory {
     }
 }
 
-/// Makes a directory.
-pub(crate) fn make(path: &str) -> io::Result<()> {
-    Ok(mkdir(path, Mode::from_bits_truncate(0o777))?)
-}
-
 /// Makes a directory, and those above it that are missing; one that is there is no error.
-pub(crate) fn make_all(path: &str) -> io::Result<()> {
+pub(crate) fn make_all(path: &str) -> OsResult<()> {
     let mut made = Ok(());
     for (end, _) in path.bytes().enumerate().skip(1).filter(|(_, byte)| *byte == b'/') {
         // What is wrong with it the next one finds, too.
-        let _ = make(&path[..end]);
+        let _ = path::make_directory(&path[..end]);
     }
     if !path.is_empty() {
-        made = make(path);
+        made = path::make_directory(path);
     }
     if made.is_err() && is_directory(path) { Ok(()) } else { made }
 }
 
 /// Whether there is a directory, or a link to one.
 pub(crate) fn is_directory(path: &str) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_dir())
+    path::stat(path).is_ok_and(|found| found.is_directory())
 }
 
 /// Removes a directory with all that is in it. Links are removed, never followed, whoever puts them there meanwhile.
 ///
 /// # Errors
 /// The first entry that cannot be removed, or more levels than files may be open.
-pub(crate) fn remove_all(path: &str) -> io::Result<()> {
+pub(crate) fn remove_all(path: &str) -> OsResult<()> {
     empty(file::open(path, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?)?;
-    fs::remove_dir(path)
+    path::remove_directory(path)
 }
 
-fn empty(file: File) -> io::Result<()> {
+fn empty(file: File) -> OsResult<()> {
     let mut directory = Directory::of(file);
     while let Some(name) = directory.next()? {
-        let name = CString::new(name)?;
-        let file = &directory.file;
-        match unlinkat(file, &*name, UnlinkatFlags::NoRemoveDir) {
+        let (name, at) = (name.to_vec(), directory.file.as_raw_fd());
+        match path::remove_at(at, &name, 0) {
             // Gone is what it should be.
-            Ok(()) | Err(nix::Error::ENOENT) => {}
-            Err(nix::Error::EISDIR) => {
-                let how = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                empty(File::from(openat(file, &*name, how, Mode::empty())?))?;
-                unlinkat(file, &*name, UnlinkatFlags::RemoveDir)?;
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(Errno::EISDIR) => {
+                empty(file::open_at(at, &name, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)?)?;
+                path::remove_at(at, &name, libc::AT_REMOVEDIR)?;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -124,6 +113,7 @@ const NAME_AT: usize = 8 + 8 + 2 + 1;
 mod tests {
     use super::*;
     use crate::files::tests::directory;
+    use std::fs;
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::symlink;
 
@@ -136,7 +126,7 @@ mod tests {
             fs::write(top.join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
         }
         let mut found = Vec::new();
-        let mut entries = Directory::open(&top).unwrap();
+        let mut entries = Directory::open(top.to_str().unwrap()).unwrap();
         while let Some(name) = entries.next().unwrap() {
             found.push(name.to_vec());
         }
@@ -144,7 +134,10 @@ mod tests {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
-        assert!(Directory::open(top.join("1")).is_err(), "a file is no directory");
+        assert!(
+            Directory::open(top.join("1").to_str().unwrap()).is_err(),
+            "a file is no directory"
+        );
         fs::remove_dir_all(top).unwrap();
     }
 
@@ -158,8 +151,8 @@ mod tests {
         }
         fs::write(top.join("file"), "").unwrap();
         let below = |name: &str| [top.to_str().unwrap(), "/file", name].concat();
-        assert_eq!(make_all(&below("")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(make_all(&below("/a/b")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(make_all(&below("")).unwrap_err(), Errno::EEXIST);
+        assert_eq!(make_all(&below("/a/b")).unwrap_err(), Errno::new(libc::ENOTDIR));
         make_all("/").unwrap();
         fs::remove_dir_all(top).unwrap();
     }
@@ -179,7 +172,7 @@ mod tests {
         let tree_text = tree.to_str().unwrap();
         remove_all(tree_text).unwrap();
         assert!(!tree.exists() && kept.join("in").exists());
-        assert_eq!(remove_all(tree_text).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(remove_all(tree_text).unwrap_err(), Errno::ENOENT);
         symlink(&kept, &tree).unwrap();
         assert!(remove_all(tree_text).is_err(), "a link is no directory");
         assert!(kept.join("in").exists());

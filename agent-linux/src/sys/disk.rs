@@ -1,26 +1,26 @@
 //! Disks, partitions and file systems.
 
-use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
-use nix::libc;
-use nix::mount::{MntFlags, umount2};
-use nix::sys::statvfs::statvfs;
-use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io;
+use super::errno::{Errno, OsResult, done};
+use super::file::File;
+use super::path;
+use nix::libc::{self, c_int};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
-use std::ptr;
 
 /// Free bytes of the file system that holds `path`, those reserved for root not counted.
-pub(crate) fn free_bytes(path: &str) -> io::Result<u64> {
-    let found = statvfs(path)?;
+#[allow(unsafe_code)]
+pub(crate) fn free_bytes(path: &str) -> OsResult<u64> {
+    let path = path::text(path.as_bytes())?;
+    // SAFETY: plain data, for which zeros are a value.
+    let mut found: libc::statfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a NUL, and the C library fills what has its layout.
+    done(unsafe { libc::statfs64(path.as_ptr().cast(), &raw mut found) }.into())?;
     // The width of both differs between C libraries.
     #[allow(clippy::unnecessary_cast)]
-    Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+    Ok((found.f_bavail as u64).saturating_mul(found.f_frsize as u64))
 }
 
 /// Makes `length` bytes at `offset` read as zeros, in the best way there is.
-pub(crate) fn zero(file: &File, is_device: bool, offset: u64, length: u64) -> io::Result<()> {
+pub(crate) fn zero(file: &File, is_device: bool, offset: u64, length: u64) -> OsResult<()> {
     let done =
         if is_device { zero_device(file, offset, length) } else { zero_file(file, offset, length) };
     if done.is_ok() {
@@ -39,7 +39,7 @@ pub(crate) fn zero(file: &File, is_device: bool, offset: u64, length: u64) -> io
 
 /// Makes `length` bytes at `offset` of a block device read as zeros, in the way the device does it best (BLKZEROOUT).
 /// Both must be multiples of its sector size.
-fn zero_device(device: &File, offset: u64, length: u64) -> io::Result<()> {
+fn zero_device(device: &File, offset: u64, length: u64) -> OsResult<()> {
     let range = [offset, length];
     // SAFETY: the kernel reads two u64.
     #[allow(unsafe_code)]
@@ -50,26 +50,22 @@ fn zero_device(device: &File, offset: u64, length: u64) -> io::Result<()> {
 }
 
 /// Makes `length` bytes at `offset` of a file read as zeros without writing them, where its file system can.
-fn zero_file(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    let too_large = |_| io::Error::from_raw_os_error(libc::EFBIG);
-    let at = libc::off_t::try_from(offset).map_err(too_large)?;
-    let length = libc::off_t::try_from(length).map_err(too_large)?;
-    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    fallocate(file, punch, at, length)?;
-    Ok(())
+fn zero_file(file: &File, offset: u64, length: u64) -> OsResult<()> {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
 }
 
 /// Sets aside room for `length` bytes at `offset`, behind the file's end too, without making it longer: what is written
 /// there finds room on a full disk. Not every file system can (ext2 and ext3 cannot).
-pub(crate) fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    fallocate(file, keep, offset as libc::off_t, length as libc::off_t)?;
-    Ok(())
+pub(crate) fn reserve(file: &File, offset: u64, length: u64) -> OsResult<()> {
+    allocate(file, libc::FALLOC_FL_KEEP_SIZE, offset, length)
 }
 
-/// Cuts a file off behind its first `length` bytes.
-pub(crate) fn cut(file: &File, length: u64) -> io::Result<()> {
-    Ok(nix::unistd::ftruncate(file, length as libc::off_t)?)
+/// What is beyond the longest file is below 0 for the kernel, which refuses it.
+fn allocate(file: &File, how: c_int, offset: u64, length: u64) -> OsResult<()> {
+    // SAFETY: plain numbers.
+    #[allow(unsafe_code)]
+    let told = unsafe { libc::fallocate64(file.as_raw_fd(), how, offset as _, length as _) };
+    done(told.into()).map(drop)
 }
 
 /// Drops what the page cache has of a file or device, after writing it out: what is read then is what is stored.
@@ -81,13 +77,17 @@ pub(crate) fn drop_cache(file: &File, is_device: bool) {
         let _ = unsafe { ioctls::flush_buffers(file.as_raw_fd()) };
     }
     let _ = file.sync_all();
-    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    // SAFETY: plain numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::posix_fadvise64(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED);
+    }
 }
 
 /// Whether a block device is write-protected (BLKROGET). It can be opened for writing all the same, and fails with the first
 /// write, as if that were not permitted.
 pub(crate) fn is_read_only(device: &File) -> bool {
-    let mut told: libc::c_int = 0;
+    let mut told: c_int = 0;
     // SAFETY: the kernel fills a number that lives here.
     #[allow(unsafe_code)]
     let done = unsafe { ioctls::read_only(device.as_raw_fd(), &raw mut told) };
@@ -102,7 +102,7 @@ pub(crate) fn mount(
     read_only: bool,
     again: bool,
     data: &str,
-) -> io::Result<()> {
+) -> OsResult<()> {
     let flags = if read_only { libc::MS_RDONLY } else { 0 };
     mount_with(device, target, kind, if again { flags | libc::MS_REMOUNT } else { flags }, data)
 }
@@ -114,19 +114,16 @@ pub(super) fn mount_with(
     kind: &str,
     flags: libc::c_ulong,
     data: &str,
-) -> io::Result<()> {
-    let mut texts = [const { None }; 4];
+) -> OsResult<()> {
+    let mut texts = [const { Vec::new() }; 4];
     for (place, text) in texts.iter_mut().zip([device, target, kind, data]) {
-        *place = Some(CString::new(text)?);
+        *place = path::text(text.as_bytes())?;
     }
-    let [device, target, kind, data] =
-        [0, 1, 2, 3].map(|index| texts[index].as_deref().map_or(ptr::null(), CStr::as_ptr));
+    let [device, target, kind, data] = texts.each_ref().map(|text| text.as_ptr().cast());
     // SAFETY: texts that end with a NUL and live until it is done.
     #[allow(unsafe_code)]
-    match unsafe { libc::mount(device, target, kind, flags, data.cast()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mounted = unsafe { libc::mount(device, target, kind, flags, data.cast()) };
+    done(mounted.into()).map(drop)
 }
 
 /// Mounts a file system in memory, if this process may.
@@ -136,20 +133,24 @@ pub(crate) fn mount_small(target: &str, options: &str) -> bool {
 }
 
 /// Unmounts.
-pub(crate) fn unmount(target: &str) -> io::Result<()> {
-    umount2(target, MntFlags::UMOUNT_NOFOLLOW)?;
-    Ok(())
+pub(crate) fn unmount(target: &str) -> OsResult<()> {
+    let target = path::text(target.as_bytes())?;
+    // SAFETY: a text that ends with a NUL.
+    #[allow(unsafe_code)]
+    let unmounted = unsafe { libc::umount2(target.as_ptr().cast(), libc::UMOUNT_NOFOLLOW) };
+    done(unmounted.into()).map(drop)
 }
 
 /// Writes out the file system that holds `file`.
-pub(crate) fn sync_file_system(file: &File) -> io::Result<()> {
-    nix::unistd::syncfs(file)?;
-    Ok(())
+pub(crate) fn sync_file_system(file: &File) -> OsResult<()> {
+    // SAFETY: a plain number.
+    #[allow(unsafe_code)]
+    done(unsafe { libc::syncfs(file.as_raw_fd()) }.into()).map(drop)
 }
 
 /// Whether a mount failed because the device holds another kind of file system, or the kernel knows none of that kind.
-pub(crate) fn is_other_kind(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENODEV | libc::EUCLEAN))
+pub(crate) fn is_other_kind(error: Errno) -> bool {
+    matches!(error, Errno::EINVAL | Errno::ENODEV | Errno::EUCLEAN)
 }
 
 /// Major and minor number of a device number, as in `/proc/self/mountinfo`.

@@ -1,21 +1,33 @@
 //! Who the board is: names and addresses that need system calls.
 
-use super::file;
-use nix::libc::{self, c_int, ifreq};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use super::{file, socket};
+use crate::text;
+use nix::libc::{self, c_char, c_int, ifreq};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// `uname -n` and `uname -srvm`.
 pub(crate) fn names() -> (String, String) {
-    let Ok(uname) = nix::sys::utsname::uname() else { return (String::new(), String::new()) };
+    // SAFETY: plain data, for which zeros are a value, and which the kernel fills.
+    #[allow(unsafe_code)]
+    let uname = unsafe {
+        let mut uname: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut uname);
+        uname
+    };
     let mut kernel = String::new();
-    for part in [uname.sysname(), uname.release(), uname.version(), uname.machine()] {
+    for part in [&uname.sysname, &uname.release, &uname.version, &uname.machine] {
         if !kernel.is_empty() {
             kernel.push(' ');
         }
-        kernel.push_str(&part.to_string_lossy());
+        kernel.push_str(&until_nul(part));
     }
-    (uname.nodename().to_string_lossy().into_owned(), kernel)
+    (until_nul(&uname.nodename), kernel)
+}
+
+fn until_nul(letters: &[c_char]) -> String {
+    let bytes: Vec<u8> =
+        letters.iter().map(|letter| *letter as u8).take_while(|byte| *byte != 0).collect();
+    text::lossy(&bytes)
 }
 
 /// `interface address/prefix` of every interface that is up, each ended by a NUL; loopback only if wanted.
@@ -24,10 +36,7 @@ pub(crate) fn names() -> (String, String) {
 /// and the standard library's way to write addresses take more program.
 pub(crate) fn addresses(with_loopback: bool) -> Vec<u8> {
     let mut words = Vec::new();
-    let kind = SockType::Datagram;
-    let Ok(socket) = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None) else {
-        return words;
-    };
+    let Ok(socket) = socket::new(libc::AF_INET, libc::SOCK_DGRAM) else { return words };
     // SAFETY: plain data, for which zeros are a value.
     #[allow(unsafe_code)]
     let mut found: [ifreq; V4_MAX] = unsafe { std::mem::zeroed() };

@@ -2,20 +2,18 @@
 //! agent, which the keeper starts again when it dies before its time.
 
 use super::child::{self, ANY};
-use super::{clock, directory, disk, file, leftovers, poll};
+use super::{clock, directory, disk, file, leftovers, path, poll, signals};
 use crate::trial;
 use agent_core::time::Duration;
 use nix::libc;
-use nix::sys::signal::SigSet;
-use nix::unistd::{execv, getpid, setsid};
-use std::ffi::{CStr, CString, OsString};
-use std::fs;
+use std::ffi::{CStr, OsString};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::ptr;
 
 /// Whether this is process 1.
 pub(crate) fn is_first_process() -> bool {
-    getpid().as_raw() == 1
+    leftovers::own_pid() == 1
 }
 
 /// Forks the keeper, which runs this program again with `words`, and becomes the real init. Returns, with a reason,
@@ -40,7 +38,11 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
     // First what cross/bake-agent set aside for it.
     let inits = [c"/init.without-pumice", c"/sbin/init", c"/etc/init", c"/bin/init", c"/bin/sh"];
     for init in inits {
-        let _ = execv(init, &[init]);
+        // SAFETY: constant texts, and a null pointer at the end of their list.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::execv(init.as_ptr(), [init.as_ptr(), ptr::null()].as_ptr());
+        }
     }
     "neither /sbin/init nor /etc/init nor /bin/init nor /bin/sh could be executed"
 }
@@ -51,7 +53,7 @@ pub(crate) fn keep(words: &[OsString]) {
     settle("pumice-keeper");
     leftovers::adopt();
     // A test may signal every process there is. The agent inherits it; what it starts gets an empty mask.
-    let _ = SigSet::all().thread_block();
+    signals::block_all();
     let mut pause_s = 0;
     loop {
         let begun = clock::now();
@@ -84,11 +86,16 @@ pub(crate) fn keep(words: &[OsString]) {
 /// In a process that [`start`] or [`keep`] made, once it runs: out of the way of the console, the OOM killer and every
 /// mount. `name` is what lists of processes call it.
 pub(crate) fn settle(name: &str) {
-    let _ = std::env::set_current_dir("/");
-    if let Ok(null) = file::open("/dev/null", file::READ_WRITE) {
-        let _ = nix::unistd::dup2_stdin(&null);
-        let _ = nix::unistd::dup2_stdout(&null);
-        let _ = nix::unistd::dup2_stderr(&null);
+    let null = file::open("/dev/null", file::READ_WRITE);
+    // SAFETY: a constant text, and plain numbers; what was open by these belongs to nobody.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::chdir(c"/".as_ptr());
+        if let Ok(null) = null {
+            for number in 0..=libc::STDERR_FILENO {
+                libc::dup2(null.as_raw_fd(), number);
+            }
+        }
     }
     // Instead of "exe", by which it was executed.
     let _ = file::write("/proc/self/comm", name);
@@ -98,7 +105,7 @@ pub(crate) fn settle(name: &str) {
 
 /// Whether process 1 has become the real init. Where that cannot be told it counts as begun.
 pub(crate) fn has_begun() -> bool {
-    let program = |path: &str| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let program = |path: &str| path::stat(path).map(|found| found.place);
     match (program("/proc/1/exe"), program("/proc/self/exe")) {
         (Ok(first), Ok(own)) => first != own,
         _ => true,
@@ -109,14 +116,21 @@ pub(crate) fn has_begun() -> bool {
 /// (systemd.io/ROOT_STORAGE_DAEMONS), so that the line is served to the end.
 fn become_spared(name: &CStr, words: &[OsString]) -> ! {
     // Away from the session of the real init, so that no terminal's hang-up concerns it.
-    let _ = setsid();
-    let mut arguments = vec![name.to_owned()];
-    // Words of a command line contain no NUL.
-    arguments.extend(words.iter().filter_map(|word| CString::new(word.as_bytes()).ok()));
-    let _ = execv(c"/proc/self/exe", &arguments);
-    // SAFETY: ends the process at once, without running what the parent registered to run at its end.
+    let mut arguments = name.to_bytes_with_nul().to_vec();
+    for word in words {
+        // They contain none.
+        arguments.extend_from_slice(word.as_bytes());
+        arguments.push(0);
+    }
+    let mut pointers = Vec::new();
+    child::push_pointers(&mut pointers, child::words(&arguments));
+    pointers.push(ptr::null());
+    // SAFETY: texts that end with a NUL, and a null pointer at the end of their list. `_exit` ends the process at once,
+    // without running what the parent registered to run at its end.
     #[allow(unsafe_code)]
     unsafe {
+        libc::setsid();
+        libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr());
         libc::_exit(127)
     }
 }
@@ -136,8 +150,8 @@ const PAUSE_MAX_S: u64 = 60;
 /// Masks, for this boot, the login prompt that systemd starts on every console by itself: it would read what is meant
 /// for the agent. TIOCEXCL does not keep out root.
 fn keep_getty_off(terminal: &str) {
-    let is_mounted = match (fs::metadata("/run"), fs::metadata("/")) {
-        (Ok(run), Ok(root)) => run.dev() != root.dev(),
+    let is_mounted = match (path::stat("/run"), path::stat("/")) {
+        (Ok(run), Ok(root)) => run.place.0 != root.place.0,
         _ => false,
     };
     if !is_mounted {
@@ -151,7 +165,7 @@ fn keep_getty_off(terminal: &str) {
         ("/getty@", terminal, ".service"),
         ("/console-getty", "", ".service"),
     ] {
-        let _ = std::os::unix::fs::symlink("/dev/null", [UNITS, before, name, after].concat());
+        let _ = path::link(b"/dev/null", &[UNITS, before, name, after].concat());
     }
 }
 
@@ -159,7 +173,7 @@ fn keep_getty_off(terminal: &str) {
 const UNITS: &str = "/run/systemd/system";
 
 fn mount_if_missing(sign: &str, kind: &str, target: &str) {
-    if fs::metadata(sign).is_err() {
+    if !path::exists(sign) {
         // On failure (no such directory, mounted meanwhile) the agent has less to tell, and still runs.
         let _ = disk::mount_with(kind, target, kind, 0, "");
     }

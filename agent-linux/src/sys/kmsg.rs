@@ -1,9 +1,7 @@
 //! /dev/kmsg: one record a read (kernel: Documentation/ABI/testing/dev-kmsg).
 
-use super::file;
-use nix::libc;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use super::errno::{Errno, OsResult};
+use super::file::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Longest record in bytes that the kernel gives out: PRINTK_MESSAGE_MAX (CONSOLE_EXT_LOG_MAX before 6.4), which is
@@ -29,20 +27,20 @@ pub(crate) enum Found {
 
 impl Kmsg {
     /// Opens it; reading begins with the first record that there still is.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> OsResult<Self> {
         Ok(Self { file: file::open("/dev/kmsg", file::READ_ANYTHING)? })
     }
 
     /// Opens it for writing, too; reading begins with what is written from now on.
-    pub(crate) fn open_at_end() -> io::Result<Self> {
+    pub(crate) fn open_at_end() -> OsResult<Self> {
         let how = file::READ_WRITE | file::READ_ANYTHING;
-        let mut file = file::open("/dev/kmsg", how)?;
-        file.seek(SeekFrom::End(0))?;
+        let file = file::open("/dev/kmsg", how)?;
+        file.end()?;
         Ok(Self { file })
     }
 
     /// Writes one record: `<priority>text`. The kernel stamps it before this returns.
-    pub(crate) fn write(&mut self, record: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, record: &[u8]) -> OsResult<()> {
         self.file.write_all(record)
     }
 
@@ -53,8 +51,7 @@ impl Kmsg {
 
     /// Back to the first record that there still is.
     pub(crate) fn rewind(&mut self) {
-        // SEEK_SET to 0 cannot fail there.
-        let _ = self.file.seek(SeekFrom::Start(0));
+        self.file.rewind();
     }
 
     /// Reads one record.
@@ -62,9 +59,8 @@ impl Kmsg {
         match self.file.read(buffer) {
             Ok(0) => Found::Nothing,
             Ok(length) => Found::Record(length),
-            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => Found::Gap,
             // EINVAL, a record longer than the buffer: the kernel has stepped over it.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Found::Gap,
+            Err(Errno::EPIPE | Errno::EINVAL) => Found::Gap,
             Err(_) => Found::Nothing,
         }
     }

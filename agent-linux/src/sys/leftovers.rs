@@ -2,12 +2,11 @@
 //! (kernel: Documentation/admin-guide/cgroup-v2.rst), otherwise as orphans that come to this process (`man 2 prctl`,
 //! PR_SET_CHILD_SUBREAPER).
 
-use super::directory::{self, Directory, is_directory};
-use super::{file, poll};
+use super::directory::{Directory, is_directory};
+use super::{file, path as paths, poll};
 use crate::text;
 use nix::libc;
 use std::ffi::CString;
-use std::fs;
 
 /// From now on what descendants of this process leave behind becomes its child.
 pub(crate) fn adopt() {
@@ -26,7 +25,7 @@ pub(crate) fn end_orphans(spared: impl Fn(i32) -> bool) {
         let Ok(mut entries) = Directory::open("/proc") else { return found };
         while let Ok(Some(name)) = entries.next() {
             let Some(pid) = number(name) else { continue };
-            let stat = ["/proc/", &String::from_utf8_lossy(name), "/stat"].concat();
+            let stat = ["/proc/", &text::lossy(name), "/stat"].concat();
             if parent(&file::read(stat)) == Some(own) && !spared(pid) {
                 found.push(pid);
             }
@@ -57,9 +56,9 @@ impl Cgroup {
     /// the image under test sees.
     pub(crate) fn new(suite: &str) -> Option<Self> {
         let top = top()?;
-        let _ = directory::make(&top);
+        let _ = paths::make_directory(&top);
         let path = [&top, "/", suite].concat();
-        let _ = directory::make(&path);
+        let _ = paths::make_directory(&path);
         is_directory(&path).then_some(Self { path })
     }
 
@@ -69,7 +68,7 @@ impl Cgroup {
         let Ok(mut entries) = Directory::open(&top) else { return };
         while let Ok(Some(name)) = entries.next() {
             // Those of tests have names of suites; the kernel's own files there are no directories.
-            Self { path: [&top, "/", &String::from_utf8_lossy(name)].concat() }.end();
+            Self { path: [&top, "/", &text::lossy(name)].concat() }.end();
         }
     }
 
@@ -84,7 +83,7 @@ impl Cgroup {
         let _ = file::write(&[&self.path, "/cgroup.kill"].concat(), "1");
         let procs = [&self.path, "/cgroup.procs"].concat();
         end_all(|| file::read(&procs).split(|byte| *byte == b'\n').filter_map(number).collect());
-        let _ = fs::remove_dir(&self.path);
+        let _ = paths::remove_directory(&self.path);
     }
 }
 
@@ -93,7 +92,7 @@ impl Cgroup {
 fn top() -> Option<String> {
     // The second where v1 is mounted too.
     let bases = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    let has_cgroups = |base: &str| fs::metadata([base, "/cgroup.controllers"].concat()).is_ok();
+    let has_cgroups = |base: &str| paths::exists([base, "/cgroup.controllers"].concat());
     let base = bases.iter().find(|base| has_cgroups(base))?;
     Some([base, "/pumice"].concat())
 }
@@ -118,8 +117,12 @@ fn end_all(mut find: impl FnMut() -> Vec<i32>) {
     }
 }
 
-fn own_pid() -> i32 {
-    nix::unistd::getpid().as_raw()
+pub(super) fn own_pid() -> i32 {
+    // SAFETY: it cannot fail.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::getpid()
+    }
 }
 
 /// A positive decimal number.
@@ -166,7 +169,8 @@ mod tests {
     fn printed(mut started: Started) -> Vec<i32> {
         assert!(wait(started.pid, true).is_some());
         let mut text = Vec::new();
-        let mut pipe = started.pipes[1].take().unwrap();
+        let pipe = std::os::fd::OwnedFd::from(started.pipes[1].take().unwrap());
+        let mut pipe = std::fs::File::from(pipe);
         while let Err(error) = pipe.read_to_end(&mut text) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             std::thread::yield_now();

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod directory;
 pub(crate) mod disk;
+pub(crate) mod errno;
 pub(crate) mod file;
 pub(crate) mod identity;
 pub(crate) mod init;
@@ -14,6 +15,7 @@ pub(crate) mod leftovers;
 #[cfg_attr(test, allow(dead_code, reason = "tests have threads, and the standard memory"))]
 pub(crate) mod memory;
 pub(crate) mod output;
+pub(crate) mod path;
 pub(crate) mod poll;
 pub(crate) mod power;
 pub(crate) mod program;
@@ -23,5 +25,6 @@ mod small_libc;
 pub(crate) mod socket;
 #[cfg(not(test))]
 mod start;
+mod terminal;
 pub(crate) mod tty;
 pub(crate) mod watchdog;

@@ -1,10 +1,10 @@
 //! Standard output and standard error, unbuffered. The standard library's are behind locks and buffers, which are much
 //! program for a few lines of text.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use super::errno::OsResult;
+use super::file::File;
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd as _, RawFd};
+use std::os::fd::RawFd;
 
 /// Standard output.
 pub(crate) const STDOUT: RawFd = 1;
@@ -18,9 +18,9 @@ pub(crate) fn print(fd: RawFd, text: &str) {
 }
 
 /// Writes all bytes.
-pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> OsResult<()> {
     // SAFETY: the descriptor is only lent, and open as long as the process lives (see `super::start`).
     #[allow(unsafe_code)]
-    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    let file = ManuallyDrop::new(unsafe { File::own(fd as usize) });
     file.write_all(bytes)
 }

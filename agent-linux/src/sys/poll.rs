@@ -1,9 +1,9 @@
 //! Waiting for descriptors: `ppoll(2)`, for its deadline in less than milliseconds.
 
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::libc::{self, timespec};
+use nix::poll::{PollFd, PollFlags};
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::ptr;
 
 /// What is waited for; made anew for every wait, as interests change with each.
 pub(crate) struct Interests<'fd, T> {
@@ -22,7 +22,7 @@ pub(crate) struct Ready<T> {
 
 /// Waits for nothing but time.
 pub(crate) fn pause(us: u64) {
-    Interests::<()>::new().wait(Some(us), &mut Vec::new());
+    wait(&mut [], Some(us));
 }
 
 impl<'fd, T: Copy> Interests<'fd, T> {
@@ -42,9 +42,7 @@ impl<'fd, T: Copy> Interests<'fd, T> {
 
     /// Waits until something is ready or `timeout_us` is over (`None`: for ever) and appends to `ready`.
     pub(crate) fn wait(mut self, timeout_us: Option<u64>, ready: &mut Vec<Ready<T>>) {
-        let timeout = timeout_us.map(|us| TimeSpec::from(Duration::from_micros(us)));
-        // An interrupted wait is one in which nothing got ready; there is no other error with good descriptors.
-        if !ppoll(&mut self.fds, timeout, None).is_ok_and(|count| count > 0) {
+        if !wait(&mut self.fds, timeout_us) {
             return;
         }
         let ended = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
@@ -58,4 +56,19 @@ impl<'fd, T: Copy> Interests<'fd, T> {
             }
         }
     }
+}
+
+/// Whether any got ready.
+fn wait(fds: &mut [PollFd<'_>], timeout_us: Option<u64>) -> bool {
+    let time = timeout_us.map(|us| timespec {
+        tv_sec: (us / 1_000_000) as _,
+        tv_nsec: (us % 1_000_000 * 1000) as _,
+    });
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let (at, count) = (fds.as_mut_ptr().cast(), fds.len() as _);
+    // An interrupted wait is one in which nothing got ready; there is no other error with good descriptors.
+    // SAFETY: a `PollFd` is a `struct pollfd`, and the kernel fills as many as there are.
+    #[allow(unsafe_code)]
+    let ready = unsafe { libc::ppoll(at, count, time, ptr::null()) };
+    ready > 0
 }

@@ -1,29 +1,27 @@
 //! The program that this process runs, and the one that takes its place.
 
-use super::file;
-use nix::errno::Errno;
+use super::errno::{OsResult, done};
+use super::file::{self, File};
 use nix::libc::{self, c_char, c_uint};
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::ptr;
 
 /// The running one, for reading, wherever it lies, or lay; and its size in bytes.
-pub(crate) fn own() -> io::Result<(File, u64)> {
+pub(crate) fn own() -> OsResult<(File, u64)> {
     let own = file::open(OWN, file::READ)?;
-    let size = own.metadata()?.len();
+    let size = own.found()?.size;
     Ok((own, size))
 }
 
 /// A file in memory for another one (`man 2 memfd_create`; Linux 3.17).
 #[allow(unsafe_code)]
-pub(crate) fn in_memory() -> io::Result<File> {
+pub(crate) fn in_memory() -> OsResult<File> {
     let flags: c_uint = libc::MFD_CLOEXEC;
     // SAFETY: a constant text; the system call takes nothing else by address.
     let fd = unsafe { libc::syscall(libc::SYS_memfd_create, c"pumice-agent".as_ptr(), flags) };
-    let fd = Errno::result(fd)?;
+    let fd = done(fd)?;
     // SAFETY: it is new, and nobody else's.
-    Ok(unsafe { File::from_raw_fd(fd as i32) })
+    Ok(unsafe { File::own(fd) })
 }
 
 /// This process goes on as that program, under the same number and with the same words. Returns only when the kernel

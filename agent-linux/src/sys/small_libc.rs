@@ -28,8 +28,8 @@ unsafe extern "C" fn __libc_start_main(
     unsafe { libc::_exit(main(count, words)) }
 }
 
-// What is laid out below has times of 32 bits.
-const _: () = assert!(size_of::<libc::timespec>() == 8 && size_of::<libc::stat>() == 104);
+// What is laid out below has times of 32 bits; and see `statfs`.
+const _: () = assert!(size_of::<libc::timespec>() == 8 && size_of::<libc::statfs>() == 88);
 
 static mut ERRNO: c_int = 0;
 
@@ -64,12 +64,6 @@ calls! {
     ioctl(fd: c_int, what: c_int, argument: *mut c_void) -> c_int = libc::SYS_ioctl;
     /// Without commands that old kernels lacked.
     fcntl(fd: c_int, what: c_int, argument: c_ulong) -> c_int = libc::SYS_fcntl64;
-    /// `struct stat` is the kernel's `struct stat64`.
-    stat(path: *const c_char, found: *mut libc::stat) -> c_int = libc::SYS_stat64;
-    /// See `stat`.
-    lstat(path: *const c_char, found: *mut libc::stat) -> c_int = libc::SYS_lstat64;
-    /// See `stat`.
-    fstat(fd: c_int, found: *mut libc::stat) -> c_int = libc::SYS_fstat64;
     /// Of a descriptor that was opened as such; O_PATH makes others.
     fchmod(fd: c_int, mode: c_uint) -> c_int = libc::SYS_fchmod;
     /// The kernel has had the flags since 2.6.27.
@@ -78,8 +72,6 @@ calls! {
     accept4(fd: c_int, who: *mut c_void, length: *mut c_uint, flags: c_int) -> c_int = libc::SYS_accept4;
     /// Since 2.6.27.
     pipe2(ends: *mut c_int, flags: c_int) -> c_int = libc::SYS_pipe2;
-    /// With as much room as the caller has.
-    readlink(path: *const c_char, to: *mut c_char, length: size_t) -> ssize_t = libc::SYS_readlink;
     /// With what may be up to four numbers.
     prctl(what: c_int, one: c_ulong, two: c_ulong, three: c_ulong, four: c_ulong) -> c_int = libc::SYS_prctl;
     /// Of no address of the caller's choice.
@@ -149,7 +141,7 @@ unsafe extern "C" fn mmap(
 /// # Safety
 /// As of pread(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pread64(fd: c_int, to: *mut c_void, length: size_t, at: off_t) -> ssize_t {
+unsafe extern "C" fn pread(fd: c_int, to: *mut c_void, length: size_t, at: off_t) -> ssize_t {
     // A number of 64 bits is in an even register and the next one.
     let (even, low, high) = (0_usize, at as c_ulong, (at >> 32) as c_ulong);
     // SAFETY: the caller's promise.
@@ -159,10 +151,20 @@ unsafe extern "C" fn pread64(fd: c_int, to: *mut c_void, length: size_t, at: off
 /// # Safety
 /// As of pwrite(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwrite64(fd: c_int, from: *const c_void, length: size_t, at: off_t) -> ssize_t {
+unsafe extern "C" fn pwrite(fd: c_int, from: *const c_void, length: size_t, at: off_t) -> ssize_t {
     let (even, low, high) = (0_usize, at as c_ulong, (at >> 32) as c_ulong);
     // SAFETY: the caller's promise.
     unsafe { syscall(libc::SYS_pwrite64, fd, from, length, even, low, high) as ssize_t }
+}
+
+/// The layout is the kernel's `struct statfs64`; ARM's takes one that is 4 bytes longer, as here, for the same.
+///
+/// # Safety
+/// As of statfs(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn statfs(path: *const c_char, found: *mut libc::statfs) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { syscall(libc::SYS_statfs64, path, size_of::<libc::statfs>(), found) as c_int }
 }
 
 /// Nobody's usage of resources is asked for.

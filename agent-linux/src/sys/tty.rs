@@ -1,17 +1,13 @@
 //! The serial line's terminal: raw, not blocking, and seen through `embedded-io`'s traits.
 
-use super::{clock, file};
+use super::errno::{Errno, OsResult};
+use super::file::{self, File};
+use super::{clock, terminal};
 use agent_core::time::Instant;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
-use nix::libc;
+use nix::libc::{self, c_int, termios};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{
-    BaudRate, ControlFlags, InputFlags, SetArg, Termios, cfmakeraw, cfsetspeed, tcgetattr,
-    tcsetattr,
-};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 /// An open terminal in raw mode.
@@ -39,53 +35,53 @@ pub(crate) struct LineErrors {
 
 impl Tty {
     /// Opens `path` without making it a controlling terminal, and sets it to raw 8N1 without flow control.
-    pub(crate) fn open(path: &str, baud: Option<u32>, queue_limit: usize) -> io::Result<Self> {
+    pub(crate) fn open(path: &str, baud: Option<u32>, queue_limit: usize) -> OsResult<Self> {
         let file = file::open(path, file::TERMINAL)?;
         // SAFETY: TIOCEXCL takes no argument. It keeps others from opening the line by accident; root still can, so a
         // failure changes little.
         #[allow(unsafe_code)]
         let _ = unsafe { set_exclusive(file.as_raw_fd()) };
         let mut tty = Self { file, baud, applied: Mode::default(), queue_limit };
-        tty.make_raw(SetArg::TCSANOW)?;
+        tty.make_raw(libc::TCSANOW)?;
         Ok(tty)
     }
 
     /// Applies the settings again when somebody changed them (an init that resets its console). Returns whether.
-    pub(crate) fn repair(&mut self) -> io::Result<bool> {
-        if Mode::of(&tcgetattr(&self.file)?) == self.applied {
+    pub(crate) fn repair(&mut self) -> OsResult<bool> {
+        if Mode::of(&terminal::settings(&self.file)?) == self.applied {
             return Ok(false);
         }
-        self.make_raw(SetArg::TCSANOW)?;
+        self.make_raw(libc::TCSANOW)?;
         Ok(true)
     }
 
     /// Sets another rate once everything that was written has left, and throws away what came and was not read. Waits
     /// until `until` at most. After an error the rate is as it was.
-    pub(crate) fn set_baud(&mut self, baud: u32, until: Instant) -> io::Result<()> {
-        let code = code_of(baud).ok_or(io::ErrorKind::InvalidInput)?;
+    pub(crate) fn set_baud(&mut self, baud: u32, until: Instant) -> OsResult<()> {
+        let code = code_of(baud).ok_or(Errno::EINVAL)?;
         let has_rate = self.applied.control & libc::CBAUD != 0;
         if has_rate && self.rate().is_none() {
             // One that has no name could not be set again. (An emulated UART may have none, and takes any.)
-            return Err(io::ErrorKind::Unsupported.into());
+            return Err(Errno::EOPNOTSUPP);
         }
         while self.queued() > 0 {
             if clock::now() >= until {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(Errno::ETIMEDOUT);
             }
             let _ = poll(&mut [], PollTimeout::from(DRAIN_PAUSE));
         }
         let before = self.baud.replace(baud);
         // The kernel's queue is empty; what is left in the UART it waits for itself, for a bounded time.
-        let done = self.make_raw(SetArg::TCSAFLUSH);
-        let is_set = self.applied.control & libc::CBAUD == code as libc::tcflag_t;
+        let done = self.make_raw(libc::TCSAFLUSH);
+        let is_set = self.applied.control & libc::CBAUD == code;
         if done.is_ok() && is_set {
             return Ok(());
         }
         self.baud = before;
-        self.make_raw(SetArg::TCSANOW)?;
+        self.make_raw(libc::TCSANOW)?;
         // Drivers keep the rate that they had when the clock cannot be divided so.
         done?;
-        Err(io::ErrorKind::Unsupported.into())
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// Bits a second, as the terminal has it; a rate that is not in the table counts as 115200.
@@ -99,7 +95,7 @@ impl Tty {
         // SAFETY: the kernel fills a struct serial_icounter_struct, whose layout `SerialIcounter` has.
         #[allow(unsafe_code)]
         let _ = unsafe { get_counters(self.file.as_raw_fd(), &raw mut count) };
-        let sum = |a: libc::c_int, b: libc::c_int| (a as u32).wrapping_add(b as u32);
+        let sum = |a: c_int, b: c_int| (a as u32).wrapping_add(b as u32);
         LineErrors {
             overruns: sum(count.overrun, count.buf_overrun),
             errors: sum(count.frame, count.parity),
@@ -107,8 +103,8 @@ impl Tty {
     }
 
     fn rate(&self) -> Option<u32> {
-        let is_it = |code: BaudRate| code as libc::tcflag_t == self.applied.control & libc::CBAUD;
-        RATES.iter().find(|(_, code)| is_it(*code)).map(|(rate, _)| *rate)
+        let set = self.applied.control & libc::CBAUD;
+        RATES.iter().find(|(_, code)| *code == set).map(|(rate, _)| *rate)
     }
 
     /// Bytes that wait in the kernel to leave, as far as it tells.
@@ -120,29 +116,24 @@ impl Tty {
         if known { usize::try_from(queued).unwrap_or(0) } else { 0 }
     }
 
-    fn make_raw(&mut self, when: SetArg) -> io::Result<()> {
-        let mut termios = tcgetattr(&self.file)?;
-        cfmakeraw(&mut termios);
+    fn make_raw(&mut self, when: c_int) -> OsResult<()> {
+        let mut settings = terminal::settings(&self.file)?;
+        terminal::make_raw(&mut settings);
         // A BREAK is the magic-SysRq key of a console, no byte for us. Any byte may appear, so XON and XOFF are data.
-        termios.input_flags.insert(InputFlags::IGNBRK);
-        termios.input_flags.remove(InputFlags::IXOFF | InputFlags::IXANY | InputFlags::INPCK);
-        termios.control_flags.remove(
-            ControlFlags::HUPCL
-                | ControlFlags::CSTOPB
-                | ControlFlags::PARENB
-                | ControlFlags::CRTSCTS,
-        );
-        termios.control_flags.insert(ControlFlags::CLOCAL | ControlFlags::CREAD);
+        settings.c_iflag &= !(libc::IXOFF | libc::IXANY | libc::INPCK);
+        settings.c_iflag |= libc::IGNBRK;
+        settings.c_cflag &= !(libc::HUPCL | libc::CSTOPB | libc::CRTSCTS);
+        settings.c_cflag |= libc::CLOCAL | libc::CREAD;
         if let Some(baud) = self.baud {
-            let code = code_of(baud).ok_or(io::ErrorKind::InvalidInput)?;
-            cfsetspeed(&mut termios, code)?;
+            let code = code_of(baud).ok_or(Errno::EINVAL)?;
+            settings.c_cflag = settings.c_cflag & !libc::CBAUD | code;
         }
         // A repair is done now and not after draining: what waits may never leave.
-        tcsetattr(&self.file, when, &termios)?;
+        terminal::set(&self.file, when, &settings)?;
         // A driver may round the rate or leave out a control flag. The others are as they were set; if not, somebody
         // else was quicker than this look, and the next one shall find the difference.
-        let control = Mode::of(&tcgetattr(&self.file)?).control;
-        self.applied = Mode { control, ..Mode::of(&termios) };
+        let control = Mode::of(&terminal::settings(&self.file)?).control;
+        self.applied = Mode { control, ..Mode::of(&settings) };
         Ok(())
     }
 
@@ -203,9 +194,9 @@ struct Mode {
 }
 
 impl Mode {
-    fn of(termios: &Termios) -> Self {
-        let raw = libc::termios::from(termios.clone());
-        Self { input: raw.c_iflag, output: raw.c_oflag, control: raw.c_cflag, local: raw.c_lflag }
+    fn of(settings: &termios) -> Self {
+        let termios { c_iflag, c_oflag, c_cflag, c_lflag, .. } = *settings;
+        Self { input: c_iflag, output: c_oflag, control: c_cflag, local: c_lflag }
     }
 }
 
@@ -213,18 +204,18 @@ impl Mode {
 #[repr(C)]
 #[derive(Debug, Default)]
 struct SerialIcounter {
-    cts: libc::c_int,
-    dsr: libc::c_int,
-    rng: libc::c_int,
-    dcd: libc::c_int,
-    rx: libc::c_int,
-    tx: libc::c_int,
-    frame: libc::c_int,
-    overrun: libc::c_int,
-    parity: libc::c_int,
-    brk: libc::c_int,
-    buf_overrun: libc::c_int,
-    reserved: [libc::c_int; 9],
+    cts: c_int,
+    dsr: c_int,
+    rng: c_int,
+    dcd: c_int,
+    rx: c_int,
+    tx: c_int,
+    frame: c_int,
+    overrun: c_int,
+    parity: c_int,
+    brk: c_int,
+    buf_overrun: c_int,
+    reserved: [c_int; 9],
 }
 
 /// The ioctls, in a module of their own because the macros make them public.
@@ -240,54 +231,54 @@ use ioctls::{get_counters, get_queued, set_exclusive};
 /// In ms: how often a queue that drains is looked at. Two frames take 115 ms at 115200 baud.
 const DRAIN_PAUSE: u8 = 2;
 
-fn code_of(baud: u32) -> Option<BaudRate> {
+fn code_of(baud: u32) -> Option<libc::speed_t> {
     RATES.iter().find(|(rate, _)| *rate == baud).map(|(_, code)| *code)
 }
 
 /// Rates that `--baud` and the dispatcher may name.
-const RATES: [(u32, BaudRate); 20] = [
-    (1_200, BaudRate::B1200),
-    (2_400, BaudRate::B2400),
-    (4_800, BaudRate::B4800),
-    (9_600, BaudRate::B9600),
-    (19_200, BaudRate::B19200),
-    (38_400, BaudRate::B38400),
-    (57_600, BaudRate::B57600),
-    (115_200, BaudRate::B115200),
-    (230_400, BaudRate::B230400),
-    (460_800, BaudRate::B460800),
-    (500_000, BaudRate::B500000),
-    (576_000, BaudRate::B576000),
-    (921_600, BaudRate::B921600),
-    (1_000_000, BaudRate::B1000000),
-    (1_152_000, BaudRate::B1152000),
-    (1_500_000, BaudRate::B1500000),
-    (2_000_000, BaudRate::B2000000),
-    (2_500_000, BaudRate::B2500000),
-    (3_000_000, BaudRate::B3000000),
-    (4_000_000, BaudRate::B4000000),
+const RATES: [(u32, libc::speed_t); 20] = [
+    (1_200, libc::B1200),
+    (2_400, libc::B2400),
+    (4_800, libc::B4800),
+    (9_600, libc::B9600),
+    (19_200, libc::B19200),
+    (38_400, libc::B38400),
+    (57_600, libc::B57600),
+    (115_200, libc::B115200),
+    (230_400, libc::B230400),
+    (460_800, libc::B460800),
+    (500_000, libc::B500000),
+    (576_000, libc::B576000),
+    (921_600, libc::B921600),
+    (1_000_000, libc::B1000000),
+    (1_152_000, libc::B1152000),
+    (1_500_000, libc::B1500000),
+    (2_000_000, libc::B2000000),
+    (2_500_000, libc::B2500000),
+    (3_000_000, libc::B3000000),
+    (4_000_000, libc::B4000000),
 ];
 
 /// Why the line took or gave nothing.
 #[derive(Debug)]
-pub(crate) struct TtyError(io::Error);
+pub(crate) struct TtyError(Errno);
 
 impl TtyError {
     /// Whether it is only a matter of time.
     pub(crate) fn would_block(&self) -> bool {
-        matches!(self.0.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        self.0.is_for_later()
     }
 }
 
-impl From<io::Error> for TtyError {
-    fn from(error: io::Error) -> Self {
+impl From<Errno> for TtyError {
+    fn from(error: Errno) -> Self {
         Self(error)
     }
 }
 
 impl fmt::Display for TtyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.number().fmt(f)
     }
 }
 
@@ -296,10 +287,8 @@ impl std::error::Error for TtyError {}
 impl embedded_io::Error for TtyError {
     fn kind(&self) -> ErrorKind {
         // Which it is matters to no caller but for `would_block`, which this vocabulary has no word for.
-        match self.0.kind() {
-            io::ErrorKind::Interrupted => ErrorKind::Interrupted,
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        match self.0 {
+            Errno::EINTR => ErrorKind::Interrupted,
             _ => ErrorKind::Other,
         }
     }
@@ -308,6 +297,8 @@ impl embedded_io::Error for TtyError {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use nix::sys::termios::{BaudRate, SetArg, cfsetspeed, tcgetattr, tcsetattr};
+    use std::io;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A pseudo-terminal: its master and the path of its slave.

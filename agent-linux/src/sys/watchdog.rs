@@ -1,9 +1,8 @@
 //! The hardware watchdog (kernel: Documentation/watchdog/watchdog-api.rst).
 
-use super::file;
+use super::errno::OsResult;
+use super::file::{self, File};
 use nix::libc::c_int;
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 
 /// An open watchdog: from its opening on it restarts the board, also when this process is gone, unless it is fed or let
@@ -21,7 +20,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// There is none, or somebody else has it (EBUSY).
-    pub(crate) fn open(path: &str, seconds: u16) -> io::Result<(Self, io::Result<()>)> {
+    pub(crate) fn open(path: &str, seconds: u16) -> OsResult<(Self, OsResult<()>)> {
         let file = file::open(path, file::READ_WRITE)?;
         let mut time = c_int::from(seconds);
         // SAFETY: the kernel reads and writes an int.
@@ -38,13 +37,13 @@ impl Watchdog {
     }
 
     /// It begins anew to wait.
-    pub(crate) fn feed(&mut self) {
+    pub(crate) fn feed(&self) {
         // There is nothing better to be done than to feed it again.
         let _ = self.file.write(b"\0");
     }
 
     /// Stops it, where the kernel lets it be stopped (CONFIG_WATCHDOG_NOWAYOUT).
-    pub(crate) fn let_go(mut self) {
+    pub(crate) fn let_go(self) {
         let _ = self.file.write(b"V");
     }
 }
