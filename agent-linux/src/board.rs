@@ -78,7 +78,7 @@ enum Slot {
     List(Box<Listing>),
     Plan(Box<Deployment>),
     /// With what is known of its partition from before.
-    Tree(Box<Hashing>, Option<(usize, u32)>),
+    Tree(Hashing, Option<(usize, u32)>),
     Exec(Box<Child>),
     Test(Box<Child>),
 }
@@ -568,12 +568,12 @@ impl Board {
                     self.scanner.forget(Some(wanted.target));
                 }
                 let known = self.scanner.epoch(wanted.target);
-                Ok((Slot::Tree(Box::new(hashing), known), size, 0))
+                Ok((Slot::Tree(hashing, known), size, 0))
             }
             Target::Plan(wanted) => {
                 let plan = Deployment::open(&self.partitions, &wanted, self.limits, op.0)?;
                 self.scanner.forget(Some(wanted.target));
-                Ok((Slot::Plan(Box::new(plan)), 0, 0))
+                Ok((Slot::Plan(plan), 0, 0))
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Deployment {
     plan: Plan<Box<[u8]>, Box<Unpacker>>,
     place: Place,
     /// What is left to be read back of a file, and the root that it must have.
-    check: Option<(Walk, Hash)>,
+    check: Option<(Box<Walk>, Hash)>,
 }
 
 /// What it writes to and reads from.
@@ -46,7 +46,7 @@ impl Deployment {
         wanted: &request::BlockPlan<'_>,
         limits: Limits,
         number: u8,
-    ) -> Outcome<Self> {
+    ) -> Outcome<Box<Self>> {
         let request::BlockPlan { target: name, sources: names, image_bytes, mode, root, .. } =
             *wanted;
         let (mut sizes, mut sources) = (vec![0], Vec::new());
@@ -92,7 +92,7 @@ impl Deployment {
             Target::Partition { file, is_device }
         };
         let memory = vec![0; limits.memory()].into_boxed_slice();
-        let unpacker = Box::new(Unpacker::new());
+        let unpacker = new_unpacker();
         let plan = Plan::new(memory, unpacker, limits, image_bytes, &sizes, is_partition)
             .map_err(problem)?;
         let check = match root {
@@ -100,7 +100,7 @@ impl Deployment {
             [] => None,
             root => Some((whole(image_bytes)?, root.try_into().map_err(|_| bad("root"))?)),
         };
-        Ok(Self { plan, place: Place { target, sources }, check })
+        Ok(Box::new(Self { plan, place: Place { target, sources }, check }))
     }
 
     /// See [`Plan::push`].
@@ -190,7 +190,7 @@ impl Place {
 /// Hashes that are being sent.
 pub(crate) struct Hashing {
     file: File,
-    walk: Walk,
+    walk: Box<Walk>,
 }
 
 impl Hashing {
@@ -207,7 +207,7 @@ impl Hashing {
         } else {
             partitions.find(wanted.target)?.open_to_read()?
         };
-        let walk = Walk::new(wanted, size).map_err(problem)?;
+        let walk = new_walk(wanted, size)?;
         if wanted.is_fresh {
             let is_device = file.found().is_ok_and(|found| found.is_device());
             disk::drop_cache(&file, is_device);
@@ -230,13 +230,25 @@ impl Hashing {
 }
 
 /// The walk that ends with the root over so many bytes of a file that is being written.
-fn whole(bytes: u64) -> Outcome<Walk> {
+fn whole(bytes: u64) -> Outcome<Box<Walk>> {
     let blocks = u32::try_from(bytes.div_ceil(BLOCK as u64)).map_err(|_| bad("image"))?;
     let level = root_level(blocks);
     let (target, stream, first, count, width, is_fresh) = ("", 0, 0, 1, HASH_LEN as u8, true);
     let request =
         request::BlockTree { target, stream, bytes, level, first, count, width, is_fresh };
-    Walk::new(&request, bytes).map_err(problem)
+    new_walk(&request, bytes)
+}
+
+// Each by itself, as both need much stack for a moment: see `run::new_agent`.
+
+#[inline(never)]
+fn new_walk(request: &request::BlockTree<'_>, size: u64) -> Outcome<Box<Walk>> {
+    Ok(Box::new(Walk::new(request, size).map_err(problem)?))
+}
+
+#[inline(never)]
+fn new_unpacker() -> Box<Unpacker> {
+    Box::new(Unpacker::new())
 }
 
 fn bad(what: &str) -> Problem {

@@ -49,7 +49,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     // A line that was opened as /dev/console would be redirected with it.
     let is_console_free = has_console && !is_console;
     let has_run = options.run.is_some();
-    let mut agent = Box::new(Agent::new(now, config));
+    let mut agent = new_agent(now, config);
     let board = Board::new(&mut options, is_board, has_console, is_console_free);
     agent.set_limits(board.limits);
     let mut shell = Shell {
@@ -118,6 +118,13 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
     }
     shell.board.restore();
     Ok(())
+}
+
+/// By itself, as it takes 180 KiB of stack for a moment: what [`run`] has on its own would be far from it, and each use
+/// of that three instructions.
+#[inline(never)]
+fn new_agent(now: Instant, config: Config) -> Box<Agent> {
+    Box::new(Agent::new(now, config))
 }
 
 /// Waits until the real init has set up its console. Before the first beacon nothing comes in; after it a terminal

@@ -129,27 +129,29 @@ pub enum Role {
     Test,
 }
 
-/// See the module.
+/// See the module. In this order, small things first: what lies more than 4 KiB behind the beginning takes an instruction
+/// and a constant more wherever it is used. So in the link.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Agent {
-    link: AgentLink,
-    /// Bytes of stream 0 not yet read as messages.
-    inbox: Vec<u8, CONTROL_CREDIT>,
     /// ... of which so many have been read.
     inbox_read: usize,
-    /// The piece of a stream that is being worked on.
-    piece: Piece<CONTENT_MAX>,
-    ops: Operations,
-    queue: Queue,
-    live: Live,
-    runner: Runner,
-    calls: Calls,
     /// The kernel record that is due.
     next_kernel: u64,
     speed: Speed,
     /// The session that the operations belong to, by the link's count.
     session: Option<u64>,
     overflows_told: u32,
+    /// The piece of a stream that is being worked on.
+    piece: Piece<CONTENT_MAX>,
+    live: Live,
+    calls: Calls,
+    queue: Queue,
+    /// Bytes of stream 0 not yet read as messages.
+    inbox: Vec<u8, CONTROL_CREDIT>,
+    ops: Operations,
+    runner: Runner,
+    link: AgentLink,
 }
 
 impl Agent {

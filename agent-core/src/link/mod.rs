@@ -84,12 +84,11 @@ const EVENTS_MAX: usize = 8;
 
 /// One end of a line. `WINDOW` frames on their way (a power of two, at most 32), `STREAMS` streams at a time besides
 /// stream 0, `SEND` bytes waiting in each (at least [`MESSAGE_MAX`](crate::wire::MESSAGE_MAX)).
+#[repr(C)]
 #[derive(Debug)]
 pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory = Inline> {
     side: Side<WINDOW, STREAMS, SEND, M>,
     line: LineConfig,
-    deframer: Deframer,
-    session: Session<WINDOW, STREAMS, SEND, M>,
     nonces: Nonces,
     is_answering: bool,
     /// The board reboots or is off: not a byte before its beacon (host).
@@ -110,10 +109,12 @@ pub struct Link<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M:
     reset_due: Option<u8>,
     bye_due: Option<u8>,
     reset_after: Instant,
-    lane_inbox: lane::Inbox,
     lane_end: Option<LaneEnd>,
-    events: Deque<Pending, EVENTS_MAX>,
     stats: Stats,
+    events: Deque<Pending, EVENTS_MAX>,
+    deframer: Deframer,
+    lane_inbox: lane::Inbox,
+    session: Session<WINDOW, STREAMS, SEND, M>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -28,6 +28,7 @@ const ACK_DELAY: Duration = Duration::from_millis(10);
 const ACK_EVERY_FRAMES: u8 = 2;
 
 /// See the module.
+#[repr(C)]
 #[derive(Debug)]
 pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory> {
     is_open: bool,
@@ -41,12 +42,8 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     /// Longest body on this line, and what the damage on it leaves of that.
     body_max: usize,
     body_now: usize,
-    sender: Sender<WINDOW, M>,
-    receiver: Receiver<WINDOW, M>,
     /// Position in the receiver's front body.
     cursor: usize,
-    control: Stream<SEND, M>,
-    streams: Vec<Stream<SEND, M>, STREAMS>,
     round_trip: RoundTrip,
     unacked_frames: u8,
     ack_at: Option<Instant>,
@@ -72,6 +69,10 @@ pub(super) struct Session<const WINDOW: usize, const STREAMS: usize, const SEND:
     resets_due: u32,
     /// ... behind so many written bytes of stream 0, which may have opened it.
     resets_behind: u64,
+    control: Stream<SEND, M>,
+    receiver: Receiver<WINDOW, M>,
+    sender: Sender<WINDOW, M>,
+    streams: Vec<Stream<SEND, M>, STREAMS>,
 }
 
 impl<const WINDOW: usize, const STREAMS: usize, const SEND: usize, M: Memory>

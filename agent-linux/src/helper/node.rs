@@ -49,7 +49,7 @@ pub(super) fn run(name: &str, words: &[&str]) -> Result<(), End> {
 
 /// Calls, and returns when it is answered and the answer lies in the cache file.
 fn call(call: &NodeCall<'_>) -> Result<(), End> {
-    let mut buffer = [0; NODE_CALL_MAX];
+    let mut buffer = vec![0; NODE_CALL_MAX];
     let packet = codec::encode(call, &mut buffer).map_err(|_| End::Usage(USAGE))?;
     let place = tell::place()?.ok_or_else(|| problem("no agent runs this"))?;
     let mut answer = vec![0; 1 + NODE_ANSWER_MAX];

@@ -1,5 +1,5 @@
 //! Open files, and reading small ones. `std::fs` does the same at the price of 10 KiB of program: its options are checked
-//! run time, with messages, and its errors are more than numbers.
+//! at run time, with messages, and its errors are more than numbers.
 
 use super::errno::{Errno, OsResult, done};
 use super::path::{self, Found};
