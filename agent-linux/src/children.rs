@@ -141,7 +141,7 @@ impl Child {
 
     /// Bytes of output that wait in a pipe.
     pub(crate) fn waiting(&self, index: usize) -> usize {
-        self.pipes[index].as_ref().map_or(0, file::queued)
+        self.pipes[index].as_ref().map_or(0, File::queued)
     }
 
     /// Reads output.

@@ -297,7 +297,7 @@ pub(super) unsafe fn set_handler(signal: i32, handler: libc::sighandler_t) {
 }
 
 fn errno() -> i32 {
-    nix::errno::Errno::last_raw()
+    Errno::last().number()
 }
 
 /// Appends pointers to words that end with a NUL.
@@ -331,13 +331,10 @@ fn set_non_blocking(fd: &File) -> OsResult<()> {
     // SAFETY: the kernel reads one int.
     #[allow(unsafe_code)]
     unsafe {
-        fionbio(fd.as_raw_fd(), &raw const yes)?;
+        fd.control(libc::FIONBIO as u32, (&raw const yes).addr())?;
     }
     Ok(())
 }
-
-// Not fcntl(2): the C library's costs 320 bytes.
-nix::ioctl_write_ptr_bad!(fionbio, libc::FIONBIO, c_int);
 
 #[cfg(test)]
 mod tests {

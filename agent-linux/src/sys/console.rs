@@ -10,7 +10,7 @@ use super::errno::{Errno, OsResult};
 use super::file::{self, File};
 use super::terminal;
 use nix::libc;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// The redirection, for as long as this lives.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl UserConsole {
         // SAFETY: the kernel reads one int; the peer's descriptor is new and ours.
         #[allow(unsafe_code)]
         let slave = unsafe {
-            ioctls::set_lock(master.as_raw_fd(), &raw const unlocked)?;
-            File::own(ioctls::open_peer(master.as_raw_fd(), how)? as usize)
+            master.control(libc::TIOCSPTLCK as u32, (&raw const unlocked).addr())?;
+            File::own(master.control(libc::TIOCGPTPEER as u32, how as usize)?)
         };
         // Byte by byte as it was printed.
         let mut settings = terminal::settings(&slave)?;
@@ -42,7 +42,7 @@ impl UserConsole {
         // SAFETY: TIOCCONS takes no argument.
         #[allow(unsafe_code)]
         unsafe {
-            ioctls::redirect_console(slave.as_raw_fd())?;
+            slave.control(libc::TIOCCONS as u32, 0)?;
         }
         Ok(Self { master })
     }
@@ -59,13 +59,4 @@ impl UserConsole {
             other => other,
         }
     }
-}
-
-/// The ioctls, in a module of their own because the macros make them public.
-#[allow(unreachable_pub, missing_docs, unsafe_code)]
-mod ioctls {
-    use super::libc;
-    nix::ioctl_none_bad!(redirect_console, libc::TIOCCONS);
-    nix::ioctl_write_ptr_bad!(set_lock, libc::TIOCSPTLCK, libc::c_int);
-    nix::ioctl_write_int_bad!(open_peer, libc::TIOCGPTPEER);
 }

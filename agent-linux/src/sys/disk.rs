@@ -44,7 +44,7 @@ fn zero_device(device: &File, offset: u64, length: u64) -> OsResult<()> {
     // SAFETY: the kernel reads two u64.
     #[allow(unsafe_code)]
     unsafe {
-        ioctls::zero_out(device.as_raw_fd(), (&raw const range).cast())?;
+        device.control(BLKZEROOUT, (&raw const range).addr())?;
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(crate) fn drop_cache(file: &File, is_device: bool) {
         // SAFETY: BLKFLSBUF takes no argument. It needs rights that opening the device for writing did not; without
         // them the advice below does nearly the same.
         #[allow(unsafe_code)]
-        let _ = unsafe { ioctls::flush_buffers(file.as_raw_fd()) };
+        let _ = unsafe { file.control(BLKFLSBUF, 0) };
     }
     let _ = file.sync_all();
     // SAFETY: plain numbers.
@@ -90,7 +90,7 @@ pub(crate) fn is_read_only(device: &File) -> bool {
     let mut told: c_int = 0;
     // SAFETY: the kernel fills a number that lives here.
     #[allow(unsafe_code)]
-    let done = unsafe { ioctls::read_only(device.as_raw_fd(), &raw mut told) };
+    let done = unsafe { device.control(BLKROGET, (&raw mut told).addr()) };
     done.is_ok() && told != 0
 }
 
@@ -159,11 +159,7 @@ pub(crate) fn major_minor(device: u64) -> (u32, u32) {
     (libc::major(device as libc::dev_t) as u32, libc::minor(device as libc::dev_t) as u32)
 }
 
-/// The ioctls of include/uapi/linux/fs.h, in a module of their own because the macros make them public.
-#[allow(unreachable_pub, missing_docs, unsafe_code)]
-mod ioctls {
-    // All are _IO(0x12, n): BLKFLSBUF, BLKZEROOUT, though it reads two u64, and BLKROGET, though it writes an int.
-    nix::ioctl_none!(flush_buffers, 0x12, 97);
-    nix::ioctl_read_bad!(read_only, nix::request_code_none!(0x12, 94), nix::libc::c_int);
-    nix::ioctl_write_ptr_bad!(zero_out, nix::request_code_none!(0x12, 127), u64);
-}
+// include/uapi/linux/fs.h: _IO(0x12, …).
+const BLKROGET: u32 = 0x125E;
+const BLKFLSBUF: u32 = 0x1261;
+const BLKZEROOUT: u32 = 0x127F;

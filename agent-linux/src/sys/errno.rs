@@ -58,12 +58,6 @@ impl Errno {
     }
 }
 
-impl From<nix::Error> for Errno {
-    fn from(error: nix::Error) -> Self {
-        Self::new(error as i32)
-    }
-}
-
 /// What a system call returned: below 0 it has failed.
 #[inline(never)]
 pub(super) fn done(returned: c_long) -> OsResult<usize> {

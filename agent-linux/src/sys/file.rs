@@ -5,7 +5,7 @@ use super::errno::{Errno, OsResult, done};
 use super::path::{self, Found};
 use crate::text;
 use nix::fcntl::OFlag;
-use nix::libc;
+use nix::libc::{self, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// For reading.
@@ -142,6 +142,35 @@ impl File {
         u64::try_from(at).map_err(|_| Errno::last())
     }
 
+    /// ioctl(2), with a number or an address.
+    ///
+    /// # Safety
+    /// It must be what `request` expects.
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn control(&self, request: u32, argument: usize) -> OsResult<usize> {
+        // The type of a request differs between C libraries.
+        // SAFETY: the caller's promise.
+        done(unsafe { libc::ioctl(self.number(), request as _, argument) }.into())
+    }
+
+    /// Bytes that wait in a pipe.
+    pub(crate) fn queued(&self) -> usize {
+        self.count(libc::FIONREAD as u32)
+    }
+
+    /// Bytes that wait in a terminal to leave, as far as the kernel tells.
+    pub(super) fn queued_out(&self) -> usize {
+        self.count(libc::TIOCOUTQ as u32)
+    }
+
+    fn count(&self, request: u32) -> usize {
+        let mut count: c_int = 0;
+        // SAFETY: the kernel fills a number that lives here.
+        #[allow(unsafe_code)]
+        let told = unsafe { self.control(request, (&raw mut count).addr()) };
+        told.ok().and_then(|_| usize::try_from(count).ok()).unwrap_or(0)
+    }
+
     /// Another descriptor of it.
     #[allow(unsafe_code)]
     pub(crate) fn try_clone(&self) -> OsResult<Self> {
@@ -234,17 +263,6 @@ pub(crate) fn read_path(path: &[u8]) -> OsResult<Vec<u8>> {
 pub(crate) fn write(path: &str, text: &str) -> OsResult<()> {
     open(path, OFlag::O_WRONLY)?.write_all(text.as_bytes())
 }
-
-/// Bytes that wait in a pipe.
-pub(crate) fn queued(pipe: impl AsFd) -> usize {
-    let mut count = 0;
-    // SAFETY: the kernel fills a number that lives here.
-    #[allow(unsafe_code)]
-    let told = unsafe { get_queued(pipe.as_fd().as_raw_fd(), &raw mut count) };
-    told.ok().and_then(|_| usize::try_from(count).ok()).unwrap_or(0)
-}
-
-nix::ioctl_read_bad!(get_queued, libc::FIONREAD, libc::c_int);
 
 /// Calls `write` with the rest, and how much is written before it, until there is none.
 fn write_whole(

@@ -1,18 +1,26 @@
 //! Restarting and stopping the board, how loud its kernel is on the console, and whether it obeys what comes there.
 
 use super::file;
-use nix::sys::reboot::{RebootMode, reboot};
+use nix::libc;
 
 /// Writes out everything.
 pub(crate) fn sync() {
-    nix::unistd::sync();
+    // SAFETY: it takes nothing.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::sync();
+    }
 }
 
 /// Writes out everything, then restarts or stops the board. Returns when the kernel refuses.
 pub(crate) fn restart(power_off: bool) {
     sync();
-    let how = if power_off { RebootMode::RB_POWER_OFF } else { RebootMode::RB_AUTOBOOT };
-    let _ = reboot(how);
+    let how = if power_off { libc::RB_POWER_OFF } else { libc::RB_AUTOBOOT };
+    // SAFETY: a plain number.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::reboot(how);
+    }
 }
 
 /// The console level: `/proc/sys/kernel/printk`, whose first number it is.

@@ -2,13 +2,13 @@
 
 use super::errno::{Errno, OsResult};
 use super::file::{self, File};
-use super::{clock, terminal};
+use super::{clock, poll, terminal};
 use agent_core::time::Instant;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use nix::libc::{self, c_int, termios};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// An open terminal in raw mode.
 ///
@@ -40,7 +40,7 @@ impl Tty {
         // SAFETY: TIOCEXCL takes no argument. It keeps others from opening the line by accident; root still can, so a
         // failure changes little.
         #[allow(unsafe_code)]
-        let _ = unsafe { set_exclusive(file.as_raw_fd()) };
+        let _ = unsafe { file.control(libc::TIOCEXCL as u32, 0) };
         let mut tty = Self { file, baud, applied: Mode::default(), queue_limit };
         tty.make_raw(libc::TCSANOW)?;
         Ok(tty)
@@ -64,11 +64,11 @@ impl Tty {
             // One that has no name could not be set again. (An emulated UART may have none, and takes any.)
             return Err(Errno::EOPNOTSUPP);
         }
-        while self.queued() > 0 {
+        while self.file.queued_out() > 0 {
             if clock::now() >= until {
                 return Err(Errno::ETIMEDOUT);
             }
-            let _ = poll(&mut [], PollTimeout::from(DRAIN_PAUSE));
+            poll::pause(DRAIN_PAUSE);
         }
         let before = self.baud.replace(baud);
         // The kernel's queue is empty; what is left in the UART it waits for itself, for a bounded time.
@@ -94,7 +94,7 @@ impl Tty {
         let mut count = SerialIcounter::default();
         // SAFETY: the kernel fills a struct serial_icounter_struct, whose layout `SerialIcounter` has.
         #[allow(unsafe_code)]
-        let _ = unsafe { get_counters(self.file.as_raw_fd(), &raw mut count) };
+        let _ = unsafe { self.file.control(libc::TIOCGICOUNT as u32, (&raw mut count).addr()) };
         let sum = |a: c_int, b: c_int| (a as u32).wrapping_add(b as u32);
         LineErrors {
             overruns: sum(count.overrun, count.buf_overrun),
@@ -105,15 +105,6 @@ impl Tty {
     fn rate(&self) -> Option<u32> {
         let set = self.applied.control & libc::CBAUD;
         RATES.iter().find(|(_, code)| *code == set).map(|(rate, _)| *rate)
-    }
-
-    /// Bytes that wait in the kernel to leave, as far as it tells.
-    fn queued(&self) -> usize {
-        let mut queued = 0;
-        // SAFETY: the kernel stores one int.
-        #[allow(unsafe_code)]
-        let known = unsafe { get_queued(self.file.as_raw_fd(), &raw mut queued) }.is_ok();
-        if known { usize::try_from(queued).unwrap_or(0) } else { 0 }
     }
 
     fn make_raw(&mut self, when: c_int) -> OsResult<()> {
@@ -139,7 +130,7 @@ impl Tty {
 
     fn is_ready(&self, flags: PollFlags) -> bool {
         let mut fds = [PollFd::new(self.file.as_fd(), flags)];
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+        nix::poll::poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 }
 
@@ -180,7 +171,7 @@ impl WriteReady for Tty {
     /// Whether the kernel's queue is short: what lies there can no longer be overtaken by something more urgent.
     /// A pseudo-terminal's queue is always empty; it ends by not taking a write.
     fn write_ready(&mut self) -> Result<bool, TtyError> {
-        Ok(self.queued() <= self.queue_limit)
+        Ok(self.file.queued_out() <= self.queue_limit)
     }
 }
 
@@ -218,18 +209,8 @@ struct SerialIcounter {
     reserved: [c_int; 9],
 }
 
-/// The ioctls, in a module of their own because the macros make them public.
-#[allow(unreachable_pub, missing_docs, unsafe_code)]
-mod ioctls {
-    use super::{SerialIcounter, libc};
-    nix::ioctl_none_bad!(set_exclusive, libc::TIOCEXCL);
-    nix::ioctl_read_bad!(get_queued, libc::TIOCOUTQ, libc::c_int);
-    nix::ioctl_read_bad!(get_counters, libc::TIOCGICOUNT, SerialIcounter);
-}
-use ioctls::{get_counters, get_queued, set_exclusive};
-
-/// In ms: how often a queue that drains is looked at. Two frames take 115 ms at 115200 baud.
-const DRAIN_PAUSE: u8 = 2;
+/// In µs: how often a queue that drains is looked at. Two frames take 115 ms at 115200 baud.
+const DRAIN_PAUSE: u64 = 2_000;
 
 fn code_of(baud: u32) -> Option<libc::speed_t> {
     RATES.iter().find(|(rate, _)| *rate == baud).map(|(_, code)| *code)

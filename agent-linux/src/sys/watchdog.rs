@@ -3,7 +3,6 @@
 use super::errno::OsResult;
 use super::file::{self, File};
 use nix::libc::c_int;
-use std::os::fd::AsRawFd as _;
 
 /// An open watchdog: from its opening on it restarts the board, also when this process is gone, unless it is fed or let
 /// go of.
@@ -25,15 +24,15 @@ impl Watchdog {
         let mut time = c_int::from(seconds);
         // SAFETY: the kernel reads and writes an int.
         #[allow(unsafe_code)]
-        let set = unsafe { ioctls::set_timeout(file.as_raw_fd(), &raw mut time) };
+        let set = unsafe { file.control(WDIOC_SETTIMEOUT, (&raw mut time).addr()) };
         if set.is_err() {
             time = UNKNOWN_S;
             // SAFETY: the kernel writes an int.
             #[allow(unsafe_code)]
-            let _ = unsafe { ioctls::get_timeout(file.as_raw_fd(), &raw mut time) };
+            let _ = unsafe { file.control(WDIOC_GETTIMEOUT, (&raw mut time).addr()) };
         }
         let seconds = u16::try_from(time.max(1)).unwrap_or(u16::MAX);
-        Ok((Self { file, seconds }, set.map(drop).map_err(Into::into)))
+        Ok((Self { file, seconds }, set.map(drop)))
     }
 
     /// It begins anew to wait.
@@ -51,9 +50,6 @@ impl Watchdog {
 /// Of a watchdog that does not tell its time: shorter than that of any in use.
 const UNKNOWN_S: c_int = 3;
 
-/// include/uapi/linux/watchdog.h, in a module of its own because the macros make them public.
-#[allow(unreachable_pub, missing_docs, unsafe_code)]
-mod ioctls {
-    nix::ioctl_readwrite!(set_timeout, b'W', 6, nix::libc::c_int);
-    nix::ioctl_read!(get_timeout, b'W', 7, nix::libc::c_int);
-}
+// include/uapi/linux/watchdog.h: _IOWR('W', 6, int) and _IOR('W', 7, int), as of ARM and x86.
+const WDIOC_SETTIMEOUT: u32 = 0xC004_5706;
+const WDIOC_GETTIMEOUT: u32 = 0x8004_5707;
