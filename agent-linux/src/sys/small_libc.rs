@@ -12,20 +12,26 @@
 use nix::libc::{self, c_char, c_int, c_uint, c_ulong, c_void, off_t, size_t, ssize_t, syscall};
 use std::ptr;
 
-/// Called by the program's first instructions, with the words on its stack, `count` of them. No thread is prepared, as
-/// there is none, and nothing has thread-local variables: cross/build-agent looks. `environ` stays empty; the agent reads
-/// its own from /proc.
+// The program's first instructions, in place of the compiler's and the C library's: nothing is to be set up. They are
+// ARM's, whatever the rest is compiled to, and leave the address of the kernel's words to `begin`.
+std::arch::global_asm!(
+    ".arm",
+    ".globl _start",
+    ".type _start, %function",
+    "_start:",
+    "mov r0, sp",
+    "bl begin",
+);
+
+/// `words`: how many the program was started with, then these. No thread is prepared, as there is none, and nothing has
+/// thread-local variables: cross/build-agent looks. `environ` stays empty; the agent reads its own from /proc.
 ///
 /// # Safety
 /// Called once, by `_start`.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __libc_start_main(
-    main: unsafe extern "C" fn(c_int, *const *const c_char) -> c_int,
-    count: c_int,
-    words: *const *const c_char,
-) -> ! {
-    // SAFETY: the caller's promise.
-    unsafe { libc::_exit(main(count, words)) }
+unsafe extern "C" fn begin(words: *const *const c_char) -> ! {
+    // SAFETY: the kernel's layout of a new process.
+    unsafe { libc::_exit(super::start::main(words.cast::<c_int>().read(), words.add(1))) }
 }
 
 // What is laid out below has times of 32 bits; and see `statfs`.

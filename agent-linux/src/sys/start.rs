@@ -17,7 +17,7 @@ static MEMORY: Memory = Memory::new();
 #[allow(unsafe_code)]
 // SAFETY: the name is what the C library looks for, and nothing else in the program has it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
+pub(super) unsafe extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     // SAFETY: nobody has a handler yet. Writing to a pipe that nobody reads is an error then, and no death.
     unsafe { child::set_handler(libc::SIGPIPE, libc::SIG_IGN) };
     // Nor may a file of the agent's own be taken for one of the first three.
