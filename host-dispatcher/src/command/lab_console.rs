@@ -17,7 +17,7 @@ use crate::client::socket::{Refused, connect};
 use crate::io::terminal::RawMode;
 use crate::script::Fault;
 
-/// Shows the console until Ctrl-], the end of the connection, or of the input where that is no terminal.
+/// Shows the console until Ctrl-], the end of the connection, or, where input is no terminal, a signal.
 pub(super) fn console(client: &Client, board: &str) -> Result<u8, Fault> {
     let mut socket = connect(client, &format!("/boards/{}/console", encoded(board)))
         .map_err(Refused::into_fault)?;
@@ -67,8 +67,12 @@ fn carry(socket: &mut WebSocket<TcpStream>, typed: &Receiver<Vec<u8>>) -> Result
                 return Err(Fault::infrastructure(format!("the lab ended the console: {why}")));
             }
             Ok(_) => {}
+            // Interrupted: it was stopped and goes on.
             Err(Error::Io(error))
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(Error::ConnectionClosed) => return Ok(()),
             Err(error) => return Err(lost(error)),
         }

@@ -119,6 +119,27 @@ impl Disk {
         disk.write_all_at(&vec![0; bytes], 0).expect("the disk takes it");
     }
 
+    /// Of the master image the file system is gone; the partition stays.
+    ///
+    /// # Panics
+    /// The disk cannot be written to.
+    pub fn wipe_master(&self) {
+        let disk = OpenOptions::new().write(true).open(&self.path).expect("the copy is ours");
+        disk.write_all_at(&[0; WIPED_BYTES], self.offset("master")).expect("the disk takes it");
+    }
+
+    /// The bytes of a partition, up to where the next one begins.
+    ///
+    /// # Panics
+    /// There is none of these names.
+    pub fn partition(&self, label: &str, next: &str) -> Vec<u8> {
+        let (from, to) = (self.offset(label), self.offset(next));
+        let mut bytes = vec![0; (to - from) as usize];
+        let disk = File::open(&self.path).expect("the copy is ours");
+        disk.read_exact_at(&mut bytes, from).expect("a disk has what is in its partition table");
+        bytes
+    }
+
     /// Puts an image into `testrootfs`.
     ///
     /// # Panics

@@ -109,20 +109,35 @@ impl LabServer {
     /// # Panics
     /// `pumice` is not built.
     pub fn client(&self, user: &str, words: &[&str]) -> Running {
-        self.start_at(user, &self.lab.path("state"), &self.lab.path("store"), words)
+        self.start_at(user, &self.lab.path("state"), &self.lab.path("store"), words, None)
     }
 
-    /// Runs `pumice --server URL WORDS…` as on another host, which has nothing of this lab's.
+    /// Starts `pumice --server URL WORDS…` as on another host, which has nothing of this lab's.
+    ///
+    /// # Panics
+    /// As [`Self::client`].
+    pub fn client_elsewhere(&self, user: &str, words: &[&str], input: Option<Vec<u8>>) -> Running {
+        let (server, elsewhere) = (format!("http://{}", self.address), self.lab.path("elsewhere"));
+        let words = [&["--server", &server], words].concat();
+        self.start_at(user, &elsewhere.join("state"), &elsewhere.join("store"), &words, input)
+    }
+
+    /// The same without input, to its end.
     ///
     /// # Panics
     /// As [`Self::client`], or it hangs.
     pub fn ask_elsewhere(&self, user: &str, words: &[&str]) -> Output {
-        let (server, elsewhere) = (format!("http://{}", self.address), self.lab.path("elsewhere"));
-        let words = [&["--server", &server], words].concat();
-        self.start_at(user, &elsewhere.join("state"), &elsewhere.join("store"), &words).wait()
+        self.client_elsewhere(user, words, None).wait()
     }
 
-    fn start_at(&self, user: &str, state: &Path, store: &Path, words: &[&str]) -> Running {
+    fn start_at(
+        &self,
+        user: &str,
+        state: &Path,
+        store: &Path,
+        words: &[&str],
+        input: Option<Vec<u8>>,
+    ) -> Running {
         let server = format!("http://{}", self.address);
         let variables = [
             ("PUMICE_STATE", state),
@@ -130,7 +145,7 @@ impl LabServer {
             ("PUMICE_SERVER", Path::new(&server)),
             ("USER", Path::new(user)),
         ];
-        Running::start(&built("pumice"), words, self.lab.folder(), &variables, None)
+        Running::start(&built("pumice"), words, self.lab.folder(), &variables, input)
     }
 
     /// The same, to its end.

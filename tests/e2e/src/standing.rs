@@ -50,7 +50,7 @@ impl Standing {
     /// # Panics
     /// What the emulated board needs is missing; the message says how to get it.
     pub fn start() -> Self {
-        Self::begin(None, &[])
+        Self::begin(None, boots_by_itself, &[])
     }
 
     /// The same with a network, in which this host is 10.0.2.2 and the board may be 10.0.2.15; its lab has a side lane.
@@ -61,13 +61,23 @@ impl Standing {
         let port = free_port();
         let lane = format!("{{address: '10.0.2.2:{port}', listen: '127.0.0.1:{port}'}}");
         let card = ["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"];
-        Self::begin(Some(&lane), &card)
+        Self::begin(Some(&lane), boots_by_itself, &card)
     }
 
-    fn begin(side_lane: Option<&str>, more: &[&str]) -> Self {
+    /// The same for a lab that switches its power ([`Self::entry`]); `change` may change its disk. U-Boot finds `kernel`
+    /// with `qfw load`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn with_switch(kernel: &Path, change: impl FnOnce(&Disk)) -> Self {
+        let kernel = kernel.display().to_string();
+        Self::begin(None, change, &["-monitor", MONITOR, "-kernel", &kernel])
+    }
+
+    fn begin(side_lane: Option<&str>, change: impl FnOnce(&Disk), more: &[&str]) -> Self {
         let lab = Lab::new("");
         let line = lab.path("line");
-        let overlay = prepare(&lab, &format!("unix:{}", line.display()), side_lane);
+        let overlay = prepare(&lab, &format!("unix:{}", line.display()), side_lane, change);
         let listener = UnixListener::bind(&line).expect("a socket can be made");
         let mut emulator = emulator(&overlay, "stdio,id=line,signal=off", more);
         let stdin = emulator.stdin.take().expect("standard input is a pipe");
@@ -87,7 +97,8 @@ impl Standing {
     pub fn behind_telnet() -> Self {
         let lab = Lab::new("");
         let port = free_port();
-        let overlay = prepare(&lab, &format!("telnet://127.0.0.1:{port}"), None);
+        let connection = format!("telnet://127.0.0.1:{port}");
+        let overlay = prepare(&lab, &connection, None, boots_by_itself);
         let server =
             format!("socket,id=line,host=127.0.0.1,port={port},server=on,wait=on,telnet=on");
         let emulator = emulator(&overlay, &server, &[]);
@@ -100,6 +111,24 @@ impl Standing {
         &self.lab
     }
 
+    /// Its entry in another lab's file, of a board type that says how its boot loader is driven. Without power it stands
+    /// still: the switch is the emulator's monitor.
+    pub fn entry(&self, name: &str, board_type: &str) -> String {
+        let [line, monitor] = ["line", "monitor"].map(|name| self.lab.path(name));
+        let (line, monitor) = (line.display(), monitor.display());
+        let switch = |words: &str| {
+            format!(
+                "{{ printf '{words}'; sleep 0.2; }} | socat - unix-connect:{monitor} >/dev/null"
+            )
+        };
+        let (on, off, cycle) =
+            (switch("cont\\n"), switch("stop\\nsystem_reset\\n"), switch("system_reset\\n"));
+        format!(
+            "  - name: {name}\n    type: {board_type}\n    connection: unix:{line}\n    power:\n      on: {on:?}\n      \
+             off: {off:?}\n      cycle: {cycle:?}\n"
+        )
+    }
+
     /// What has passed so far.
     pub fn passed(&self) -> Passed {
         lock(&self.shared.passed).clone()
@@ -108,6 +137,25 @@ impl Standing {
     /// Bytes that the board has said so far.
     pub fn said(&self) -> u64 {
         lock(&self.shared.passed).from_board_count
+    }
+
+    /// Bytes that the host has said so far.
+    pub fn heard(&self) -> u64 {
+        lock(&self.shared.passed).heard()
+    }
+
+    /// Waits until the host has said so many bytes.
+    ///
+    /// # Panics
+    /// It hangs.
+    pub fn wait_until_heard(&self, bytes: u64) {
+        let waits = |passed: &mut Passed| passed.heard() < bytes;
+        let (passed, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(lock(&self.shared.passed), PATIENCE, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(passed.heard() >= bytes, "the host said only {} bytes", passed.heard());
     }
 
     /// Waits until the board has said `text` behind its first `after` bytes, and returns where that ends.
@@ -152,6 +200,11 @@ impl Passed {
             .map(|at| at as u64 + after)
     }
 
+    /// Bytes that the host said.
+    fn heard(&self) -> u64 {
+        self.from_host.iter().map(|(_, piece)| piece.len() as u64).sum()
+    }
+
     /// What the host said while the board was between these two places.
     pub fn host_between(&self, from: u64, to: u64) -> Vec<(u64, Vec<u8>)> {
         let is_between = |(at, _): &&(u64, Vec<u8>)| (from..to).contains(at);
@@ -189,6 +242,7 @@ impl Shared {
                     let at = passed.from_board_count;
                     passed.from_host.push((at, piece[..length].to_vec()));
                 }
+                self.changed.notify_all();
                 if board.write_all(&piece[..length]).and_then(|()| board.flush()).is_err() {
                     return;
                 }
@@ -205,11 +259,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As the board type `qemu-virt-armv7` starts it.
-/// Writes the lab file of a board with this connection, and makes its disk.
-fn prepare(lab: &Lab, connection: &str, side_lane: Option<&str>) -> PathBuf {
-    let disk = Disk::copy_to(&lab.path("images"), ARMV7);
+/// U-Boot boots the master image of this disk when nobody types.
+fn boots_by_itself(disk: &Disk) {
     disk.put_master_file("/boot/extlinux", "extlinux.conf", EXTLINUX);
+}
+
+/// Writes the lab file of a board with this connection, and makes its disk.
+fn prepare(
+    lab: &Lab,
+    connection: &str,
+    side_lane: Option<&str>,
+    change: impl FnOnce(&Disk),
+) -> PathBuf {
+    change(&Disk::copy_to(&lab.path("images"), ARMV7));
     fs::create_dir_all(lab.path("types")).expect("the lab's folder is ours");
     lab.write("types/standing.yaml", BOARD_TYPE);
     let lane = side_lane.map_or(String::new(), |lane| format!(", side_lane: {lane}"));
@@ -226,11 +288,13 @@ fn prepare(lab: &Lab, connection: &str, side_lane: Option<&str>) -> PathBuf {
     overlay
 }
 
+/// As the board type `qemu-virt-armv7` starts it. What it leaves lies in the lab's folder.
 fn emulator(overlay: &Path, line: &str, more: &[&str]) -> Child {
     let drive = format!("if=none,id=disk,file={},format=qcow2", overlay.display());
     let words = "-M virt -cpu cortex-a15 -m 512 -display none -nodefaults -serial chardev:line -bios /usr/lib/u-boot/qemu_arm/u-boot.bin -device virtio-rng-device \
         -device virtio-blk-device,drive=disk -drive";
     Command::new("qemu-system-arm")
+        .current_dir(overlay.parent().expect("it lies in a folder"))
         .args(words.split_whitespace())
         .arg(drive)
         .args(["-chardev", line])
@@ -242,6 +306,8 @@ fn emulator(overlay: &Path, line: &str, more: &[&str]) -> Child {
         .expect("the emulator starts")
 }
 
+/// In the lab's folder.
+const MONITOR: &str = "unix:monitor,server=on,wait=off";
 /// A line with an agent behind it, and nothing that could be typed at.
 const BOARD_TYPE: &str = "name: standing\npower: none\nboot_loader: none\nline: {coding: text-safe}\n\
     deadlines: {kernel: 5m, beacon: 5m}\n";

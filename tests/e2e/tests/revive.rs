@@ -6,33 +6,38 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::path::Path;
 
-use e2e::Lab;
-use e2e::emulator::{ARMV7, Disk, Images, Slot, images};
+use e2e::emulator::{ARMV7, Disk, Images, Slot, image, images};
+use e2e::standing::Standing;
+use e2e::{Lab, LabServer};
 use nix::sys::signal::Signal;
+
+/// A file beside the disk of the plain images.
+fn baked(name: &str) -> String {
+    fs::canonicalize(image(name)).unwrap().display().to_string()
+}
+
+/// The board type that ships, but its kernel comes through the emulator's firmware interface.
+fn without_sent_kernel(text: &str) -> String {
+    let send = "      - {send: kernel, with: \"loady ${kernel_addr_r}\"}\n";
+    assert_eq!(text.matches(send).count(), 1, "it is sent in the board type that ships");
+    text.replacen(send, "      - qfw load ${kernel_addr_r} ${ramdisk_addr_r}\n", 1)
+}
 
 #[test]
 fn a_board_whose_card_is_empty_comes_back_over_the_line() {
     let _slot = Slot::take();
-    let baked = images(Images::Plain).join(ARMV7);
-    let path = |name: &str| {
-        let path = baked.join(name);
-        assert!(path.is_file(), "{} is missing: bake it with cross/bake-image", path.display());
-        fs::canonicalize(path).unwrap().display().to_string()
-    };
-    let (initrd, kernel) = (path("revive.cpio.xz"), path("vmlinuz"));
+    let (initrd, kernel) = (baked("revive.cpio.xz"), baked("vmlinuz"));
     let lab = Lab::emulated_with(Disk::wipe_beginning);
     lab.change_board_type(|text| {
-        let send = "      - {send: kernel, with: \"loady ${kernel_addr_r}\"}\n";
-        assert_eq!(text.matches(send).count(), 1, "it is sent in the board type that ships");
-        let text = text.replacen(send, "      - qfw load ${kernel_addr_r} ${ramdisk_addr_r}\n", 1);
-        text.replacen("    - -bios\n", &format!("    - -kernel\n    - {kernel}\n    - -bios\n"), 1)
+        let words = format!("    - -kernel\n    - {kernel}\n    - -bios\n");
+        without_sent_kernel(&text).replacen("    - -bios\n", &words, 1)
     });
     lab.pumice(&["check", "lab.yaml", "types/changed.yaml"]).exits_with(0);
 
     // All that lies before the first partition and in it; what is behind it on the card, nobody lacks.
-    let disk = baked.join("disk.img");
+    let disk = images(Images::Plain).join(ARMV7).join("disk.img");
     let mut card = vec![0; Disk::at(&disk).offset("testboot") as usize];
     File::open(&disk).unwrap().read_exact_at(&mut card, 0).unwrap();
     lab.write("card.img", card);
@@ -49,17 +54,50 @@ fn a_board_whose_card_is_empty_comes_back_over_the_line() {
     let refused = revive(&["--kernel", &kernel, "--initrd", &initrd, "--card", "card.img"]).wait();
     refused.exits_with(2).says("take --kernel out");
 
-    let interrupted = revive(&["--initrd", &initrd, "--card", "card.img"]);
-    // Most often it is in the middle of the file by then.
-    std::thread::park_timeout(Duration::from_secs(3));
-    interrupted.signal(Signal::SIGINT);
-    interrupted.wait().exits_with(130);
-    lab.nothing_runs();
-
     let revived = revive(&["--initrd", &initrd, "--card", "card.img"]).wait();
     revived.exits_with(0).says("go over the line: about");
     // And again, from the card alone.
     let shown = lab.pumice(&["exec", "qemu-01", "--", "cat", "/proc/cmdline"]).exits_with(0);
     assert!(shown.out().contains("root=PARTLABEL=master"), "{}", shown.out());
     lab.nothing_runs();
+}
+
+/// A board of a lab elsewhere, which stays under power: whoever revives it gives up in the middle of a file, or dies there,
+/// and the next command works at once.
+#[test]
+fn a_board_of_a_lab_elsewhere_is_revived_whoever_died_meanwhile() {
+    let _slot = Slot::take();
+    let (initrd, kernel) = (baked("revive.cpio.xz"), baked("vmlinuz"));
+    let board = Standing::with_switch(Path::new(&kernel), Disk::wipe_master);
+    let lab = Lab::new("");
+    lab.change_type(ARMV7, |text| without_sent_kernel(&text));
+    lab.write("lab.yaml", format!("board_types: types\nboards:\n{}", board.entry("far", ARMV7)));
+    let master = Disk::at(&images(Images::Plain).join(ARMV7).join("disk.img"));
+    lab.write("master.ext4", master.partition("master", "testboot"));
+    let server = LabServer::start(lab);
+    let elsewhere = |words: &[&str]| server.ask_elsewhere("ann", words);
+    elsewhere(&["acquire", "far"]).exits_with(0);
+
+    let words = ["revive", "far", "--initrd", &initrd];
+    let in_the_middle = |signal| {
+        let before = board.heard();
+        let reviving = server.client_elsewhere("ann", &words, None);
+        board.wait_until_heard(before + 100_000);
+        reviving.signal(signal);
+        reviving.wait()
+    };
+    in_the_middle(Signal::SIGINT).exits_with(130);
+    // The boot loader is at its prompt, for a person as well.
+    let before = board.said();
+    let typed = b"echo obeys${nothing}typing\r".to_vec();
+    let console = server.client_elsewhere("ann", &["console", "far"], Some(typed));
+    board.wait_for("\nobeystyping", before);
+    console.signal(Signal::SIGINT);
+    console.wait();
+
+    in_the_middle(Signal::SIGKILL);
+    elsewhere(&[&words[..], &["--master", "master.ext4"]].concat()).exits_with(0);
+    let shown = elsewhere(&["exec", "far", "--", "cat", "/proc/cmdline"]).exits_with(0);
+    assert!(shown.out().contains("root=PARTLABEL=master"), "{}", shown.out());
+    elsewhere(&["release", "far"]).exits_with(0);
 }
