@@ -189,16 +189,18 @@ echo 3 2>/dev/null >/proc/sys/vm/drop_caches
 :
 "#;
 
-/// Puts `$1.new` in the place of `$1`, which is kept unless `$2` says that the one before it is; `$3` is the mark.
+/// Puts `$1.new` in the place of `$1`, which is kept unless `$2` says that the one before it is; `$3` is the mark. What
+/// cannot be finished leaves nothing that takes room. (busybox's own printf says nothing of a disk that is full.)
 const PLACE: &str = r#"
 set -e
+trap '[ $? = 0 ] || rm -f "$1.new" "$1.old" "$1.mark"' EXIT
+printf %s "$3" | cat >"$1.mark"
 if [ "$2" = made ]; then
     ln -f "$1" "$1.old" 2>/dev/null || cp "$1" "$1.old"
     sync
     mv -f "$1.old" "$1.previous"
     rm -f "$1.old"
 fi
-printf %s "$3" >"$1.mark"
 sync
 mv -f "$1.mark" "$1.trial"
 sync
