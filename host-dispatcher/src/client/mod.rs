@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use ureq::http::Response;
+use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body, RequestBuilder};
 
+use self::socket::Refused;
 use crate::job::verdict::ErrorClass;
 use crate::script::Fault;
 use crate::store::hexadecimal;
@@ -87,10 +88,28 @@ impl Client {
     /// # Errors
     /// As for [`Self::get`].
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Fault> {
+        self.try_post(path, body).map_err(Refused::into_fault)
+    }
+
+    /// The same, where it may be worth asking again.
+    ///
+    /// # Errors
+    /// As for [`Self::get`]; [`Refused::Busy`] of what is in another state than it would have to be.
+    pub fn try_post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Refused> {
         let request = self.with_identity(self.agent.post(self.url(path)));
-        let text = serde_json::to_string(body).map_err(|error| self.unreadable(&error))?;
+        let text =
+            serde_json::to_string(body).map_err(|error| Refused::For(self.unreadable(&error)))?;
         let answer = request.header("Content-Type", "application/json").send(text);
-        self.json(answer)
+        match answer {
+            Ok(mut answer) if answer.status() == StatusCode::CONFLICT => {
+                Err(Refused::Busy(self.refused(&mut answer)))
+            }
+            answer => self.json(answer).map_err(Refused::For),
+        }
     }
 
     /// Gets text.

@@ -86,8 +86,9 @@ pub(super) fn board(global: &Global, name: &str) -> Result<Board, Fault> {
 /// `pumice lab-line`: standard input and output are the line, until either end is gone.
 pub(super) fn line(global: &Global, board: &str) -> u8 {
     let carried = client(global).and_then(|client| {
-        let socket = patiently(&client, &format!("/boards/{}/line", encoded(board)))?;
-        carry(socket)
+        let path = format!("/boards/{}/line", encoded(board));
+        // The last command's line may be closing still.
+        carry(patiently(|| connect(&client, &path))?)
     });
     match carried {
         Ok(()) => 0,
@@ -100,7 +101,8 @@ pub(super) fn switch(global: &Global, board: &str, operation: PowerOperation) ->
     with_lab(global, |client| {
         let body = serde_json::json!({ "operation": operation });
         let path = format!("/boards/{}/line/power", encoded(board));
-        client.post::<serde_json::Value>(&path, &body).map(|_| 0)
+        // The line is asked for at the same time, and may not be there yet.
+        patiently(|| client.try_post::<serde_json::Value>(&path, &body)).map(|_| 0)
     })
 }
 
@@ -117,11 +119,11 @@ fn words_of(client: &Client, words: &[&str]) -> Result<Vec<Template>, Fault> {
         .map_err(|error| Fault::configuration(error.to_string()))
 }
 
-/// The last command's line may be closing still.
-fn patiently(client: &Client, path: &str) -> Result<WebSocket<std::net::TcpStream>, Fault> {
+/// Asks again for a while what the lab cannot do just now.
+fn patiently<T>(ask: impl Fn() -> Result<T, Refused>) -> Result<T, Fault> {
     let until = clock::now() + BUSY_LIMIT;
     loop {
-        match connect(client, path) {
+        match ask() {
             Err(Refused::Busy(_)) if clock::now() < until => {
                 std::thread::park_timeout(BUSY_PAUSE);
             }
@@ -237,6 +239,6 @@ fn would_block(error: &Error) -> bool {
 
 /// Two frames.
 const PIECE_BYTES: usize = 1536;
-/// A board that another command has just left is free so soon.
+/// A board that another command has just left is free so soon, and a line that is asked for is there.
 const BUSY_LIMIT: agent_core::time::Duration = agent_core::time::Duration::from_secs(5);
 const BUSY_PAUSE: Duration = Duration::from_millis(50);

@@ -80,7 +80,8 @@ impl Bench {
                 board.drop_file(now);
             });
             let ended = self.until(|| (!self.board(|board, _| board.is_loading())).then_some(()));
-            self.within(DROP_LIMIT, ended).await;
+            // Who does not want to wait for that says so once more.
+            let _ = self.cancelable(async { Ok(self.within(DROP_LIMIT, ended).await) }).await;
         }
         outcome
     }

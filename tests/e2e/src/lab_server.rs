@@ -93,7 +93,8 @@ impl LabServer {
     /// # Panics
     /// As [`Self::start`].
     pub fn start_again(&mut self) {
-        let server = self.lab.start(&["serve", "--listen", "127.0.0.1:0"]);
+        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        let server = self.lab.start(&["serve", "--listen", listen]);
         server.wait_for_stderr(AT);
         let address = until("an address", || {
             let said = server.stderr();

@@ -74,19 +74,19 @@ fn a_board_of_a_lab_elsewhere_is_revived_whoever_died_meanwhile() {
     lab.write("lab.yaml", format!("board_types: types\nboards:\n{}", board.entry("far", ARMV7)));
     let master = Disk::at(&images(Images::Plain).join(ARMV7).join("disk.img"));
     lab.write("master.ext4", master.partition("master", "testboot"));
-    let server = LabServer::start(lab);
-    let elsewhere = |words: &[&str]| server.ask_elsewhere("ann", words);
-    elsewhere(&["acquire", "far"]).exits_with(0);
+    let mut server = LabServer::start(lab);
+    server.ask_elsewhere("ann", &["acquire", "far"]).exits_with(0);
 
     let words = ["revive", "far", "--initrd", &initrd];
-    let in_the_middle = |signal| {
+    let in_the_middle = |server: &LabServer, signal| {
         let before = board.heard();
         let reviving = server.client_elsewhere("ann", &words, None);
         board.wait_until_heard(before + 100_000);
         reviving.signal(signal);
         reviving.wait()
     };
-    in_the_middle(Signal::SIGINT).exits_with(130);
+    let interrupted = in_the_middle(&server, Signal::SIGINT).exits_with(130);
+    assert!(!interrupted.err().contains("warning"), "{}", interrupted.err());
     // The boot loader is at its prompt, for a person as well.
     let before = board.said();
     let typed = b"echo obeys${nothing}typing\r".to_vec();
@@ -95,8 +95,16 @@ fn a_board_of_a_lab_elsewhere_is_revived_whoever_died_meanwhile() {
     console.signal(Signal::SIGINT);
     console.wait();
 
-    in_the_middle(Signal::SIGKILL);
-    elsewhere(&[&words[..], &["--master", "master.ext4"]].concat()).exits_with(0);
+    in_the_middle(&server, Signal::SIGKILL);
+    let before = board.heard();
+    let words = [&words[..], &["--master", "master.ext4"]].concat();
+    let reviving = server.client_elsewhere("ann", &words, None);
+    board.wait_until_heard(before + 100_000);
+    // The lab's dispatcher as well, whose boards are as they were when it is back.
+    server.end(Signal::SIGKILL);
+    server.start_again();
+    reviving.wait().exits_with(0);
+    let elsewhere = |words: &[&str]| server.ask_elsewhere("ann", words);
     let shown = elsewhere(&["exec", "far", "--", "cat", "/proc/cmdline"]).exits_with(0);
     assert!(shown.out().contains("root=PARTLABEL=master"), "{}", shown.out());
     elsewhere(&["release", "far"]).exits_with(0);
