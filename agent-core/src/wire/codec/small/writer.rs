@@ -4,19 +4,7 @@ use super::Never;
 use core::fmt::Display;
 use serde::ser::{self, Impossible, Serialize};
 
-/// Whatever can be written: every body, without its type.
-pub trait Body {
-    /// Writes it behind what was written so far.
-    fn write(&self, writer: &mut Writer<'_>);
-}
-
-impl<T: Serialize> Body for T {
-    fn write(&self, writer: &mut Writer<'_>) {
-        let Ok(()) = self.serialize(writer);
-    }
-}
-
-/// See the module.
+/// Writes one body.
 #[derive(Debug)]
 pub struct Writer<'o> {
     out: &'o mut [u8],
@@ -25,12 +13,17 @@ pub struct Writer<'o> {
 }
 
 impl<'o> Writer<'o> {
-    pub(super) fn new(out: &'o mut [u8]) -> Self {
+    pub(in super::super) fn new(out: &'o mut [u8]) -> Self {
         Self { out, length: 0, fits: true }
     }
 
+    #[inline(always)]
+    pub(in super::super) fn put<T: ?Sized + Serialize>(&mut self, body: &T) {
+        let Ok(()) = body.serialize(self);
+    }
+
     /// Bytes that were written; `None` if it was too much.
-    pub(super) fn length(&self) -> Option<usize> {
+    pub(in super::super) fn length(self) -> Option<usize> {
         self.fits.then_some(self.length)
     }
 
