@@ -41,13 +41,12 @@ mod trial;
 mod user_console;
 
 use options::{Command, HELP, Options};
-use std::ffi::OsString;
 use sys::init;
 use sys::output::{self, STDERR, STDOUT};
 
 /// What the program does; `name` and `words` are those that it was started with. Returns its exit status.
 #[cfg_attr(test, allow(dead_code, reason = "only sys::start calls it"))]
-fn run_program(name: &[u8], words: &[OsString]) -> u8 {
+fn run_program(name: &[u8], words: &[&[u8]]) -> u8 {
     let is_spared = name.starts_with(b"@");
     let is_keeper = name == init::KEEPER.to_bytes();
     let called = std::str::from_utf8(files::file_name(name)).ok();

@@ -3,8 +3,6 @@
 use crate::text;
 use agent_core::agent::Role;
 use agent_core::link::Coding;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -61,7 +59,7 @@ pub(crate) struct Options {
 
 /// Reads the words behind the program's name. A `tolerant` reader skips what it does not understand, because the
 /// kernel passes its `init=` the words that were meant for others (`splash`).
-pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWord> {
+pub(crate) fn parse(words: &[&[u8]], tolerant: bool) -> Result<Command, BadWord> {
     let mut options = Options {
         line: None,
         baud: None,
@@ -75,7 +73,7 @@ pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWo
     let mut role = None;
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let word = text::lossy(word.as_bytes());
+        let word = text::lossy(word);
         // Both `--line X` and `--line=X`, as everywhere.
         let (name, joined) = match word.split_once('=') {
             Some((name, value)) if name.starts_with("--") => (name, Some(value)),
@@ -92,7 +90,7 @@ pub(crate) fn parse(words: &[OsString], tolerant: bool) -> Result<Command, BadWo
         let value = match joined {
             Some(value) => value.to_owned(),
             None => match words.next() {
-                Some(value) => text::lossy(value.as_bytes()),
+                Some(value) => text::lossy(value),
                 None if tolerant => continue,
                 None => return Err(BadWord::new("no value behind", name)),
             },
@@ -168,7 +166,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str, tolerant: bool) -> Result<Command, BadWord> {
-        let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        let words: Vec<_> = line.split_whitespace().map(str::as_bytes).collect();
         parse(&words, tolerant)
     }
 

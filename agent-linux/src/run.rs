@@ -64,54 +64,7 @@ pub(crate) fn run(mut options: Options, is_spared: bool) -> Outcome<()> {
         gather_until: now,
         base_baud: config.baud,
     };
-    let mut ready = Vec::with_capacity(16);
-    let mut goes_on = shell.settle();
-    while goes_on {
-        shell.wait(&signals, &mut ready);
-        now = clock::now();
-        shell.received = now;
-        // First of all, so that nothing is written into a terminal that somebody else has set up.
-        if shell.line.tend(now).is_err() {
-            // The other end of a pseudo-terminal has closed it.
-            break;
-        }
-        while let Some(found) = ready.pop() {
-            match found.token {
-                Token::Line => goes_on &= shell.take_line(found.readable),
-                Token::Lane => {
-                    let now = clock::now();
-                    if shell.lane.take(now, &mut shell.agent, &mut shell.input) {
-                        goes_on &= shell.settle();
-                    }
-                }
-                Token::Signals => {
-                    let came = signals.take();
-                    if came.end && !is_spared {
-                        goes_on = false;
-                    } else if came.end {
-                        // An init that ends everything: what there is must be on the disk, and the board may be
-                        // reset at any moment.
-                        let _ = shell.board.run_files().sync();
-                    }
-                    while came.child && shell.board.reap(clock::now(), &mut shell.agent) {
-                        goes_on &= shell.settle();
-                    }
-                }
-                Token::Board(source) => goes_on &= shell.take_board(source),
-            }
-        }
-        now = clock::now();
-        goes_on &= shell.try_plan(now);
-        shell.board.feed(now);
-        if !shell.has_more {
-            shell.board.scan(now);
-        }
-        if shell.agent.poll_timeout().is_some_and(|due| due <= now) {
-            shell.agent.handle_timeout(now);
-        }
-        goes_on &= shell.settle();
-        shell.board.tend_console(now, &shell.agent);
-    }
+    shell.serve(&mut signals, is_spared);
     let _ = shell.board.run_files().sync();
     if shell.line.baud() != config.baud {
         let _ = shell.line.set_baud(clock::now(), config.baud);
@@ -180,6 +133,59 @@ enum Token {
 }
 
 impl Shell {
+    /// Takes and does whatever there is until the line is gone for good, or a signal ends the agent.
+    #[inline(never)]
+    fn serve(&mut self, signals: &mut Signals, is_spared: bool) {
+        let mut ready = Vec::with_capacity(16);
+        let mut goes_on = self.settle();
+        while goes_on {
+            self.wait(signals, &mut ready);
+            let mut now = clock::now();
+            self.received = now;
+            // First of all, so that nothing is written into a terminal that somebody else has set up.
+            if self.line.tend(now).is_err() {
+                // The other end of a pseudo-terminal has closed it.
+                break;
+            }
+            while let Some(found) = ready.pop() {
+                match found.token {
+                    Token::Line => goes_on &= self.take_line(found.readable),
+                    Token::Lane => {
+                        let now = clock::now();
+                        if self.lane.take(now, &mut self.agent, &mut self.input) {
+                            goes_on &= self.settle();
+                        }
+                    }
+                    Token::Signals => {
+                        let came = signals.take();
+                        if came.end && !is_spared {
+                            goes_on = false;
+                        } else if came.end {
+                            // An init that ends everything: what there is must be on the disk, and the board may be
+                            // reset at any moment.
+                            let _ = self.board.run_files().sync();
+                        }
+                        while came.child && self.board.reap(clock::now(), &mut self.agent) {
+                            goes_on &= self.settle();
+                        }
+                    }
+                    Token::Board(source) => goes_on &= self.take_board(source),
+                }
+            }
+            now = clock::now();
+            goes_on &= self.try_plan(now);
+            self.board.feed(now);
+            if !self.has_more {
+                self.board.scan(now);
+            }
+            if self.agent.poll_timeout().is_some_and(|due| due <= now) {
+                self.agent.handle_timeout(now);
+            }
+            goes_on &= self.settle();
+            self.board.tend_console(now, &self.agent);
+        }
+    }
+
     /// Does all that the core asks for, then sends what it has. `false` when the agent is to end.
     fn settle(&mut self) -> bool {
         let moment = Moment { received: self.received, line: self.line.errors() };

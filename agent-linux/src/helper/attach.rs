@@ -12,11 +12,9 @@ use crate::sys::file::{self, File};
 use crate::sys::path as paths;
 use crate::text;
 use agent_core::wire::test_signal::TestSignal;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// `CASE FILE|DIRECTORY [TYPE]`.
-pub(super) fn to_case(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+pub(super) fn to_case(words: &[&str], raw: &[&[u8]]) -> Result<(), End> {
     match words {
         [name, _] | [name, _, _] => keep(name, &raw[1..2]),
         _ => Err(End::Usage("CASE FILE [TYPE]")),
@@ -24,7 +22,7 @@ pub(super) fn to_case(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 }
 
 /// `FILE [TYPE]`.
-pub(super) fn to_run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+pub(super) fn to_run(words: &[&str], raw: &[&[u8]]) -> Result<(), End> {
     match words {
         [_] | [_, _] => keep("", &raw[..1]),
         _ => Err(End::Usage("FILE [TYPE]")),
@@ -32,7 +30,7 @@ pub(super) fn to_run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 }
 
 /// Keeps files and directories for a case, or (empty) for the suite.
-pub(super) fn keep(case: &str, paths: &[OsString]) -> Result<(), End> {
+pub(super) fn keep(case: &str, paths: &[&[u8]]) -> Result<(), End> {
     let Some(results) = variable("LAVA_RESULT_DIR=") else {
         say(&["not in a run: nothing was attached"]);
         return Ok(());
@@ -40,7 +38,7 @@ pub(super) fn keep(case: &str, paths: &[OsString]) -> Result<(), End> {
     let folder = if case.is_empty() { "_".to_owned() } else { plain(case) };
     let mut keeper = Keeper { case, top: [&results, "/attachments"].concat(), results, files: 0 };
     for path in paths {
-        keeper.keep(path.as_bytes(), &folder, &own_name(path.as_bytes()), 0)?;
+        keeper.keep(path, &folder, &own_name(path), 0)?;
     }
     Ok(())
 }

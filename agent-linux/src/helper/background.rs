@@ -12,16 +12,14 @@ use crate::sys::errno::Errno;
 use crate::sys::file;
 use crate::sys::path as paths;
 use crate::text;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// `NAME --cmd COMMAND...`.
-pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+pub(super) fn start(words: &[&str], raw: &[&[u8]]) -> Result<(), End> {
     let [name, "--cmd", _, ..] = words else { return Err(End::Usage("NAME --cmd COMMAND...")) };
     let path = pid_file(name)?;
     let mut argv = b"/bin/sh\0-c\0while :; do eval \"$*\"; sleep 1; done\0sh\0".to_vec();
     for word in &raw[2..] {
-        argv.extend_from_slice(word.as_bytes());
+        argv.extend_from_slice(word);
         argv.push(0);
     }
     let started = child::start(&Start {
@@ -46,7 +44,7 @@ pub(super) fn start(words: &[&str], raw: &[OsString]) -> Result<(), End> {
 }
 
 /// `NAME [--attach FILE [MIME]]...`.
-pub(super) fn stop(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+pub(super) fn stop(words: &[&str], raw: &[&[u8]]) -> Result<(), End> {
     let usage = || End::Usage("NAME [--attach FILE [TYPE]]...");
     let [name, rest @ ..] = words else { return Err(usage()) };
     if rest.first().is_some_and(|word| *word != "--attach") {

@@ -9,11 +9,9 @@ use crate::sys::output::{self, STDOUT};
 use crate::sys::{clock, file};
 use agent_core::wire::response::Exit;
 use agent_core::wire::test_signal::TestSignal;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 
 /// `lava-test-case`. `raw` are the words as they came, for a command.
-pub(super) fn run(words: &[&str], raw: &[OsString]) -> Result<(), End> {
+pub(super) fn run(words: &[&str], raw: &[&[u8]]) -> Result<(), End> {
     let [name, rest @ ..] = words else { return Err(End::Usage(USAGE)) };
     if let ["--shell", _, ..] = rest {
         return run_command(name, &raw[2..]);
@@ -50,11 +48,11 @@ pub(super) fn reference(words: &[&str]) -> Result<(), End> {
 
 /// As LAVA's: one word is a shell's text, several are a command and its words; the helper's own status says nothing about
 /// the result.
-fn run_command(name: &str, command: &[OsString]) -> Result<(), End> {
+fn run_command(name: &str, command: &[&[u8]]) -> Result<(), End> {
     tell(&TestSignal { kind: TestSignal::CASE_STARTED, name, ..TestSignal::default() })?;
     let begun = clock::now();
     let variable = ["TEST_CASE_ID=", name, "\0"].concat();
-    let text = if command.len() == 1 { command[0].as_bytes() } else { br#""$@""# };
+    let text = if command.len() == 1 { command[0] } else { br#""$@""# };
     let words = if command.len() == 1 { &[] } else { command };
     let exit = match shell(text, words, variable.as_bytes()) {
         Ok(exit) => exit,
@@ -73,10 +71,10 @@ fn run_command(name: &str, command: &[OsString]) -> Result<(), End> {
 }
 
 /// Runs a shell's text to its end, on this process's own input, output and process group.
-pub(super) fn shell(text: &[u8], words: &[OsString], variable: &[u8]) -> OsResult<Exit> {
+pub(super) fn shell(text: &[u8], words: &[&[u8]], variable: &[u8]) -> OsResult<Exit> {
     let mut argv = [b"/bin/sh\0-c\0", text, b"\0sh\0"].concat();
     for word in words {
-        argv.extend_from_slice(word.as_bytes());
+        argv.extend_from_slice(word);
         argv.push(0);
     }
     let started = child::start(&Start {

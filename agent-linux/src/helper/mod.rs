@@ -18,8 +18,6 @@ use crate::sys::file;
 use crate::sys::output::{self, STDERR};
 use crate::text;
 use agent_core::wire::test_signal::TestSignal;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 use tell::tell;
 
 /// How a helper ends that did not succeed.
@@ -33,13 +31,13 @@ enum End {
 }
 
 /// Runs the helper of this name, if it is one.
-pub(crate) fn run(name: &str, words: &[OsString]) -> Option<u8> {
+pub(crate) fn run(name: &str, words: &[&[u8]]) -> Option<u8> {
     let mut is_known = false;
     each_name(|known| is_known |= known == name);
     if !is_known {
         return None;
     }
-    let text: Vec<_> = words.iter().map(|word| text::lossy(word.as_bytes())).collect();
+    let text: Vec<_> = words.iter().map(|word| text::lossy(word)).collect();
     let text: Vec<&str> = text.iter().map(String::as_str).collect();
     let done = match name {
         "lava-test-case" => case::run(&text, words),

@@ -4,10 +4,9 @@ use super::{End, case, variable};
 use crate::sys::identity;
 use crate::sys::output::{self, STDOUT};
 use crate::text;
-use std::ffi::OsString;
 
 /// Runs the script of this name; its status is the helper's.
-pub(super) fn run(name: &str, words: &[OsString]) -> Result<(), End> {
+pub(super) fn run(name: &str, words: &[&[u8]]) -> Result<(), End> {
     let text = SCRIPTS.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
     let text = [FUNCTIONS, text].concat();
     let exit =

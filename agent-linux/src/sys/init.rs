@@ -6,9 +6,8 @@ use super::{clock, directory, disk, file, leftovers, path, poll, signals};
 use crate::trial;
 use agent_core::time::Duration;
 use nix::libc;
-use std::ffi::{CStr, OsString};
+use std::ffi::CStr;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
 /// Whether this is process 1.
@@ -20,7 +19,7 @@ pub(crate) fn is_first_process() -> bool {
 /// only when there is none.
 ///
 /// `line` is the device of the line, on which no login prompt may appear.
-pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -> &'static str {
+pub(crate) fn start(words: &[&[u8]], line: impl FnOnce() -> Option<String>) -> &'static str {
     // An initramfs may have moved its own into place, or not: what is there already stays.
     mount_if_missing("/proc/self", "proc", "/proc");
     mount_if_missing("/dev/null", "devtmpfs", "/dev");
@@ -49,7 +48,7 @@ pub(crate) fn start(words: &[OsString], line: impl FnOnce() -> Option<String>) -
 
 /// The keeper: starts the agent with `words`, and again when a signal or a failure ended it, until it ends by itself.
 /// Returns then. The line is the agent's alone.
-pub(crate) fn keep(words: &[OsString]) {
+pub(crate) fn keep(words: &[&[u8]]) {
     settle("pumice-keeper");
     leftovers::adopt();
     // A test may signal every process there is. The agent inherits it; what it starts gets an empty mask.
@@ -114,12 +113,12 @@ pub(crate) fn has_begun() -> bool {
 
 /// Re-executes this program under a name that begins with '@': systemd's final kill spares such processes
 /// (systemd.io/ROOT_STORAGE_DAEMONS), so that the line is served to the end.
-fn become_spared(name: &CStr, words: &[OsString]) -> ! {
+fn become_spared(name: &CStr, words: &[&[u8]]) -> ! {
     // Away from the session of the real init, so that no terminal's hang-up concerns it.
     let mut arguments = name.to_bytes_with_nul().to_vec();
     for word in words {
         // They contain none.
-        arguments.extend_from_slice(word.as_bytes());
+        arguments.extend_from_slice(word);
         arguments.push(0);
     }
     let mut pointers = Vec::new();

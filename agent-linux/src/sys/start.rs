@@ -4,8 +4,7 @@
 use super::child;
 use super::memory::Memory;
 use nix::libc::{self, c_char, c_int};
-use std::ffi::{CStr, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::CStr;
 
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
@@ -37,6 +36,6 @@ pub(super) unsafe extern "C" fn main(count: c_int, words: *const *const c_char) 
         unsafe { CStr::from_ptr(*words.add(index)) }.to_bytes()
     });
     let name = words.next().unwrap_or_default();
-    let words: Vec<OsString> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
+    let words: Vec<&[u8]> = words.collect();
     crate::run_program(name, &words).into()
 }
