@@ -491,7 +491,11 @@ impl Board {
         }
         match report {
             Report::AtPrompt => self.enter(now, Phase::BootLoader, "the boot loader's prompt"),
-            Report::Failed(cause, text) => self.fail(now, cause, text),
+            Report::Failed(cause, text) => match self.problem_of(LineRole::Console) {
+                // Nobody heard what it did.
+                Some(why) => self.fail(now, Cause::NoConnection, format!("{why}; {text}")),
+                None => self.fail(now, cause, text),
+            },
         }
     }
 }

@@ -50,7 +50,8 @@ impl Board {
         self.problem_of(first).or_else(|| self.problem_of(second?))
     }
 
-    fn problem_of(&self, line: LineRole) -> Option<String> {
+    /// Why it is away, if it is.
+    pub(super) fn problem_of(&self, line: LineRole) -> Option<String> {
         let connection = self.connection_of(line).filter(|connection| !connection.is_open())?;
         let why = connection.why();
         Some(if self.has_two_lines() { format!("{line}: {why}") } else { why.to_owned() })

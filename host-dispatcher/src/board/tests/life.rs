@@ -729,3 +729,15 @@ fn while_a_restart_is_awaited_the_old_boot_is_not_answered() {
     world.run();
     assert_eq!(world.board.phase(), Phase::Up(Slot::Test));
 }
+
+#[test]
+fn a_line_that_goes_away_at_the_boot_loader_is_the_cause() {
+    let mut world = World::new(spec());
+    world.goal(Goal::BootLoader).run();
+    assert!(world.board.is_at_goal());
+    world.pull_out(LineRole::Console);
+    world.goal(Goal::Up(Slot::Master)).run();
+    let breakage = world.board.breakage().unwrap();
+    assert_eq!(breakage.cause, Cause::NoConnection);
+    assert!(breakage.text.starts_with("no such device; "), "{}", breakage.text);
+}
