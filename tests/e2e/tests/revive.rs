@@ -25,6 +25,9 @@ fn without_sent_kernel(text: &str) -> String {
     text.replacen(send, "      - qfw load ${kernel_addr_r} ${ramdisk_addr_r}\n", 1)
 }
 
+/// U-Boot waits for a file (`cmd/load.c`).
+const READY: &[u8] = b"## Ready for binary (ymodem) download";
+
 #[test]
 fn a_board_whose_card_is_empty_comes_back_over_the_line() {
     let _slot = Slot::take();
@@ -104,6 +107,9 @@ fn a_board_of_a_lab_elsewhere_is_revived_whoever_died_meanwhile() {
     server.end(Signal::SIGKILL);
     server.start_again();
     reviving.wait().exits_with(0);
+    let said = board.passed().from_board;
+    let calls = said.windows(READY.len()).filter(|text| *text == READY).count();
+    assert_eq!(calls, 3, "the last transfer went on where it was");
     let elsewhere = |words: &[&str]| server.ask_elsewhere("ann", words);
     let shown = elsewhere(&["exec", "far", "--", "cat", "/proc/cmdline"]).exits_with(0);
     assert!(shown.out().contains("root=PARTLABEL=master"), "{}", shown.out());
