@@ -1,6 +1,6 @@
 //! What postcard does, in half as many bytes of program: a field that is bad or does not fit is remembered and told at the
-//! end, not after each field, and numbers of all widths are one function's. A kind of field that refuses values by itself, as
-//! an enum does, does not compile.
+//! end, not after each field, and numbers of all widths are one function's. So no kind of field may refuse values by itself: an
+//! enum does not compile, and a number that must not be 0 would end the agent.
 
 mod reader;
 mod writer;
