@@ -1,6 +1,6 @@
-//! The wire of version 1.
+//! The wire of version 1, released with 0.1.0.
 //!
-//! This file is never edited once version 1 is released: see `versions.rs`.
+//! This file is never edited: see `versions.rs`.
 
 use super::assert::{assert_bytes, assert_frame};
 use agent_core::agent::plan::{Header, PlanReader, Test, encode_counted};

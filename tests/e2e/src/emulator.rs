@@ -170,15 +170,35 @@ impl Disk {
     /// # Panics
     /// The image has no such file.
     pub fn change_master_file(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let text = String::from_utf8(self.master_file(name)).expect("it is text");
+        self.replace_master_file(name, change(text));
+    }
+
+    /// A file of the master image.
+    ///
+    /// # Panics
+    /// The image has no such file.
+    pub fn master_file(&self, name: &str) -> Vec<u8> {
         let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
         let local = self.path.with_extension("file");
-        let there = local.display();
-        run("debugfs", &[OsStr::new(&place)], &format!("dump {name} {there}\n"));
-        let text = fs::read_to_string(&local).unwrap_or_default();
-        assert!(!text.is_empty(), "the master image has no {name}");
-        fs::write(&local, change(text)).expect("the copy is ours");
-        let commands =
-            format!("rm {name}\nwrite {there} {name}\nset_inode_field {name} mode 0100755\n");
+        run("debugfs", &[OsStr::new(&place)], &format!("dump {name} {}\n", local.display()));
+        let bytes = fs::read(&local).unwrap_or_default();
+        assert!(!bytes.is_empty(), "the master image has no {name}");
+        bytes
+    }
+
+    /// Writes a program of the master image anew.
+    ///
+    /// # Panics
+    /// The image does not take it.
+    pub fn replace_master_file(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
+        let local = self.path.with_extension("file");
+        fs::write(&local, bytes).expect("the copy is ours");
+        let commands = format!(
+            "rm {name}\nwrite {} {name}\nset_inode_field {name} mode 0100755\n",
+            local.display()
+        );
         run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
     }
 

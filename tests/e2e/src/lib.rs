@@ -4,6 +4,7 @@
 //! * [`program`]: finds, starts and ends the built programs;
 //! * [`line`](mod@line): a serial line between `pumice` and a `pumice-agent` on a pseudo-terminal, as good or bad as wanted;
 //! * [`shell`]: a real shell at the board's end of such a line, and no agent;
+//! * [`released`]: agents as they were released;
 //! * [`Record`]: reads a run directory;
 //! * [`standing`]: an emulated board that lives on when a `pumice` ends, with every byte of its line;
 //! * [`LabServer`]: a `pumice serve` that can be killed and started again, and its clients;
@@ -19,6 +20,7 @@
 pub mod emulator;
 pub mod line;
 pub mod program;
+pub mod released;
 pub mod shell;
 pub mod standing;
 
