@@ -166,18 +166,26 @@ cat /proc/cmdline
 /// Whether what is written beside `$1` can be written, and stays.
 const CHECK: &str = r#"
 refuse() { echo "$*"; exit 1; }
-folder=${1%/*}
-best=
-while read device mount type options rest; do
-    case $folder/ in
-    "${mount%/}"/*) if [ ${#mount} -ge ${#best} ]; then best=$mount is=$type how=$options; fi ;;
-    esac
-done </proc/mounts
-case $is in
-tmpfs | ramfs | rootfs | devtmpfs) refuse "$1 is on $is, and would be gone with the next boot" ;;
-esac
+find_mount() {
+    best=
+    while read device mount type options rest; do
+        case $1/ in
+        "${mount%/}"/*) if [ ${#mount} -ge ${#best} ]; then best=$mount is=$type how=$options; fi ;;
+        esac
+    done </proc/mounts
+}
+find_mount "${1%/*}"
 case ,$how, in
 *,ro,*) refuse "$best is mounted for reading only: mount it for writing first (mount -o remount,rw $best)" ;;
+esac
+# What is written there goes to its upper layer, whose path may be another today.
+if [ $is = overlay ]; then
+    upper=${how#*upperdir=}
+    find_mount "${upper%%,*}"
+    if [ $is = overlay ] || ! [ -d "${upper%%,*}" ]; then refuse "$1 is on an overlay: nobody knows whether its upper layer outlasts a boot"; fi
+fi
+case $is in
+tmpfs | ramfs | rootfs | devtmpfs) refuse "$1 is on $is, and would be gone with the next boot" ;;
 esac
 [ -f "$1" ] || refuse "$1 is no file"
 "#;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use e2e::line::Line;
 use e2e::program::built;
@@ -255,6 +255,59 @@ fn an_agent_that_runs_from_memory_alone_is_told_of() {
     board.lab.pumice(&words[..3]).exits_with(0);
     board.lab.pumice(&words).exits_with(3).says("hand over with --persist in one go");
     board.can_be_used();
+}
+
+/// As a system whose disk is not to be worn writes everything: into memory, over a disk for reading.
+#[test]
+fn an_agent_on_an_overlay_in_memory_is_told_of() {
+    let board = OnDisk::new();
+    let memory = TempDir::with_prefix_in("persist-", "/dev/shm").unwrap();
+    for name in ["upper", "work"] {
+        fs::create_dir(memory.path().join(name)).unwrap();
+    }
+    let place = board.path("overlay");
+    fs::create_dir(&place).unwrap();
+    let Some(_overlay) = Overlay::mount(board.folder.path(), memory.path(), &place) else {
+        eprintln!("SKIPPED: only root can mount an overlay; run this test as root");
+        return;
+    };
+    let program = place.join("agent");
+    let _agent = board.line.agent_under(&[], &program, &[]);
+    let words = ["hand-over", "here", "newer", "--persist"];
+    board
+        .lab
+        .pumice(&words)
+        .exits_with(3)
+        .says("is on tmpfs, and would be gone with the next boot");
+    assert!(fs::read_dir(memory.path().join("upper")).unwrap().next().is_none());
+    // As seen behind a `chroot` or a `switch_root`: its upper layer is nowhere.
+    fs::rename(memory.path().join("upper"), memory.path().join("elsewhere")).unwrap();
+    board
+        .lab
+        .pumice(&words)
+        .exits_with(3)
+        .says("nobody knows whether its upper layer outlasts a boot");
+    board.can_be_used();
+}
+
+/// A file system of a folder and, for what is written, another.
+struct Overlay(PathBuf);
+
+impl Overlay {
+    fn mount(lower: &Path, memory: &Path, place: &Path) -> Option<Self> {
+        let [lower, memory] = [lower, memory].map(|path| path.display().to_string());
+        let options = format!("lowerdir={lower},upperdir={memory}/upper,workdir={memory}/work");
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "overlay", "-o", &options, "pumice-e2e"]).arg(place);
+        command.status().is_ok_and(|status| status.success()).then(|| Self(place.to_owned()))
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // Lazily: an agent that a failed test left may still run from there.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 /// As docs/board-lifecycle.md says.
