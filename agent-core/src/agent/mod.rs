@@ -155,7 +155,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that beacons from `now` on.
+    /// An agent that beacons from `now` on. It becomes part of its caller: what is returned is 180 KiB, and each function that
+    /// hands it on would have them on its stack, where a board keeps them resident.
+    #[inline(always)]
     pub fn new(now: Instant, config: Config) -> Self {
         let Config { boot_id, nonce, role, coding, baud } = config;
         let role = match role {
