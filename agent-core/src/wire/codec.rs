@@ -1,9 +1,9 @@
 //! Bodies to bytes and back: postcard (postcard.jamesmunns.com), with one addition. A body that ends early is read as if
 //! zeros followed, so that a field which an older peer does not send decodes to 0, `false`, `None` or empty.
 //!
-//! [`whole`] is postcard itself; agents for boards, which are built with the feature `small`, have [`small`], which does the
-//! same in half as many bytes of program. So what is on the wire is plain (numbers, truth values, texts, bytes, arrays,
-//! options, structs of those), and what a field may say is looked at behind decoding.
+//! `codec/whole.rs` is postcard itself; agents for boards, which are built with the feature `small`, have `codec/small.rs`,
+//! which does the same in half as many bytes of program. So what is on the wire is plain (numbers, truth values, texts, bytes,
+//! arrays, options, structs of those), and what a field may say is looked at behind decoding.
 
 #[cfg(any(test, feature = "small"))]
 #[cfg_attr(not(feature = "small"), allow(unreachable_pub, reason = "tests compare the two"))]
