@@ -139,8 +139,8 @@ impl Reactor {
     }
 
     /// Opens a board's line, after closing the one it has and when that one's process is gone. The outcome is an event,
-    /// [`BoardEvent::Connected`] or [`BoardEvent::Disconnected`]. A board's number may be any below 2⁶⁰, or 2²⁸ on a 32-bit host; alone it
-    /// means the console line.
+    /// [`BoardEvent::Connected`] or [`BoardEvent::Disconnected`]. A board's number may be any below 2⁶⁰, or 2²⁸ on a 32-bit
+    /// host; alone it means the console line.
     pub fn connect(&mut self, line: impl Into<LineId>, endpoint: Endpoint) {
         let line = line.into();
         let (role, output) = match line.role {

@@ -72,6 +72,17 @@ fn an_agent_that_runs_already_is_found() {
     assert!(world.now < Instant::ZERO + Duration::from_secs(1));
 }
 
+/// What was left of somebody else's job: it is not worked with, whatever its agent says, and the board starts afresh.
+#[test]
+fn a_board_that_runs_the_test_image_when_a_job_starts() {
+    let mut world = World::new(spec());
+    world.start_agent(1);
+    world.goal(Goal::Up(Slot::Master)).run();
+    assert_eq!(world.board.phase(), Phase::Up(Slot::Master));
+    assert!(!world.phases().contains(&"up test".to_owned()), "{:?}", world.phases());
+    assert!(!world.has(|event| matches!(event, BoardEvent::Retry { .. })));
+}
+
 #[test]
 fn an_agent_of_another_link_is_an_error_that_names_both_versions() {
     let names_both = |world: &World| {
