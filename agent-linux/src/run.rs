@@ -133,7 +133,8 @@ enum Token {
 }
 
 impl Shell {
-    /// Takes and does whatever there is until the line is gone for good, or a signal ends the agent.
+    /// Takes and does whatever there is until the line is gone for good, or a signal ends the agent. By itself, so that
+    /// what [`run`] prepares is not far from it.
     #[inline(never)]
     fn serve(&mut self, signals: &mut Signals, is_spared: bool) {
         let mut ready = Vec::with_capacity(16);

@@ -1,5 +1,6 @@
 //! What the operating system says when it does not do something: a number (`man 3 errno`), and nothing else. The standard
-//! library's error is one of five things, some of which must be freed, and takes a whole register more wherever it goes.
+//! library's error is one of five things, some of which must be freed, and takes a whole register more wherever it goes;
+//! nix's is a list of all that there are, through which each number goes.
 
 use nix::libc::{self, c_long};
 use std::num::NonZeroI32;

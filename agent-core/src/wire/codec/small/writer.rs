@@ -220,53 +220,30 @@ impl ser::Serializer for &mut Writer<'_> {
     }
 }
 
-impl ser::SerializeStruct for &mut Writer<'_> {
-    type Ok = ();
-    type Error = Never;
+/// Implements what writes several values: one behind the other.
+macro_rules! several {
+    ($($kind:ident: $method:ident($($name:ty)?);)*) => {$(
+        impl ser::$kind for &mut Writer<'_> {
+            type Ok = ();
+            type Error = Never;
 
-    #[inline(always)]
-    fn serialize_field<T: ?Sized + Serialize>(
-        &mut self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), Never> {
-        value.serialize(&mut **self)
-    }
+            #[inline(always)]
+            fn $method<T: ?Sized + Serialize>(&mut self, $(_: $name,)? value: &T) -> Result<(), Never> {
+                value.serialize(&mut **self)
+            }
 
-    #[inline(always)]
-    fn end(self) -> Result<(), Never> {
-        Ok(())
-    }
+            #[inline(always)]
+            fn end(self) -> Result<(), Never> {
+                Ok(())
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeTuple for &mut Writer<'_> {
-    type Ok = ();
-    type Error = Never;
-
-    #[inline(always)]
-    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Never> {
-        value.serialize(&mut **self)
-    }
-
-    #[inline(always)]
-    fn end(self) -> Result<(), Never> {
-        Ok(())
-    }
-}
-
-impl ser::SerializeSeq for &mut Writer<'_> {
-    type Ok = ();
-    type Error = Never;
-
-    #[inline(always)]
-    fn serialize_element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<(), Never> {
-        value.serialize(&mut **self)
-    }
-
-    #[inline(always)]
-    fn end(self) -> Result<(), Never> {
-        Ok(())
-    }
+several! {
+    SerializeStruct: serialize_field(&'static str);
+    SerializeTuple: serialize_element();
+    SerializeSeq: serialize_element();
 }
 
 impl ser::Error for Never {
