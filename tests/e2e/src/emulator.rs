@@ -179,9 +179,8 @@ impl Disk {
     /// # Panics
     /// The image has no such file.
     pub fn master_file(&self, name: &str) -> Vec<u8> {
-        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
         let local = self.path.with_extension("file");
-        run("debugfs", &[OsStr::new(&place)], &format!("dump {name} {}\n", local.display()));
+        self.debugfs(&[], &format!("dump {name} {}\n", local.display()));
         let bytes = fs::read(&local).unwrap_or_default();
         assert!(!bytes.is_empty(), "the master image has no {name}");
         bytes
@@ -192,14 +191,13 @@ impl Disk {
     /// # Panics
     /// The image does not take it.
     pub fn replace_master_file(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
         let local = self.path.with_extension("file");
         fs::write(&local, bytes).expect("the copy is ours");
         let commands = format!(
             "rm {name}\nwrite {} {name}\nset_inode_field {name} mode 0100755\n",
             local.display()
         );
-        run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
+        self.debugfs(&["-w"], &commands);
     }
 
     /// Puts a file into a folder of the master image; what is missing of the folder is made.
@@ -207,14 +205,21 @@ impl Disk {
     /// # Panics
     /// The image does not take it.
     pub fn put_master_file(&self, folder: &str, name: &str, bytes: impl AsRef<[u8]>) {
-        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
         let local = self.path.with_extension("file");
         fs::write(&local, bytes).expect("the copy is ours");
         let parents = folder.char_indices().skip(1).filter(|(_, byte)| *byte == '/');
         let mut commands: String =
             parents.map(|(at, _)| format!("mkdir {}\n", &folder[..at])).collect();
         commands += &format!("mkdir {folder}\ncd {folder}\nwrite {} {name}\n", local.display());
-        run("debugfs", &[OsStr::new("-w"), OsStr::new(&place)], &commands);
+        self.debugfs(&["-w"], &commands);
+    }
+
+    /// Has the master image's file system looked at, or, with `-w`, changed.
+    fn debugfs(&self, options: &[&str], commands: &str) {
+        let place = format!("{}?offset={}", self.path.display(), self.offset("master"));
+        let place = [place.as_str()];
+        let words: Vec<_> = options.iter().chain(&place).map(OsStr::new).collect();
+        run("debugfs", &words, commands);
     }
 
     /// Where a partition begins, in bytes.

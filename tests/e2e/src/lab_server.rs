@@ -40,7 +40,7 @@ impl LabServer {
     /// As [`Self::start`].
     pub fn with_pty_boards(names: &[&str]) -> Self {
         let lab = Lab::new("");
-        let entries: Vec<String> = names.iter().map(|name| pty_entry(&lab, name)).collect();
+        let entries: Vec<String> = names.iter().map(|name| lab.pty_entry(name)).collect();
         write_lab(&lab, &entries.concat(), "");
         Self::start(lab)
     }
@@ -309,16 +309,20 @@ impl Lab {
     /// # Panics
     /// Its folder cannot be made.
     pub fn pty_entry(&self, name: &str) -> String {
-        pty_entry(self, name)
+        self.pty_entry_with(name, &built("pumice-agent"))
     }
-}
 
-fn pty_entry(lab: &Lab, name: &str) -> String {
-    let words = [built("pty-board"), built("pumice-agent"), lab.pty_board(name)];
-    let words = words.map(|word| word.display().to_string());
-    format!(
-        "  - {{name: {name}, type: pty-board, power: with-connection, connection: {{exec: {words:?}}}}}\n"
-    )
+    /// The same with another agent in its image.
+    ///
+    /// # Panics
+    /// As [`Self::pty_entry`].
+    pub fn pty_entry_with(&self, name: &str, agent: &Path) -> String {
+        let words = [built("pty-board"), agent.to_owned(), self.pty_board(name)];
+        let words = words.map(|word| word.display().to_string());
+        format!(
+            "  - {{name: {name}, type: pty-board, power: with-connection, connection: {{exec: {words:?}}}}}\n"
+        )
+    }
 }
 
 /// Looks again and again. A file tells nobody that it grew.

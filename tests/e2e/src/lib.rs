@@ -11,6 +11,7 @@
 //! * [`Carrier`]: socat or ser2net between `pumice` and a line;
 //! * [`Proxy`]: a network between a board and its side lane that breaks when it is told to;
 //! * [`LivingBoard`]: a pretended board that lives on when the dispatcher ends;
+//! * [`Mount`]: a file system that is mounted for a test;
 //! * [`Pdudaemon`]: a real one that switches a living board;
 //! * [`emulator`]: what the tests on the emulated board need, and how many run at once.
 //!
@@ -28,6 +29,7 @@ mod carriers;
 mod lab;
 mod lab_server;
 mod living;
+mod mount;
 mod noise;
 mod pdudaemon;
 mod proxy;
@@ -38,6 +40,7 @@ pub use carriers::Carrier;
 pub use lab::Lab;
 pub use lab_server::{LabServer, until};
 pub use living::LivingBoard;
+pub use mount::Mount;
 pub use noise::Noise;
 pub use pdudaemon::Pdudaemon;
 pub use program::{Output, Running};

@@ -81,6 +81,18 @@ pub fn built(name: &str) -> PathBuf {
     path
 }
 
+/// The agent as `cross/build-agent` has left it.
+///
+/// # Panics
+/// It is not built; the message says how.
+pub fn agent_for(triple: &str) -> PathBuf {
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("it lies in tests/e2e");
+    let path = root.join("target/agent").join(triple).join("pumice-agent");
+    assert!(path.is_file(), "{} is missing: run cross/build-agent {triple}", path.display());
+    path
+}
+
 /// Whether a process of this number runs; one that has ended and was not reaped does not.
 pub fn is_alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

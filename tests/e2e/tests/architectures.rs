@@ -3,9 +3,9 @@
 //! library's layouts and the numbers of system calls: each of these is used here.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use e2e::line::Line;
+use e2e::program::agent_for;
 use e2e::{Lab, Noise, random};
 use serde_json::Value;
 
@@ -82,12 +82,4 @@ fn serves_a_session(triple: &str, emulator: &[&str], machine: &str) {
 
 fn json(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-/// The agent as `cross/build-agent` has left it.
-fn agent_for(triple: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let path = root.join("target/agent").join(triple).join("pumice-agent");
-    assert!(path.is_file(), "{} is missing: run cross/build-agent {triple}", path.display());
-    path
 }

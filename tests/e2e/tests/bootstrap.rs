@@ -7,7 +7,7 @@ use std::path::Path;
 
 use e2e::emulator::{Images, Slot};
 use e2e::line::Line;
-use e2e::program::{Output, built};
+use e2e::program::{Output, agent_for, built};
 use e2e::shell::{Console, Shell};
 use e2e::{Lab, Noise};
 use nix::sys::signal::Signal;
@@ -168,13 +168,11 @@ done
 fn a_board_whose_only_program_is_a_shell() {
     let _slot = Slot::take();
     let lab = Lab::emulated(Images::Plain);
-    let agent = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/agent/armv7-unknown-linux-musleabihf/pumice-agent");
-    assert!(agent.is_file(), "build it with: cross/build-agent armv7-unknown-linux-musleabihf");
+    let agent = agent_for("armv7-unknown-linux-musleabihf");
     lab.change_board_type(|text| {
         let with_shell =
             text.replacen("init=/sbin/pumice-agent -- --role master", "init=/bin/sh", 1);
-        format!("{with_shell}\nshell: {{agent: {}}}\n", agent.canonicalize().unwrap().display())
+        format!("{with_shell}\nshell: {{agent: {}}}\n", agent.display())
     });
     let words = ["exec", "qemu-01", "--", "sh", "-c", "uname -m; cat /proc/1/comm"];
     let output = lab.pumice(&words).exits_with(0);

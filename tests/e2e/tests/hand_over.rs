@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use e2e::line::Line;
 use e2e::program::built;
-use e2e::{Lab, Noise, Running, until};
+use e2e::{Lab, Mount, Noise, Running, until};
 use tempfile::TempDir;
 
 /// Another agent that does the same: nobody looks behind a program's last section.
@@ -213,11 +213,7 @@ fn a_lab_s_agents_stay_on_its_boards() {
     let agent = disk.path().join("agent");
     fs::copy(built("pumice-agent"), &agent).unwrap();
     lab.write("newer", newer());
-    let words = [built("pty-board"), agent.clone(), lab.pty_board("stays")];
-    let words = words.map(|word| word.display().to_string());
-    let entry = format!(
-        "  - {{name: stays, type: pty-board, power: with-connection, connection: {{exec: {words:?}}}}}\n"
-    );
+    let entry = lab.pty_entry_with("stays", &agent);
     let arch = std::env::consts::ARCH;
     lab.write_boards(&[&entry], &format!("agents: {{{arch}: newer}}\npersist_agents: true\n"));
     let job = "name: stays\nboard: {type: pty-board}\ntests:\n  - {name: one, run: 'true'}\ntimeout: 5m\n";
@@ -267,10 +263,9 @@ fn an_agent_on_an_overlay_in_memory_is_told_of() {
     }
     let place = board.path("overlay");
     fs::create_dir(&place).unwrap();
-    let Some(_overlay) = Overlay::mount(board.folder.path(), memory.path(), &place) else {
-        eprintln!("SKIPPED: only root can mount an overlay; run this test as root");
-        return;
-    };
+    let (lower, upper) = (board.folder.path().display(), memory.path().display());
+    let options = format!("lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work");
+    let Some(_overlay) = Mount::new("overlay", &options, &place) else { return };
     let program = place.join("agent");
     let _agent = board.line.agent_under(&[], &program, &[]);
     let words = ["hand-over", "here", "newer", "--persist"];
@@ -288,26 +283,6 @@ fn an_agent_on_an_overlay_in_memory_is_told_of() {
         .exits_with(3)
         .says("nobody knows whether its upper layer outlasts a boot");
     board.can_be_used();
-}
-
-/// A file system of a folder and, for what is written, another.
-struct Overlay(PathBuf);
-
-impl Overlay {
-    fn mount(lower: &Path, memory: &Path, place: &Path) -> Option<Self> {
-        let [lower, memory] = [lower, memory].map(|path| path.display().to_string());
-        let options = format!("lowerdir={lower},upperdir={memory}/upper,workdir={memory}/work");
-        let mut command = std::process::Command::new("mount");
-        command.args(["-t", "overlay", "-o", &options, "pumice-e2e"]).arg(place);
-        command.status().is_ok_and(|status| status.success()).then(|| Self(place.to_owned()))
-    }
-}
-
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        // Lazily: an agent that a failed test left may still run from there.
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 /// As docs/board-lifecycle.md says.

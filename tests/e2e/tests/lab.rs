@@ -4,7 +4,7 @@
 use std::fs;
 
 use e2e::emulator::{ARMV7, Disk, Slot};
-use e2e::{Lab, LabServer, LivingBoard, until};
+use e2e::{Lab, LabServer, LivingBoard, Mount, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -393,10 +393,7 @@ fn a_full_disk_pauses_the_lab_and_breaks_nothing() {
     let lab = Lab::new("");
     let store = lab.path("store");
     fs::create_dir(&store).unwrap();
-    let Some(_disk) = TinyDisk::mount(&store) else {
-        eprintln!("SKIPPED: only root can mount a small disk; run this test as root");
-        return;
-    };
+    let Some(_disk) = Mount::new("tmpfs", "size=300m", &store) else { return };
     let entry = lab.pty_entry("pty-01");
     lab.write_boards(&[&entry], "");
     let mut server = LabServer::start(lab);
@@ -431,24 +428,6 @@ fn a_full_disk_pauses_the_lab_and_breaks_nothing() {
     server.record(&ended).is_complete("passed", 0);
     server.record(&server.job(before)).is_complete("passed", 0);
     assert!(!server.said().contains("made again"), "the database was whole: {}", server.said());
-}
-
-/// A file system in memory that is small.
-struct TinyDisk(std::path::PathBuf);
-
-impl TinyDisk {
-    fn mount(place: &std::path::Path) -> Option<Self> {
-        let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=300m", "pumice-e2e"]).arg(place);
-        command.status().is_ok_and(|status| status.success()).then(|| Self(place.to_owned()))
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        // Lazily: a dispatcher that a failed test left may still write there.
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 /// Writes until nothing more finds room.

@@ -2,10 +2,10 @@
 //! full in two ways. Whatever is refused, the agent that the board starts with is as it was, and alone.
 
 use std::fs;
-use std::path::Path;
 
 use e2e::Output;
 use e2e::emulator::Slot;
+use e2e::program::agent_for;
 use e2e::standing::Standing;
 
 struct Board(Standing);
@@ -35,10 +35,7 @@ impl Board {
 #[test]
 fn a_disk_that_takes_nothing_keeps_the_agent_that_it_has() {
     let _slot = Slot::take();
-    let built = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/agent/armv7-unknown-linux-musleabihf/pumice-agent");
-    let built = fs::read(&built)
-        .expect("build the agent with: cross/build-agent armv7-unknown-linux-musleabihf");
+    let built = fs::read(agent_for("armv7-unknown-linux-musleabihf")).unwrap();
     let board = Board(Standing::start());
     // Nobody looks behind a program's last section.
     let newer = [&built[..], b"another"].concat();

@@ -13,8 +13,6 @@ use e2e::program::built;
 use e2e::{Lab, Noise, random, released};
 use serde_json::Value;
 
-const BOARD_TYPE: &str = include_str!("../pty-board.yaml");
-
 /// The released agent as a program.
 fn program(version: &str, folder: &Path) -> PathBuf {
     let path = folder.join("released-agent");
@@ -80,15 +78,9 @@ fn today_s_agent_takes_its_place() {
 #[test]
 fn a_whole_job() {
     for version in released::versions() {
-        let lab = Lab::new("board_types: types\nboards:\n  - {name: pty-01, type: pty-board}\n");
-        for name in ["board/master", "board/testrootfs", "types"] {
-            fs::create_dir_all(lab.path(name)).unwrap();
-        }
-        lab.write("board/testboot", vec![0xAA; 1 << 20]);
-        let board = env!("CARGO_BIN_EXE_pty-board").into();
-        let words = [board, program(&version, lab.folder()), lab.path("board")];
-        let words = words.map(|word| word.display().to_string());
-        lab.write("types/pty.yaml", format!("{BOARD_TYPE}connection: {{exec: {words:?}}}\n"));
+        let lab = Lab::new("");
+        let entry = lab.pty_entry_with("pty-01", &program(&version, lab.folder()));
+        lab.write_boards(&[&entry], "");
         let image = random(1 << 20, 2);
         lab.write("testboot.img", &image);
         let (output, record) = lab.run(
@@ -111,7 +103,7 @@ timeout: 5m
         let results: Vec<_> =
             record.events("case_ended").iter().map(|case| case["result"].clone()).collect();
         assert_eq!(results, ["pass", "fail"]);
-        assert!(fs::read(lab.path("board/testboot")).unwrap() == image);
+        assert!(fs::read(lab.path("boards/pty-01/testboot")).unwrap() == image);
         lab.nothing_runs();
     }
 }
